@@ -1,0 +1,95 @@
+//! Every bound with its reason. A buffer, name or batch without a line here is a defect.
+
+/// Longest queue name, in bytes: it stands in URLs, file names of exports and metric labels.
+pub const QUEUE_NAME_BYTES_MAX: usize = 128;
+/// Longest job kind, in bytes: same uses as a queue name.
+pub const KIND_BYTES_MAX: usize = 128;
+/// Largest payload of one job, in bytes. Larger data belongs in an object store, with its address in the payload.
+pub const PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Largest result of one attempt, in bytes; held in memory for the finished list.
+pub const RESULT_BYTES_MAX: usize = 1024 * 1024;
+/// Longest error text kept per attempt, in bytes; longer text is cut at a character border.
+pub const ERROR_BYTES_MAX: usize = 16 * 1024;
+/// Longest content type of a payload, in bytes.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
+/// Most jobs in one enqueue request. Larger sets are streamed as several requests.
+pub const BATCH_JOBS_MAX: usize = 10_000;
+/// Most bytes of one native frame, its length prefix not counted.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most bytes of a frame before the handshake is done, so that strangers cannot make the server allocate.
+pub const FRAME_BYTES_MAX_UNGREETED: usize = 4 * 1024;
+/// Time a connection has for its handshake.
+pub const HANDSHAKE_MS_MAX: u64 = 5_000;
+/// Most connections on the native port.
+pub const CONNECTIONS_MAX: usize = 12_000;
+/// Most queues of one node.
+pub const QUEUES_MAX: usize = 20_000;
+/// Most queues that one worker may take jobs from.
+pub const WORKER_QUEUES_MAX: usize = 256;
+/// Most free slots that one worker may state, its running jobs included.
+pub const WORKER_SLOTS_MAX: u32 = 100_000;
+/// Most tags of one job.
+pub const TAGS_MAX: usize = 32;
+/// Longest tag, in bytes.
+pub const TAG_BYTES_MAX: usize = 128;
+/// Most headers of one job.
+pub const HEADERS_MAX: usize = 32;
+/// Most bytes of all header names and values of one job.
+pub const HEADERS_BYTES_MAX: usize = 8 * 1024;
+/// Most entries of a list backoff.
+pub const BACKOFF_LIST_MAX: usize = 64;
+/// Most attempts that a job may ask for.
+pub const ATTEMPTS_MAX: u32 = 10_000;
+/// Attempt records kept per job; older ones are summarised by the attempt counter.
+pub const ATTEMPT_HISTORY_MAX: usize = 50;
+/// Times a job may take its worker down with it before it goes dead (the poison guard).
+pub const CRASHES_MAX: u32 = 3;
+/// Furthest delay of a job: ten years, in milliseconds. More is a mistake in the caller's units.
+pub const DELAY_MS_MAX: u64 = 10 * 366 * 24 * 3600 * 1000;
+/// Ready jobs of one queue held in memory; the rest of the backlog rests in the store, in order.
+pub const READY_WINDOW_JOBS: usize = 8_192;
+/// Bytes of ready jobs of one queue held in memory.
+pub const READY_WINDOW_BYTES: usize = 16 * 1024 * 1024;
+/// Ready jobs fetched from the store at a time when the window runs low.
+pub const READY_LOAD_JOBS: usize = 4_096;
+/// Timers (delayed jobs and retries) of one queue held in memory; later ones rest in the store.
+pub const TIMER_WINDOW_JOBS: usize = 8_192;
+/// Timers fetched from the store at a time.
+pub const TIMER_LOAD_JOBS: usize = 4_096;
+/// Finished jobs that a queue remembers in memory unless its settings say otherwise.
+pub const FINISHED_JOBS_DEFAULT: u32 = 1_000;
+/// Bytes of finished jobs (payloads and results) that a queue remembers at most.
+pub const FINISHED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Requests that may wait for the end of one job.
+pub const WATCHERS_PER_JOB_MAX: usize = 64;
+/// Requests that may wait for ends of jobs of one queue.
+pub const WATCHERS_PER_QUEUE_MAX: usize = 10_000;
+/// Longest wait for a result in one request.
+pub const WAIT_MS_MAX: u64 = 10 * 60 * 1000;
+/// Most entries of one page of a list.
+pub const PAGE_MAX: u32 = 1_000;
+/// Records looked at for one page of a filtered list; the page then says how far it looked.
+pub const PAGE_SCAN_MAX: usize = 20_000;
+/// Schedules of one node.
+pub const SCHEDULES_MAX: usize = 10_000;
+/// Longest schedule name, in bytes.
+pub const SCHEDULE_NAME_BYTES_MAX: usize = 128;
+/// Longest cron expression, in bytes.
+pub const CRON_BYTES_MAX: usize = 256;
+/// Longest progress message, in bytes.
+pub const PROGRESS_BYTES_MAX: usize = 512;
+
+/// Lease time of a worker that does not renew, in milliseconds: with the heartbeat below, a worker that cannot gossip
+/// and falls silent costs at most this long.
+pub const LEASE_MS_DEFAULT: u64 = 8_000;
+/// Heartbeat interval of a worker session, in milliseconds.
+pub const HEARTBEAT_MS_DEFAULT: u64 = 1_000;
+/// Time a lost session has to come back with its leases, in milliseconds.
+pub const RESUME_GRACE_MS_DEFAULT: u64 = 3_000;
+/// Attempts of a job that does not say, the first included. With the default backoff they span about three weeks.
+pub const MAX_ATTEMPTS_DEFAULT: u32 = 20;
+
+const _: () = assert!(LEASE_MS_DEFAULT >= 4 * HEARTBEAT_MS_DEFAULT, "a lease survives three lost heartbeats");
+const _: () = assert!(PAYLOAD_BYTES_MAX < FRAME_BYTES_MAX, "a job of the largest size fits into a frame");
+const _: () = assert!(READY_LOAD_JOBS < READY_WINDOW_JOBS, "a load fits into the window");
+const _: () = assert!(TIMER_LOAD_JOBS < TIMER_WINDOW_JOBS, "a load fits into the window");

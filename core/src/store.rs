@@ -1,0 +1,169 @@
+//! What a store must promise, and the memory engine. The sled engine lives in the scheduler crate, because it does I/O.
+//!
+//! A store is an ordered map from bytes to bytes with one atomic, durable, fenced batch. The same queue logic runs on
+//! every engine; [`conformance`] is the suite that each must pass.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+pub mod keys;
+pub mod memory;
+
+use bytes::Bytes;
+
+/// The number that proves who may write; larger on every open.
+pub type Epoch = u64;
+
+/// One change of the map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// Sets the value of a key.
+    Put {
+        /// Where.
+        key: Bytes,
+        /// What.
+        value: Bytes,
+    },
+    /// Removes a key; removing an absent key is no error.
+    Delete {
+        /// Where.
+        key: Bytes,
+    },
+}
+
+/// Changes that happen together or not at all. Within a batch, a later write to the same key wins.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Batch {
+    /// The changes, in order.
+    pub writes: Vec<Write>,
+    /// Whether the batch only finishes work that was taken on before (acks, lease marks): such batches may use the
+    /// space that is kept in reserve when the disk is full.
+    pub settles: bool,
+}
+
+/// Why a commit did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// A newer owner has opened the shard: stop, forget memory, tell clients it moved.
+    #[error("another owner with epoch {by} has opened this shard; this process must stop writing")]
+    Fenced {
+        /// The newer epoch.
+        by: Epoch,
+    },
+    /// Nobody knows whether it happened; only opening the store again is legal now.
+    #[error("the outcome of the commit is unknown: {0}")]
+    Unknown(String),
+    /// The batch is larger than the engine takes; nothing was written.
+    #[error("the batch has {bytes} bytes, the store takes {bytes_max}")]
+    TooBig {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// No space; nothing was written, and the store goes on when there is space again.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// The store has failed for good in this process; the first reason is kept.
+    #[error("the store has stopped writing: {0}")]
+    Failed(String),
+}
+
+/// Why a read failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The data is damaged; the text names file and offset where the engine has them.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// The engine failed.
+    #[error("the store cannot be read: {0}")]
+    Failed(String),
+}
+
+/// Whether the store takes new work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Space {
+    /// It does.
+    #[default]
+    Ample,
+    /// Space runs out: only batches that settle earlier work are taken.
+    Low,
+}
+
+/// Figures of a store, for metrics and pages.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, bincode::Encode, bincode::Decode)]
+pub struct StoreStats {
+    /// Engine name, such as `sled`.
+    pub engine: String,
+    /// Bytes on disk, everything included.
+    pub disk_bytes: u64,
+    /// Bytes of recent keys held in memory.
+    pub memory_bytes: u64,
+    /// Journal bytes that a restart would replay.
+    pub journal_bytes: u64,
+    /// Durable groups written since the start.
+    pub groups: u64,
+    /// Checkpoints done since the start.
+    pub checkpoints: u64,
+    /// Whether only settling batches are taken because space is low.
+    pub space_low: bool,
+}
+
+/// An open store of one shard: the only writer.
+///
+/// # Contract
+/// - [`commit`](Store::commit) is called by one thread at a time. It takes a group of batches, each atomic, and returns
+///   when every batch with `Ok` would survive a power cut. Batches become durable, and visible to reads, in order.
+/// - A batch of which the result is an error has changed nothing, except after [`CommitError::Unknown`].
+/// - After `Fenced`, `Unknown` or `Failed` every later commit fails too; it is never retried silently.
+/// - `get` and `scan` see every commit that has returned, and no part of one that has not become durable. They may be
+///   called from any thread at any time.
+/// - Deleting an absent key and overwriting a key are legal.
+/// - Dropping the store without [`close`](Store::close) is the same as a crash: nothing confirmed is lost.
+pub trait Store: Send + Sync + 'static {
+    /// The epoch this owner holds, larger than that of every earlier owner.
+    fn epoch(&self) -> Epoch;
+
+    /// Makes a group of batches durable, in order; one result per batch.
+    fn commit(&self, group: Vec<Batch>) -> Vec<Result<(), CommitError>>;
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the engine fails or the data is damaged, never a made-up answer.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError>;
+
+    /// Calls `each` for every pair with `from <= key < to` in ascending key order, until it returns `false`.
+    ///
+    /// # Errors
+    /// As [`get`](Store::get).
+    fn scan(&self, from: &[u8], to: &[u8], each: &mut dyn FnMut(&[u8], Bytes) -> bool) -> Result<(), ReadError>;
+
+    /// Whether new work is taken. Cheap; called for every enqueue.
+    fn space(&self) -> Space;
+
+    /// Largest batch in bytes (keys and values).
+    fn batch_bytes_max(&self) -> usize;
+
+    /// Figures for metrics.
+    fn stats(&self) -> StoreStats;
+
+    /// Leaves everything in order so that the next start is quick. Legal twice.
+    ///
+    /// # Errors
+    /// What kept it from finishing; nothing confirmed is lost even then.
+    fn close(&self) -> Result<(), CommitError>;
+}
+
+impl Batch {
+    /// Bytes of keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.writes
+            .iter()
+            .map(|w| match w {
+                Write::Put { key, value } => key.len() + value.len(),
+                Write::Delete { key } => key.len(),
+            })
+            .sum()
+    }
+}

@@ -1,0 +1,289 @@
+//! The key layout, the same in every engine. One byte names the region, big-endian numbers keep the order.
+//!
+//! | key | value |
+//! |---|---|
+//! | `m` name | store-wide facts: layout version, node id |
+//! | `q` queue name | [`QueueRecord`](crate::queue::QueueRecord): its number, settings, sequence block |
+//! | `s` schedule name | a schedule |
+//! | `r` queue, priority (highest first), seq | a ready job |
+//! | `t` queue, run_at, seq | a scheduled or retrying job |
+//! | `d` queue, seq | a dead job |
+//! | `k` queue, until, seq | a finished job whose result is kept until then |
+//! | `l` queue, id | a lease mark: who runs the job, with which token |
+//! | `i` queue, id | the [`Place`] of the job |
+//!
+//! A job's record stands at its place until it is moved or done; taking a lease does not move it.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::id::{JobId, QueueName};
+use crate::time::Timestamp;
+
+/// Number of a queue in keys, given at its creation.
+pub type QueueNo = u32;
+
+/// Region bytes.
+pub mod region {
+    /// Store-wide facts.
+    pub const META: u8 = b'm';
+    /// Queue records.
+    pub const QUEUE: u8 = b'q';
+    /// Schedules.
+    pub const SCHEDULE: u8 = b's';
+    /// Ready jobs.
+    pub const READY: u8 = b'r';
+    /// Scheduled and retrying jobs.
+    pub const TIMER: u8 = b't';
+    /// Dead jobs.
+    pub const DEAD: u8 = b'd';
+    /// Finished jobs with kept results.
+    pub const KEPT: u8 = b'k';
+    /// Lease marks.
+    pub const LEASE: u8 = b'l';
+    /// Id to place.
+    pub const INDEX: u8 = b'i';
+}
+
+/// Where the record of a job stands in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// In the ready region.
+    Ready {
+        /// Priority of the job.
+        priority: i8,
+        /// Arrival.
+        seq: u64,
+    },
+    /// In the timer region.
+    Timer {
+        /// When it is due.
+        run_at: Timestamp,
+        /// Tie-break: arrival.
+        seq: u64,
+    },
+    /// Among the dead.
+    Dead {
+        /// Order of death.
+        seq: u64,
+    },
+    /// Among the kept results.
+    Kept {
+        /// Until when.
+        until: Timestamp,
+        /// Tie-break.
+        seq: u64,
+    },
+}
+
+impl Place {
+    /// The region byte of the place.
+    #[must_use]
+    pub fn region(self) -> u8 {
+        match self {
+            Place::Ready { .. } => region::READY,
+            Place::Timer { .. } => region::TIMER,
+            Place::Dead { .. } => region::DEAD,
+            Place::Kept { .. } => region::KEPT,
+        }
+    }
+
+    /// The key of the record of a job of `queue` at this place.
+    #[must_use]
+    pub fn key(self, queue: QueueNo) -> Bytes {
+        let mut key = BytesMut::with_capacity(21);
+        key.put_u8(self.region());
+        key.put_u32(queue);
+        self.put_tail(&mut key);
+        key.freeze()
+    }
+
+    /// The value of the id index: region byte and the key's tail.
+    #[must_use]
+    pub fn to_value(self) -> Bytes {
+        let mut value = BytesMut::with_capacity(17);
+        value.put_u8(self.region());
+        self.put_tail(&mut value);
+        value.freeze()
+    }
+
+    fn put_tail(self, out: &mut BytesMut) {
+        match self {
+            Place::Ready { priority, seq } => {
+                out.put_u8(flip(priority));
+                out.put_u64(seq);
+            }
+            Place::Timer { run_at, seq } => {
+                out.put_u64(run_at.0);
+                out.put_u64(seq);
+            }
+            Place::Dead { seq } => out.put_u64(seq),
+            Place::Kept { until, seq } => {
+                out.put_u64(until.0);
+                out.put_u64(seq);
+            }
+        }
+    }
+
+    /// Reads an index value back; `None` for bytes that are none.
+    #[must_use]
+    pub fn from_value(value: &[u8]) -> Option<Place> {
+        let (region, tail) = value.split_first()?;
+        Place::from_tail(*region, tail)
+    }
+
+    /// Reads the place from a record's key; `None` for keys that name no job record.
+    #[must_use]
+    pub fn from_key(key: &[u8]) -> Option<(QueueNo, Place)> {
+        let (region, rest) = key.split_first()?;
+        let queue = QueueNo::from_be_bytes(rest.get(..4)?.try_into().ok()?);
+        Some((queue, Place::from_tail(*region, &rest[4..])?))
+    }
+
+    fn from_tail(region: u8, tail: &[u8]) -> Option<Place> {
+        let number = |from: usize| Some(u64::from_be_bytes(tail.get(from..from + 8)?.try_into().ok()?));
+        let exact = |len: usize| (tail.len() == len).then_some(());
+        match region {
+            region::READY => {
+                exact(9)?;
+                Some(Place::Ready { priority: unflip(tail[0]), seq: number(1)? })
+            }
+            region::TIMER => {
+                exact(16)?;
+                Some(Place::Timer { run_at: Timestamp(number(0)?), seq: number(8)? })
+            }
+            region::DEAD => {
+                exact(8)?;
+                Some(Place::Dead { seq: number(0)? })
+            }
+            region::KEPT => {
+                exact(16)?;
+                Some(Place::Kept { until: Timestamp(number(0)?), seq: number(8)? })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Priorities ascend in keys from the highest to the lowest.
+fn flip(priority: i8) -> u8 {
+    (127_i16 - i16::from(priority)) as u8
+}
+
+fn unflip(byte: u8) -> i8 {
+    (127_i16 - i16::from(byte)) as i8
+}
+
+/// Key of a queue's record.
+#[must_use]
+pub fn queue_key(name: &QueueName) -> Bytes {
+    named(region::QUEUE, name.as_str())
+}
+
+/// Key of a schedule.
+#[must_use]
+pub fn schedule_key(name: &str) -> Bytes {
+    named(region::SCHEDULE, name)
+}
+
+/// Key of a store-wide fact.
+#[must_use]
+pub fn meta_key(name: &str) -> Bytes {
+    named(region::META, name)
+}
+
+fn named(region: u8, name: &str) -> Bytes {
+    let mut key = BytesMut::with_capacity(1 + name.len());
+    key.put_u8(region);
+    key.put_slice(name.as_bytes());
+    key.freeze()
+}
+
+/// Key of the lease mark of a job.
+#[must_use]
+pub fn lease_key(queue: QueueNo, id: &JobId) -> Bytes {
+    by_id(region::LEASE, queue, id)
+}
+
+/// Key of the id index entry of a job.
+#[must_use]
+pub fn index_key(queue: QueueNo, id: &JobId) -> Bytes {
+    by_id(region::INDEX, queue, id)
+}
+
+fn by_id(region: u8, queue: QueueNo, id: &JobId) -> Bytes {
+    let mut key = BytesMut::with_capacity(21);
+    key.put_u8(region);
+    key.put_u32(queue);
+    key.put_slice(&id.0);
+    key.freeze()
+}
+
+/// First and one-past-last key of a whole region.
+#[must_use]
+pub fn region_range(region: u8) -> (Bytes, Bytes) {
+    (Bytes::copy_from_slice(&[region]), Bytes::copy_from_slice(&[region + 1]))
+}
+
+/// First and one-past-last key of a queue's part of a region.
+#[must_use]
+pub fn queue_range(region: u8, queue: QueueNo) -> (Bytes, Bytes) {
+    let bound = |queue: QueueNo| {
+        let mut key = BytesMut::with_capacity(5);
+        key.put_u8(region);
+        key.put_u32(queue);
+        key.freeze()
+    };
+    let end = queue.checked_add(1).map_or_else(|| region_range(region).1, bound);
+    (bound(queue), end)
+}
+
+/// First and one-past-last key of one priority level of a queue's ready region, from sequence number `seq`.
+#[must_use]
+pub fn level_range(queue: QueueNo, priority: i8, seq: u64) -> (Bytes, Bytes) {
+    let from = Place::Ready { priority, seq }.key(queue);
+    let to = match priority.checked_sub(1) {
+        Some(lower) => Place::Ready { priority: lower, seq: 0 }.key(queue),
+        None => queue_range(region::READY, queue).1,
+    };
+    (from, to)
+}
+
+/// The id in a lease or index key; `None` for other keys.
+#[must_use]
+pub fn id_of(key: &[u8]) -> Option<JobId> {
+    Some(JobId(key.get(5..)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn place() -> impl Strategy<Value = Place> {
+        prop_oneof![
+            (any::<i8>(), any::<u64>()).prop_map(|(priority, seq)| Place::Ready { priority, seq }),
+            (any::<u64>(), any::<u64>()).prop_map(|(at, seq)| Place::Timer { run_at: Timestamp(at), seq }),
+            any::<u64>().prop_map(|seq| Place::Dead { seq }),
+            (any::<u64>(), any::<u64>()).prop_map(|(at, seq)| Place::Kept { until: Timestamp(at), seq }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn keys_round_trip(queue: QueueNo, place in place()) {
+            prop_assert_eq!(Place::from_key(&place.key(queue)), Some((queue, place)));
+            prop_assert_eq!(Place::from_value(&place.to_value()), Some(place));
+        }
+
+        /// The order of keys is the order of delivery: higher priority, then arrival.
+        #[test]
+        fn key_order_is_delivery_order(queue: QueueNo, a: (i8, u64), b: (i8, u64)) {
+            let key = |(priority, seq): (i8, u64)| Place::Ready { priority, seq }.key(queue);
+            let order = b.0.cmp(&a.0).then(a.1.cmp(&b.1));
+            prop_assert_eq!(key(a).cmp(&key(b)), order);
+            let (from, to) = level_range(queue, a.0, 0);
+            prop_assert!(from <= key(a) && key(a) < to);
+            prop_assert!(a.0 == b.0 || key(b) < from || key(b) >= to);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The Windlass node: actors around the pure core, stores, gossip, doors, and the command line.
+//!
+//! # Who owns what
+//! - [`store`]: opening a store, the sled engine, the group-committing writer.
+//! - [`queue`]: an actor per queue; translates messages to `core::queue` commands and carries out the effects.
+//! - [`session`]: an actor per native connection; a worker's session is its actor on the server.
+//! - [`cluster`]: gossip; who is alive.
+//! - [`schedules`]: the actor that fires schedules.
+//! - [`api`]: one dispatcher for every request, whichever door it came through.
+//! - [`node`]: the composition root; start order and stop order.
+//! - [`cli`]: the command line, a client of the node like any other.
+
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod cluster;
+pub mod config;
+pub mod node;
+pub mod queue;
+pub mod schedules;
+pub mod session;
+pub mod store;
+pub mod telemetry;
