@@ -52,6 +52,12 @@ pub const READY_WINDOW_JOBS: usize = 8_192;
 pub const READY_WINDOW_BYTES: usize = 16 * 1024 * 1024;
 /// Ready jobs fetched from the store at a time when the window runs low.
 pub const READY_LOAD_JOBS: usize = 4_096;
+/// Bytes of records after which a load from the store stops, so that large payloads do not fill the memory.
+pub const LOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of timers of one queue held in memory.
+pub const TIMER_WINDOW_BYTES: usize = 16 * 1024 * 1024;
+/// Sequence numbers reserved at a time; a restart skips at most this many.
+pub const SEQ_BLOCK: u64 = 1 << 20;
 /// Timers (delayed jobs and retries) of one queue held in memory; later ones rest in the store.
 pub const TIMER_WINDOW_JOBS: usize = 8_192;
 /// Timers fetched from the store at a time.

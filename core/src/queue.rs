@@ -6,29 +6,37 @@
 //!                      store (one group) ◄─┘        └─► replies, deliveries, notices:
 //!                      durable up to n ──► Durable(n)    at once, or when their commit is durable
 //! ```
+//!
+//! # What is in memory
+//! Running jobs, a window of the ready jobs ([`ready`]), a window of the timers ([`timers`]), and the last finished jobs
+//! ([`finished`]). The rest of a backlog, the dead and the kept results rest in the store; [`filter`] tells which ids
+//! may be there. A job that has just gone to rest is remembered in [`resting`] until its commit is durable, so that
+//! no answer of the store that is older than the queue's own decisions can be believed.
 
+mod admin;
 mod command;
 mod effect;
+mod enqueue;
+mod filter;
+mod finished;
+mod ids;
+pub mod invariants;
+mod leases;
+mod machine;
+mod marks;
+mod ready;
+mod recover;
+mod report;
+mod resting;
+mod snapshot;
+mod timers;
+mod window;
 
 pub use command::{Command, Known, NewJobs, Stored};
 pub use effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
+pub use machine::{Deadline, Queue, Totals, Tuning};
+pub use marks::{LeaseMark, QueueRecord};
+pub use recover::Recovery;
 
-use bincode::{Decode, Encode};
-
-use crate::store::keys::QueueNo;
-use crate::time::Timestamp;
-
-/// What the store keeps of a queue itself.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct QueueRecord {
-    /// Its number in keys.
-    pub no: QueueNo,
-    /// Since when it is paused; `None` when it is not.
-    pub paused_at: Option<Timestamp>,
-    /// Finished jobs it remembers in memory.
-    pub finished_max: u32,
-    /// Sequence numbers below this one may be in use; a restart goes on from here.
-    pub seq_reserved: u64,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
+#[cfg(test)]
+mod queue_test;

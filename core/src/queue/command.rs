@@ -168,6 +168,9 @@ pub enum Command {
         from: super::LoadFrom,
         /// What was found.
         found: Vec<Stored>,
+        /// Whether the scan reached the end of its range; it stops earlier at the limit of the request or at
+        /// [`crate::limits::LOAD_BYTES_MAX`].
+        exhausted: bool,
     },
     /// All batches up to this one are durable.
     Durable(Ticket),

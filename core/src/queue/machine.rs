@@ -1,0 +1,424 @@
+//! The queue's state, and the door to it: one command in, effects out.
+
+use std::sync::Arc;
+
+use super::command::{Command, Known};
+use super::effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
+use super::filter::Filter;
+use super::finished::{Finished, Watchers};
+use super::ids::{IdHash, IdMap};
+use super::leases::Leases;
+use super::marks::QueueRecord;
+use super::ready::Ready;
+use super::resting::{Rest, Resting};
+use super::timers::Timers;
+use super::window::Entry;
+use crate::id::{JobId, QueueName, RequestId};
+use crate::job::{Job, encode_job};
+use crate::limits;
+use crate::store::keys::{self, Place, QueueNo};
+use crate::store::{Epoch, Write};
+use crate::time::{Mono, Now, Timestamp};
+
+/// What a queue is told once, at its birth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuning {
+    /// Epoch of the store; first half of every token.
+    pub epoch: Epoch,
+    /// Decides jitter and hashing; a random number from outside.
+    pub seed: u64,
+    /// How long a lease is good without a sign of life. Defaults to [`limits::LEASE_MS_DEFAULT`].
+    pub lease_ms: u64,
+    /// How long a lost session may come back. Defaults to [`limits::RESUME_GRACE_MS_DEFAULT`].
+    pub resume_grace_ms: u64,
+}
+
+/// When the outside must send [`Command::Tick`] at the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Deadline {
+    /// By the wall clock: timers, expiries.
+    pub wall: Option<Timestamp>,
+    /// By the monotonic clock: leases.
+    pub mono: Option<Mono>,
+}
+
+/// Counters since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Jobs enqueued.
+    pub enqueued: u64,
+    /// Jobs succeeded.
+    pub succeeded: u64,
+    /// Attempts failed or lost.
+    pub failed: u64,
+    /// Jobs gone dead.
+    pub dead: u64,
+}
+
+/// Where a job in memory stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// In the ready window.
+    Ready(Place, i8),
+    /// In the timer window.
+    Timer(Place),
+    /// Leased.
+    Running,
+}
+
+/// A queue. See the module for what it holds.
+#[derive(Debug)]
+pub struct Queue {
+    pub(super) name: QueueName,
+    pub(super) record: QueueRecord,
+    pub(super) tuning: Tuning,
+    pub(super) next_seq: u64,
+    pub(super) ticket: Ticket,
+    pub(super) durable: Ticket,
+    pub(super) slots: IdMap<Slot>,
+    pub(super) ready: Ready,
+    pub(super) timers: Timers,
+    pub(super) leases: Leases,
+    pub(super) finished: Finished,
+    pub(super) watchers: Watchers,
+    pub(super) resting: Resting,
+    pub(super) filter: Filter,
+    pub(super) expiries: std::collections::BTreeSet<(Timestamp, JobId)>,
+    pub(super) retrying: u64,
+    pub(super) dead: u64,
+    pub(super) kept: u64,
+    pub(super) kept_next: Option<Timestamp>,
+    pub(super) kept_loading: bool,
+    pub(super) loads: u32,
+    pub(super) totals: Totals,
+}
+
+/// When an out may leave, before the ticket of its own batch is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    Now,
+    Commit,
+}
+
+/// Effects in the making.
+#[derive(Debug, Default)]
+pub(super) struct Fx {
+    pub(super) writes: Vec<Write>,
+    pub(super) outs: Vec<(Hold, Out)>,
+    /// Whether new work is taken on.
+    pub(super) grows: bool,
+}
+
+impl Fx {
+    pub(super) fn put(&mut self, key: bytes::Bytes, value: bytes::Bytes) {
+        self.writes.push(Write::Put { key, value });
+    }
+
+    pub(super) fn delete(&mut self, key: bytes::Bytes) {
+        self.writes.push(Write::Delete { key });
+    }
+
+    /// An answer that must not leave before what it says is durable.
+    pub(super) fn reply(&mut self, request: RequestId, reply: Reply) {
+        self.outs.push((Hold::Commit, Out::Reply(request, reply)));
+    }
+
+    pub(super) fn now(&mut self, out: Out) {
+        self.outs.push((Hold::Now, out));
+    }
+}
+
+impl Queue {
+    /// A new queue, with the effect that records it.
+    #[must_use]
+    pub fn create(name: QueueName, no: QueueNo, tuning: Tuning, now: Now) -> (Queue, Effects) {
+        let record = QueueRecord {
+            no,
+            paused_at: None,
+            finished_max: limits::FINISHED_JOBS_DEFAULT,
+            seq_reserved: limits::SEQ_BLOCK,
+            created_at: now.wall,
+        };
+        let mut queue = Queue::empty(name, record, tuning, 1);
+        let mut fx = Fx::default();
+        queue.save_record(&mut fx);
+        let effects = queue.seal(fx);
+        (queue, effects)
+    }
+
+    pub(super) fn empty(name: QueueName, record: QueueRecord, tuning: Tuning, next_seq: u64) -> Queue {
+        let seed = tuning.seed;
+        Queue {
+            finished: Finished::new(seed, record.finished_max),
+            name,
+            record,
+            tuning,
+            next_seq,
+            ticket: 0,
+            durable: 0,
+            slots: IdMap::with_hasher(IdHash(seed)),
+            ready: Ready::default(),
+            timers: Timers::new(),
+            leases: Leases::new(seed),
+            watchers: Watchers::default(),
+            resting: Resting::new(seed),
+            filter: Filter::new(seed),
+            expiries: std::collections::BTreeSet::new(),
+            retrying: 0,
+            dead: 0,
+            kept: 0,
+            kept_next: None,
+            kept_loading: false,
+            loads: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Carries out one command.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: the caller's request cannot be granted, and nothing has changed.
+    pub fn apply(&mut self, now: Now, command: Command) -> Result<Effects, Refusal> {
+        let mut fx = Fx::default();
+        match command {
+            Command::Enqueue { reply, new } => self.enqueue(now, reply, new, &mut fx)?,
+            Command::Fetch { worker, slots } => self.fetch(now, worker, slots, &mut fx),
+            Command::Report { reply, outcomes } => self.report(now, reply, outcomes, &mut fx),
+            Command::Progress { id, token, percent, message } => self.progress(&id, token, percent, message),
+            Command::Renew { worker } => self.renew(now, &worker),
+            Command::Resume { worker, leases, reply } => self.resume(now, worker, leases, reply, &mut fx),
+            Command::Away { worker } => self.away(now, &worker),
+            Command::Lost { worker, why } => self.lost(now, &worker, &why, &mut fx),
+            Command::Cancel { reply, id, known } => self.cancel(now, reply, id, known, &mut fx)?,
+            Command::Retry { reply, id, known } => self.retry(now, reply, id, known, &mut fx)?,
+            Command::Delete { reply, id, known } => self.delete(reply, id, known, &mut fx)?,
+            Command::RetryDead { reply, dead } => self.retry_dead(now, reply, dead, &mut fx),
+            Command::DeleteDead { reply, dead } => self.delete_dead(reply, dead, &mut fx),
+            Command::Watch { reply, id, known } => self.watch(reply, id, known, &mut fx)?,
+            Command::Unwatch { reply, id } => self.watchers.remove(&id, reply),
+            Command::SetPaused { reply, paused } => self.set_paused(now, reply, paused, &mut fx),
+            Command::SetRetention { reply, finished_max } => self.set_retention(reply, finished_max, &mut fx),
+            Command::Loaded { from, found, exhausted } => self.loaded(now, from, found, exhausted, &mut fx),
+            Command::Durable(ticket) => self.made_durable(ticket),
+            Command::Tick => {}
+        }
+        self.advance(now, &mut fx);
+        Ok(self.seal(fx))
+    }
+
+    /// When [`Command::Tick`] is due at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Deadline {
+        let expiry = self.expiries.first().map(|(at, _)| *at);
+        let kept = if self.kept_loading { None } else { self.kept_next };
+        let wall = [self.timers.next(), expiry, kept].into_iter().flatten().min();
+        Deadline { wall, mono: self.leases.next() }
+    }
+
+    /// What every command ends with: time has passed, jobs may have become ready, windows may run low.
+    fn advance(&mut self, now: Now, fx: &mut Fx) {
+        self.end_overdue_leases(now, fx);
+        while let Some(entry) = self.timers.pop_due(now.wall) {
+            self.timer_out(entry.place, &entry.job);
+            self.slots.insert(entry.job.id, Slot::Ready(entry.place, entry.job.priority));
+            self.ready.put(entry);
+        }
+        while let Some(&(at, id)) = self.expiries.first() {
+            if at > now.wall {
+                break;
+            }
+            self.expiries.pop_first();
+            self.expire(now, &id, fx);
+        }
+        let written = self.ticket + u64::from(!fx.writes.is_empty());
+        let timers = self.timers.wants_load(self.ready.due(), self.durable, written);
+        let ready = self.ready.wants_load(self.durable, written);
+        for load in [timers, ready].into_iter().flatten() {
+            self.request_load(load, fx);
+        }
+        if let Some(until) = self.kept_next
+            && until <= now.wall
+            && !self.kept_loading
+        {
+            self.kept_loading = true;
+            self.request_load(LoadFrom::Kept { until: now.wall, limit: limits::READY_LOAD_JOBS }, fx);
+        }
+        self.send_notices(fx);
+    }
+
+    fn request_load(&mut self, load: LoadFrom, fx: &mut Fx) {
+        self.loads += 1;
+        fx.now(Out::Load(load));
+    }
+
+    /// Tells waiting workers that there are jobs: one worker per job, so that none is told in vain.
+    fn send_notices(&mut self, fx: &mut Fx) {
+        if self.record.paused_at.is_some() || !self.leases.has_waiting() || self.ready.hot() == 0 {
+            return;
+        }
+        if !self.ready.can_pull(self.durable) {
+            return;
+        }
+        for worker in self.leases.take_waiting(self.ready.hot()) {
+            fx.now(Out::Notice { worker });
+        }
+    }
+
+    fn made_durable(&mut self, ticket: Ticket) {
+        debug_assert!(ticket <= self.ticket, "batch {ticket} of {} is durable", self.ticket);
+        self.durable = self.durable.max(ticket);
+        self.settle_resting();
+    }
+
+    /// While a scan is on its way its records may be older than what is durable, so nothing is forgotten.
+    pub(super) fn settle_resting(&mut self) {
+        if self.loads == 0 {
+            self.resting.settle(self.durable);
+            let rests = self.ready.cold() + self.timers.cold() + self.dead + self.kept;
+            if rests == 0 && self.resting.is_empty() {
+                self.filter.clear();
+            }
+        }
+    }
+
+    pub(super) fn seal(&mut self, fx: Fx) -> Effects {
+        let ticket = (!fx.writes.is_empty()).then(|| {
+            self.ticket += 1;
+            self.ticket
+        });
+        let commit = if self.ticket > self.durable { Release::Durable(self.ticket) } else { Release::Now };
+        let release = |hold: Hold| if hold == Hold::Now { Release::Now } else { commit };
+        Effects {
+            ticket,
+            writes: fx.writes,
+            settles: !fx.grows,
+            outs: fx.outs.into_iter().map(|(hold, out)| (release(hold), out)).collect(),
+        }
+    }
+
+    /// The ticket that the batch in the making will get.
+    pub(super) fn this_ticket(&self) -> Ticket {
+        self.ticket + 1
+    }
+
+    pub(super) fn take_seq(&mut self, fx: &mut Fx) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        if self.next_seq >= self.record.seq_reserved {
+            self.record.seq_reserved = self.next_seq + limits::SEQ_BLOCK;
+            self.save_record(fx);
+        }
+        seq
+    }
+
+    pub(super) fn save_record(&self, fx: &mut Fx) {
+        fx.put(keys::queue_key(&self.name), self.record.to_bytes());
+    }
+
+    /// Writes a job's record and its index entry at a new place.
+    pub(super) fn write_at(&self, place: Place, job: &Job, fx: &mut Fx) {
+        fx.put(place.key(self.record.no), encode_job(job));
+        fx.put(keys::index_key(self.record.no, &job.id), place.to_value());
+    }
+
+    /// Makes a job ready whose record is being written at `place` in the ready region.
+    pub(super) fn admit_ready(&mut self, place: Place, job: Arc<Job>) {
+        let (id, priority, ticket) = (job.id, job.priority, self.this_ticket());
+        if let Some(evicted) = self.ready.evict_below(priority) {
+            self.send_to_rest(evicted);
+        }
+        self.watch_expiry(&job);
+        match self.ready.arrive(Entry { place, job, ticket }) {
+            Ok(()) => {
+                self.slots.insert(id, Slot::Ready(place, priority));
+                self.resting.remove(&id);
+            }
+            Err(entry) => self.send_to_rest(entry),
+        }
+    }
+
+    /// Takes on a timer whose record is being written at `place`.
+    pub(super) fn admit_timer(&mut self, place: Place, job: Arc<Job>) {
+        let (id, ticket) = (job.id, self.this_ticket());
+        self.retrying += u64::from(job.attempts() > 0);
+        self.watch_expiry(&job);
+        self.slots.insert(id, Slot::Timer(place));
+        self.resting.remove(&id);
+        if let Some(evicted) = self.timers.arrive(Entry { place, job, ticket }) {
+            self.send_to_rest(evicted);
+        }
+    }
+
+    /// Takes a timer out of the window in memory.
+    pub(super) fn take_timer(&mut self, place: Place) -> Option<Entry> {
+        let Place::Timer { run_at, seq } = place else { return None };
+        let entry = self.timers.take((run_at, seq))?;
+        self.timer_out(place, &entry.job);
+        Some(entry)
+    }
+
+    /// Keeps the count of retries: a job leaves the timers, in memory or at rest.
+    pub(super) fn timer_out(&mut self, place: Place, job: &Job) {
+        if matches!(place, Place::Timer { .. }) && job.attempts() > 0 {
+            self.retrying = self.retrying.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn watch_expiry(&mut self, job: &Job) {
+        if let Some(at) = job.expires_at() {
+            self.expiries.insert((at, job.id));
+        }
+    }
+
+    /// A waiting job leaves memory for the store.
+    fn send_to_rest(&mut self, entry: Entry) {
+        let id = entry.job.id;
+        self.slots.remove(&id);
+        self.unwatch_expiry(&entry.job);
+        self.filter.insert(&id);
+        if entry.ticket > self.durable || self.loads > 0 {
+            self.resting.put(entry.ticket.max(self.durable), id, Rest::At(entry.place, entry.job));
+        }
+    }
+
+    pub(super) fn unwatch_expiry(&mut self, job: &Job) {
+        if let Some(at) = job.expires_at() {
+            self.expiries.remove(&(at, job.id));
+        }
+    }
+
+    /// What is true of an id that is not in memory: the queue's own newer word first, then the store's.
+    pub(super) fn at_rest(&self, id: &JobId, known: Known) -> Option<(Place, Arc<Job>)> {
+        match self.resting.get(id) {
+            Some(Rest::At(place, job)) => Some((*place, job.clone())),
+            Some(Rest::Gone) => None,
+            None => {
+                known.filter(|stored| stored.job.id == *id).map(|stored| (stored.place, Arc::new(stored.job)))
+            }
+        }
+    }
+
+    /// The queue's name.
+    #[must_use]
+    pub fn name(&self) -> &QueueName {
+        &self.name
+    }
+
+    /// The queue's number in keys.
+    #[must_use]
+    pub fn no(&self) -> QueueNo {
+        self.record.no
+    }
+
+    /// Counters since the start.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// The last batch, and the last that is durable.
+    #[must_use]
+    pub fn tickets(&self) -> (Ticket, Ticket) {
+        (self.ticket, self.durable)
+    }
+}

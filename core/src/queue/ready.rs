@@ -1,0 +1,277 @@
+//! Ready jobs: higher priority first, then arrival. Of each priority level the head is in memory, the tail may rest.
+//!
+//! A level merges two streams by arrival: jobs that were ready when they came (ordered by sequence number) and timers
+//! that have come due (ordered by their time). Neither is rewritten in the store when it becomes ready.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::effect::{LoadFrom, Ticket};
+use super::window::{Cold, Entry};
+use crate::limits;
+use crate::store::keys::Place;
+use crate::time::Timestamp;
+
+/// The ready jobs of a queue.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    levels: BTreeMap<Reverse<i8>, Level>,
+    /// Jobs in memory that arrived ready.
+    hot: usize,
+    /// Timers in memory that have come due.
+    due: usize,
+    bytes: usize,
+    cold: u64,
+}
+
+#[derive(Debug)]
+struct Level {
+    /// Jobs that arrived ready, by sequence number.
+    ready: BTreeMap<u64, Entry>,
+    /// Timers that have come due.
+    due: BTreeMap<(Timestamp, u64), Entry>,
+    cold: Cold<u64>,
+}
+
+impl Level {
+    fn new() -> Level {
+        Level { ready: BTreeMap::new(), due: BTreeMap::new(), cold: Cold::none(0) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.due.is_empty() && self.cold.count == 0
+    }
+}
+
+/// The head of a level, or why there is none to take.
+enum Head {
+    Take(Place),
+    NotYetDurable,
+    OnItsWay,
+    Nothing,
+}
+
+impl Ready {
+    /// Takes a job that arrives ready. Returns it when its place is behind resting jobs or the window is full: then it
+    /// is counted as resting.
+    pub(super) fn arrive(&mut self, entry: Entry) -> Result<(), Entry> {
+        let Place::Ready { priority, seq } = entry.place else {
+            unreachable!("arrivals stand in the ready region")
+        };
+        let level = self.levels.entry(Reverse(priority)).or_insert_with(Level::new);
+        let full = self.hot >= limits::READY_WINDOW_JOBS || self.bytes >= limits::READY_WINDOW_BYTES;
+        if level.cold.is_before(seq) || full {
+            level.cold.add(seq);
+            self.cold += 1;
+            return Err(entry);
+        }
+        self.put(entry);
+        Ok(())
+    }
+
+    /// Puts a job that belongs in memory: back from a worker, come due, or loaded.
+    pub(super) fn put(&mut self, entry: Entry) {
+        self.bytes += entry.job.weight();
+        let level = self.levels.entry(Reverse(entry.job.priority)).or_insert_with(Level::new);
+        match entry.place {
+            Place::Timer { run_at, seq } => {
+                self.due += 1;
+                level.due.insert((run_at, seq), entry);
+            }
+            Place::Ready { seq, .. } => {
+                self.hot += 1;
+                level.ready.insert(seq, entry);
+            }
+            Place::Dead { .. } | Place::Kept { .. } => unreachable!("jobs at rest are not ready"),
+        }
+    }
+
+    /// While the window holds too much and a lower level has a tail in memory, that tail goes to rest: a job of a
+    /// higher priority must never wait for the backlog below it.
+    pub(super) fn evict_below(&mut self, priority: i8) -> Option<Entry> {
+        if self.hot < limits::READY_WINDOW_JOBS {
+            return None;
+        }
+        let (lowest, level) = self.levels.iter_mut().rev().find(|(_, level)| !level.ready.is_empty())?;
+        if lowest.0 >= priority {
+            return None;
+        }
+        let (seq, entry) = level.ready.pop_last()?;
+        level.cold.add(seq);
+        self.cold += 1;
+        self.hot -= 1;
+        self.bytes -= entry.job.weight();
+        Some(entry)
+    }
+
+    /// Takes the next job that may be handed out.
+    pub(super) fn pull(&mut self, durable: Ticket) -> Option<Entry> {
+        let (place, priority) = self.next(durable)?;
+        self.take(place, priority)
+    }
+
+    /// Whether there is a job that may be handed out.
+    pub(super) fn can_pull(&self, durable: Ticket) -> bool {
+        self.next(durable).is_some()
+    }
+
+    fn next(&self, durable: Ticket) -> Option<(Place, i8)> {
+        for (priority, level) in &self.levels {
+            match level.head(durable) {
+                Head::Take(place) => return Some((place, priority.0)),
+                // A job that is not durable yet is no reason to keep lower ones waiting.
+                Head::NotYetDurable | Head::Nothing => {}
+                // Higher priority goes first even if it must be read from the store.
+                Head::OnItsWay => return None,
+            }
+        }
+        None
+    }
+
+    /// Removes the job at a place from memory.
+    pub(super) fn take(&mut self, place: Place, priority: i8) -> Option<Entry> {
+        let level = self.levels.get_mut(&Reverse(priority))?;
+        let entry = match place {
+            Place::Timer { run_at, seq } => {
+                let entry = level.due.remove(&(run_at, seq))?;
+                self.due -= 1;
+                entry
+            }
+            Place::Ready { seq, .. } => {
+                let entry = level.ready.remove(&seq)?;
+                self.hot -= 1;
+                entry
+            }
+            Place::Dead { .. } | Place::Kept { .. } => return None,
+        };
+        self.bytes -= entry.job.weight();
+        if level.is_empty() {
+            self.levels.remove(&Reverse(priority));
+        }
+        Some(entry)
+    }
+
+    /// The job at a place in memory.
+    pub(super) fn get(&self, place: Place, priority: i8) -> Option<&Entry> {
+        let level = self.levels.get(&Reverse(priority))?;
+        match place {
+            Place::Timer { run_at, seq } => level.due.get(&(run_at, seq)),
+            Place::Ready { seq, .. } => level.ready.get(&seq),
+            Place::Dead { .. } | Place::Kept { .. } => None,
+        }
+    }
+
+    /// A resting job leaves the region without having been in memory. `false` when the place is not behind the window.
+    pub(super) fn forget_cold(&mut self, priority: i8, seq: u64) -> bool {
+        let Some(level) = self.levels.get_mut(&Reverse(priority)) else { return false };
+        if !level.cold.is_before(seq) {
+            return false;
+        }
+        level.cold.count -= 1;
+        self.cold -= 1;
+        if level.is_empty() {
+            self.levels.remove(&Reverse(priority));
+        }
+        true
+    }
+
+    /// The load that the window needs next: for the highest level that rests and runs low.
+    pub(super) fn wants_load(&mut self, durable: Ticket, written: Ticket) -> Option<LoadFrom> {
+        let (priority, level) = self.levels.iter_mut().find(|(_, level)| level.cold.count > 0)?;
+        let room = self.hot + limits::READY_LOAD_JOBS <= limits::READY_WINDOW_JOBS || level.ready.is_empty();
+        if !room || level.ready.len() > limits::READY_LOAD_JOBS || !level.cold.may_load(durable, written) {
+            return None;
+        }
+        level.cold.begin_load(durable == written);
+        Some(LoadFrom::Ready { priority: priority.0, seq: level.cold.from, limit: limits::READY_LOAD_JOBS })
+    }
+
+    /// Takes note that a load has come back, having moved `loaded` jobs to memory and reached `last`. Returns the number
+    /// of jobs that should be there and are not.
+    pub(super) fn loaded(
+        &mut self,
+        priority: i8,
+        loaded: u64,
+        last: Option<u64>,
+        exhausted: bool,
+        durable: Ticket,
+    ) -> u64 {
+        let Some(level) = self.levels.get_mut(&Reverse(priority)) else { return 0 };
+        let before = level.cold.count;
+        let missing = level.cold.end_load(loaded, last.map(|seq| seq.saturating_add(1)), exhausted, durable);
+        self.cold -= before - level.cold.count;
+        if level.is_empty() {
+            self.levels.remove(&Reverse(priority));
+        }
+        missing
+    }
+
+    /// Jobs in memory.
+    pub(super) fn hot(&self) -> usize {
+        self.hot + self.due
+    }
+
+    /// Timers in memory that have come due.
+    pub(super) fn due(&self) -> usize {
+        self.due
+    }
+
+    /// All ready jobs, wherever they are.
+    pub(super) fn count(&self) -> u64 {
+        (self.hot + self.due) as u64 + self.cold
+    }
+
+    /// Jobs that rest.
+    pub(super) fn cold(&self) -> u64 {
+        self.cold
+    }
+
+    /// When the job that waits longest became ready.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.levels.values().filter_map(Level::oldest).min()
+    }
+
+    /// Every entry in memory, in order of delivery within each stream.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.levels.values().flat_map(|level| level.ready.values().chain(level.due.values()))
+    }
+
+    /// Restores the count of resting jobs at start.
+    pub(super) fn recover_cold(&mut self, priority: i8, seq: u64) {
+        self.levels.entry(Reverse(priority)).or_insert_with(Level::new).cold.add(seq);
+        self.cold += 1;
+    }
+
+    /// Whether a level has resting jobs.
+    pub(super) fn has_cold(&self, priority: i8) -> bool {
+        self.levels.get(&Reverse(priority)).is_some_and(|level| level.cold.count > 0)
+    }
+}
+
+impl Level {
+    fn head(&self, durable: Ticket) -> Head {
+        let ready = self.ready.values().next();
+        let due = self.due.values().next();
+        if ready.is_none() && self.cold.count > 0 {
+            return Head::OnItsWay;
+        }
+        let head = match (ready, due) {
+            (Some(ready), Some(due)) => {
+                if due.job.run_at < ready.job.enqueued_at {
+                    due
+                } else {
+                    ready
+                }
+            }
+            (Some(only), None) | (None, Some(only)) => only,
+            (None, None) => return Head::Nothing,
+        };
+        if head.ticket > durable { Head::NotYetDurable } else { Head::Take(head.place) }
+    }
+
+    fn oldest(&self) -> Option<Timestamp> {
+        let ready = self.ready.values().next().map(|entry| entry.job.enqueued_at);
+        let due = self.due.values().next().map(|entry| entry.job.run_at);
+        ready.into_iter().chain(due).min()
+    }
+}

@@ -1,0 +1,311 @@
+//! Ends of attempts: what a worker reports, and what happens when a worker is lost.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::effect::{Out, Reply};
+use super::leases::Lease;
+use super::machine::{Fx, Queue, Slot};
+use super::resting::Rest;
+use super::window::Entry;
+use crate::api::ErrorCode;
+use crate::id::{JobId, RequestId, WorkerId};
+use crate::job::{AttemptOutcome, AttemptRecord, Job, JobState, Payload, clip, encode_job};
+use crate::limits;
+use crate::retry::mix;
+use crate::store::keys::{self, Place};
+use crate::time::Now;
+use crate::wire::{ReportResult, Token, Verdict};
+
+impl Queue {
+    pub(super) fn report(
+        &mut self,
+        now: Now,
+        reply: RequestId,
+        outcomes: Vec<(JobId, Token, Verdict)>,
+        fx: &mut Fx,
+    ) {
+        let mut results = Vec::with_capacity(outcomes.len());
+        for (id, token, verdict) in outcomes {
+            results.push(if self.leases.prove(&id, token).is_none() {
+                ReportResult::Refused(ErrorCode::StaleLease)
+            } else {
+                self.conclude(now, &id, verdict, fx);
+                ReportResult::Recorded
+            });
+        }
+        fx.reply(reply, Reply::Reported(results));
+    }
+
+    fn conclude(&mut self, now: Now, id: &JobId, verdict: Verdict, fx: &mut Fx) {
+        let Some(lease) = self.end_lease(id, fx) else { return };
+        // Somebody asked for the end of this job: only a handler that finished all the same has another say.
+        let verdict = match verdict {
+            Verdict::Done(result) => Verdict::Done(result),
+            _ if lease.cancel => Verdict::Cancelled { reason: "cancelled on request".to_owned() },
+            other => other,
+        };
+        match verdict {
+            Verdict::Done(result) => self.succeed(now, lease, result, fx),
+            Verdict::Retry { error, retry_in_ms } => self.fail(now, lease, error, retry_in_ms, fx),
+            Verdict::Snooze { ms } => {
+                let mut job = self.noted(now, &lease, AttemptOutcome::Snoozed, String::new());
+                job.run_at = now.wall.plus_ms(ms.min(limits::DELAY_MS_MAX));
+                self.move_to_timer(lease.place, job, fx);
+            }
+            Verdict::Dead { error } => {
+                let job = self.noted(now, &lease, AttemptOutcome::Failed, error.clone());
+                self.totals.failed += 1;
+                self.bury(now, lease.place, job, clip(error, limits::ERROR_BYTES_MAX), fx);
+            }
+            Verdict::Cancelled { reason } => {
+                let job = self.noted(now, &lease, AttemptOutcome::Cancelled, reason.clone());
+                self.finish(now, lease.place, job, JobState::Cancelled, reason, fx);
+            }
+            Verdict::Released => {
+                let job = self.noted(now, &lease, AttemptOutcome::Released, String::new());
+                self.make_ready_again(lease.place, job, fx);
+            }
+        }
+    }
+
+    /// Takes the lease away; the record at its place is dealt with by the caller.
+    fn end_lease(&mut self, id: &JobId, fx: &mut Fx) -> Option<Lease> {
+        let lease = self.leases.remove(id)?;
+        self.slots.remove(id);
+        fx.delete(keys::lease_key(self.record.no, id));
+        Some(lease)
+    }
+
+    /// The job with this run in its history.
+    fn noted(&self, now: Now, lease: &Lease, outcome: AttemptOutcome, error: String) -> Job {
+        let mut job = Job::clone(&lease.job);
+        let past = job.past_mut();
+        past.deliveries = lease.token.delivery;
+        let used =
+            matches!(outcome, AttemptOutcome::Succeeded | AttemptOutcome::Failed | AttemptOutcome::Lost);
+        if used {
+            past.attempts = lease.attempt;
+        }
+        if past.history.len() >= limits::ATTEMPT_HISTORY_MAX {
+            past.history.remove(0);
+        }
+        past.history.push(AttemptRecord {
+            attempt: lease.attempt,
+            worker: lease.worker,
+            started_at: lease.started_at,
+            ended_at: now.wall,
+            outcome,
+            error: clip(error, limits::ERROR_BYTES_MAX),
+        });
+        job
+    }
+
+    fn succeed(&mut self, now: Now, lease: Lease, result: Option<Payload>, fx: &mut Fx) {
+        let mut job = self.noted(now, &lease, AttemptOutcome::Succeeded, String::new());
+        job.past_mut().result = result.filter(|r| r.data.len() <= limits::RESULT_BYTES_MAX);
+        self.totals.succeeded += 1;
+        self.finish(now, lease.place, job, JobState::Succeeded, String::new(), fx);
+    }
+
+    fn fail(&mut self, now: Now, lease: Lease, error: String, retry_in_ms: Option<u64>, fx: &mut Fx) {
+        self.totals.failed += 1;
+        let mut job = self.noted(now, &lease, AttemptOutcome::Failed, error);
+        if job.attempts() >= job.max_attempts() {
+            let reason = format!("failed {} of {} attempts", job.attempts(), job.max_attempts());
+            return self.bury(now, lease.place, job, reason, fx);
+        }
+        let backoff = job.options.as_ref().and_then(|o| o.backoff.clone()).unwrap_or_default();
+        let seed = mix(self.tuning.seed ^ u64::from_le_bytes(first_half(&job.id)));
+        let wait = retry_in_ms.unwrap_or_else(|| backoff.delay_ms(job.attempts(), seed));
+        job.run_at = now.wall.plus_ms(wait.min(limits::DELAY_MS_MAX));
+        self.move_to_timer(lease.place, job, fx);
+    }
+
+    /// The lease ended because its worker is gone.
+    fn lose(&mut self, now: Now, id: &JobId, why: &str, fx: &mut Fx) {
+        let Some(lease) = self.end_lease(id, fx) else { return };
+        fx.now(Out::LeaseEnded { worker: lease.worker, id: *id, token: lease.token });
+        self.totals.failed += 1;
+        let mut job = self.noted(now, &lease, AttemptOutcome::Lost, why.to_owned());
+        // After a restart of the server the worker may be gone for a reason that has nothing to do with the job.
+        if !lease.recovered {
+            job.past_mut().crashes += 1;
+        }
+        let crashes = job.past_mut().crashes;
+        if lease.cancel {
+            let reason = "cancelled on request; its worker was lost".to_owned();
+            self.finish(now, lease.place, job, JobState::Cancelled, reason, fx);
+        } else if crashes >= limits::CRASHES_MAX {
+            let reason = format!("took its worker down with it {crashes} times; last: {why}");
+            self.bury(now, lease.place, job, reason, fx);
+        } else if job.attempts() >= job.max_attempts() {
+            let reason = format!("its worker was lost in the last of {} attempts: {why}", job.max_attempts());
+            self.bury(now, lease.place, job, reason, fx);
+        } else {
+            self.make_ready_again(lease.place, job, fx);
+        }
+    }
+
+    /// Back to its place in the queue, without a wait.
+    fn make_ready_again(&mut self, place: Place, job: Job, fx: &mut Fx) {
+        fx.put(place.key(self.record.no), encode_job(&job));
+        let (job, ticket) = (Arc::new(job), self.this_ticket());
+        self.watch_expiry(&job);
+        self.slots.insert(job.id, Slot::Ready(place, job.priority));
+        self.ready.put(Entry { place, job, ticket });
+    }
+
+    fn move_to_timer(&mut self, from: Place, job: Job, fx: &mut Fx) {
+        let place = Place::Timer { run_at: job.run_at, seq: self.take_seq(fx) };
+        fx.delete(from.key(self.record.no));
+        self.write_at(place, &job, fx);
+        self.admit_timer(place, Arc::new(job));
+    }
+
+    /// Ends a job for good: remembered in memory, or kept durably when it asks for that.
+    pub(super) fn finish(
+        &mut self,
+        now: Now,
+        from: Place,
+        mut job: Job,
+        state: JobState,
+        reason: String,
+        fx: &mut Fx,
+    ) {
+        let past = job.past_mut();
+        past.ended = Some((state, now.wall));
+        past.reason = clip(reason, limits::ERROR_BYTES_MAX);
+        let id = job.id;
+        let job = Arc::new(job);
+        match job.options.as_ref().and_then(|o| o.retention_ms) {
+            Some(retention_ms) if retention_ms > 0 => {
+                let until = now.wall.plus_ms(retention_ms.min(limits::DELAY_MS_MAX));
+                let place = Place::Kept { until, seq: self.take_seq(fx) };
+                fx.delete(from.key(self.record.no));
+                self.write_at(place, &job, fx);
+                self.kept += 1;
+                self.kept_next = Some(self.kept_next.map_or(until, |next| next.min(until)));
+                self.filter.insert(&id);
+                self.resting.put(self.this_ticket(), id, Rest::At(place, job.clone()));
+            }
+            _ => {
+                self.erase(from, &id, fx);
+                self.finished.push(job.clone());
+            }
+        }
+        self.tell_watchers(&job, state, fx);
+    }
+
+    /// Puts a job among the dead, where it stays until somebody acts.
+    pub(super) fn bury(&mut self, now: Now, from: Place, mut job: Job, reason: String, fx: &mut Fx) {
+        let past = job.past_mut();
+        past.ended = Some((JobState::Dead, now.wall));
+        past.reason = reason;
+        let place = Place::Dead { seq: self.take_seq(fx) };
+        fx.delete(from.key(self.record.no));
+        self.write_at(place, &job, fx);
+        let job = Arc::new(job);
+        self.dead += 1;
+        self.totals.dead += 1;
+        self.filter.insert(&job.id);
+        self.resting.put(self.this_ticket(), job.id, Rest::At(place, job.clone()));
+        self.tell_watchers(&job, JobState::Dead, fx);
+    }
+
+    fn tell_watchers(&mut self, job: &Arc<Job>, state: JobState, fx: &mut Fx) {
+        for request in self.watchers.take(&job.id) {
+            fx.reply(request, Reply::Job(job.clone(), state));
+        }
+    }
+
+    /// A waiting job's expiry has come.
+    pub(super) fn expire(&mut self, now: Now, id: &JobId, fx: &mut Fx) {
+        let entry = match self.slots.get(id).copied() {
+            Some(Slot::Ready(place, priority)) => self.ready.take(place, priority),
+            Some(Slot::Timer(place)) => self.take_timer(place),
+            _ => None,
+        };
+        if let Some(entry) = entry {
+            self.end_expired(now, entry, fx);
+        }
+    }
+
+    /// Ends an entry that has left its window because its expiry came before a worker did.
+    pub(super) fn end_expired(&mut self, now: Now, entry: Entry, fx: &mut Fx) {
+        self.unwatch_expiry(&entry.job);
+        self.slots.remove(&entry.job.id);
+        let reason = "no worker took it before it expired".to_owned();
+        self.finish(now, entry.place, Arc::unwrap_or_clone(entry.job), JobState::Expired, reason, fx);
+    }
+
+    pub(super) fn progress(&mut self, id: &JobId, token: Token, percent: u8, message: String) {
+        if let Some(lease) = self.leases.prove(id, token) {
+            lease.progress = Some((percent.min(100), clip(message, limits::PROGRESS_BYTES_MAX)));
+        }
+    }
+
+    pub(super) fn renew(&mut self, now: Now, worker: &WorkerId) {
+        self.leases.set_deadline(worker, now.mono.plus_ms(self.tuning.lease_ms));
+    }
+
+    pub(super) fn away(&mut self, now: Now, worker: &WorkerId) {
+        self.leases.stop_waiting(worker);
+        self.leases.set_deadline(worker, now.mono.plus_ms(self.tuning.resume_grace_ms));
+    }
+
+    pub(super) fn lost(&mut self, now: Now, worker: &WorkerId, why: &str, fx: &mut Fx) {
+        self.leases.stop_waiting(worker);
+        for id in self.leases.held_by(worker) {
+            self.lose(now, &id, why, fx);
+        }
+    }
+
+    pub(super) fn end_overdue_leases(&mut self, now: Now, fx: &mut Fx) {
+        for worker in self.leases.overdue(now.mono) {
+            self.lost(now, &worker, "no sign of life until the lease ran out", fx);
+        }
+    }
+
+    /// The worker is back. What it no longer runs it never received, or reports on its own.
+    pub(super) fn resume(
+        &mut self,
+        now: Now,
+        worker: WorkerId,
+        presented: Vec<(JobId, Token)>,
+        reply: RequestId,
+        fx: &mut Fx,
+    ) {
+        let (mut kept, mut lost) = (Vec::new(), Vec::new());
+        let mut runs = BTreeSet::new();
+        for (id, token) in presented {
+            match self.leases.prove(&id, token) {
+                Some(lease) if lease.worker == worker => {
+                    lease.recovered = false;
+                    if lease.cancel {
+                        fx.now(Out::CancelRun { worker, id, token });
+                    }
+                    kept.push((id, token));
+                    runs.insert(id);
+                }
+                _ => lost.push((id, token)),
+            }
+        }
+        for id in self.leases.held_by(&worker) {
+            if !runs.contains(&id)
+                && let Some(lease) = self.end_lease(&id, fx)
+            {
+                let job = self.noted(now, &lease, AttemptOutcome::Released, String::new());
+                self.make_ready_again(lease.place, job, fx);
+            }
+        }
+        self.leases.set_deadline(&worker, now.mono.plus_ms(self.tuning.lease_ms));
+        fx.reply(reply, Reply::Resumed { kept, lost });
+    }
+}
+
+fn first_half(id: &JobId) -> [u8; 8] {
+    let mut half = [0; 8];
+    half.copy_from_slice(&id.0[8..]);
+    half
+}

@@ -1,0 +1,151 @@
+//! Jobs that wait for their time: delayed ones and retries. The near future is in memory, the far future may rest.
+
+use std::collections::BTreeMap;
+
+use super::effect::{LoadFrom, Ticket};
+use super::window::{Cold, Entry};
+use crate::limits;
+use crate::store::keys::Place;
+use crate::time::Timestamp;
+
+/// Order of timers: time, then arrival.
+pub(super) type TimerKey = (Timestamp, u64);
+
+/// The timers of a queue.
+#[derive(Debug)]
+pub(super) struct Timers {
+    hot: BTreeMap<TimerKey, Entry>,
+    bytes: usize,
+    cold: Cold<TimerKey>,
+}
+
+impl Timers {
+    pub(super) fn new() -> Timers {
+        Timers { hot: BTreeMap::new(), bytes: 0, cold: Cold::none((Timestamp(0), 0)) }
+    }
+
+    /// Takes a new timer. Returns the one that goes to rest for it, which may be itself.
+    pub(super) fn arrive(&mut self, entry: Entry) -> Option<Entry> {
+        let key = key_of(&entry);
+        if self.cold.is_before(key) {
+            self.cold.add(key);
+            return Some(entry);
+        }
+        self.put(entry);
+        if self.hot.len() <= limits::TIMER_WINDOW_JOBS && self.bytes <= limits::TIMER_WINDOW_BYTES {
+            return None;
+        }
+        let (key, last) = self.hot.pop_last()?;
+        self.bytes -= last.job.weight();
+        self.cold.add(key);
+        Some(last)
+    }
+
+    fn put(&mut self, entry: Entry) {
+        self.bytes += entry.job.weight();
+        self.hot.insert(key_of(&entry), entry);
+    }
+
+    /// Puts a loaded timer.
+    pub(super) fn put_loaded(&mut self, entry: Entry) {
+        self.put(entry);
+    }
+
+    /// Takes the first timer that is due.
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Entry> {
+        let first = self.hot.first_entry()?;
+        if first.key().0 > now {
+            return None;
+        }
+        let entry = first.remove();
+        self.bytes -= entry.job.weight();
+        Some(entry)
+    }
+
+    /// Removes a timer from memory.
+    pub(super) fn take(&mut self, key: TimerKey) -> Option<Entry> {
+        let entry = self.hot.remove(&key)?;
+        self.bytes -= entry.job.weight();
+        Some(entry)
+    }
+
+    /// The timer at a place in memory.
+    pub(super) fn get(&self, place: Place) -> Option<&Entry> {
+        match place {
+            Place::Timer { run_at, seq } => self.hot.get(&(run_at, seq)),
+            _ => None,
+        }
+    }
+
+    /// A resting timer leaves the region without having been in memory.
+    pub(super) fn forget_cold(&mut self, key: TimerKey) -> bool {
+        let resting = self.cold.is_before(key);
+        if resting {
+            self.cold.count -= 1;
+        }
+        resting
+    }
+
+    /// The load that the window needs next, `due` timers being in memory as ready jobs already.
+    pub(super) fn wants_load(&mut self, due: usize, durable: Ticket, written: Ticket) -> Option<LoadFrom> {
+        let held = self.hot.len() + due;
+        if held + limits::TIMER_LOAD_JOBS > limits::TIMER_WINDOW_JOBS || !self.cold.may_load(durable, written)
+        {
+            return None;
+        }
+        self.cold.begin_load(durable == written);
+        let (run_at, seq) = self.cold.from;
+        Some(LoadFrom::Timers { run_at, seq, limit: limits::TIMER_LOAD_JOBS })
+    }
+
+    /// Takes note that a load has come back; see [`super::ready::Ready::loaded`].
+    pub(super) fn loaded(
+        &mut self,
+        loaded: u64,
+        last: Option<TimerKey>,
+        exhausted: bool,
+        durable: Ticket,
+    ) -> u64 {
+        let next = last.map(|(run_at, seq)| (run_at, seq.saturating_add(1)));
+        self.cold.end_load(loaded, next, exhausted, durable)
+    }
+
+    /// When the first timer in memory is due.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.hot.keys().next().map(|key| key.0)
+    }
+
+    /// All timers, wherever they are.
+    pub(super) fn count(&self) -> u64 {
+        self.hot.len() as u64 + self.cold.count
+    }
+
+    /// Timers that rest.
+    pub(super) fn cold(&self) -> u64 {
+        self.cold.count
+    }
+
+    /// Whether the window has room at start.
+    pub(super) fn has_room(&self) -> bool {
+        self.cold.count == 0
+            && self.hot.len() < limits::TIMER_WINDOW_JOBS
+            && self.bytes < limits::TIMER_WINDOW_BYTES
+    }
+
+    /// Restores the count of resting timers at start.
+    pub(super) fn recover_cold(&mut self, key: TimerKey) {
+        self.cold.add(key);
+    }
+
+    /// Every entry in memory, by time.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.hot.values()
+    }
+}
+
+fn key_of(entry: &Entry) -> TimerKey {
+    match entry.place {
+        Place::Timer { run_at, seq } => (run_at, seq),
+        _ => unreachable!("timers stand in the timer region"),
+    }
+}

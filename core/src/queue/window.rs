@@ -1,0 +1,91 @@
+//! What the two windows share: an entry in memory, and the bookkeeping of what rests in the store behind a window.
+
+use std::sync::Arc;
+
+use crate::job::Job;
+use crate::queue::Ticket;
+use crate::store::keys::Place;
+
+/// A waiting job in memory.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// Where its record stands.
+    pub(super) place: Place,
+    /// The job.
+    pub(super) job: Arc<Job>,
+    /// The batch that makes it durable; it is not handed out before.
+    pub(super) ticket: Ticket,
+}
+
+/// The part of an ordered region that rests in the store: everything from `from` on that is not in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cold<K> {
+    /// How many jobs.
+    pub(super) count: u64,
+    /// The first key that may rest; meaningless while `count` is 0.
+    pub(super) from: K,
+    /// The load on its way, if any.
+    pub(super) load: Option<Load>,
+    /// A load found nothing while this was the last durable batch: what is missing is on its way to the store, and
+    /// another look before the next batch is durable would be in vain.
+    pub(super) stalled_at: Option<Ticket>,
+}
+
+/// A load on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Load {
+    /// Whether everything was durable when it was asked for, so that the scan must have seen all.
+    pub(super) all_durable: bool,
+    /// Jobs that went to rest since then, which the scan may have missed.
+    pub(super) added: u64,
+}
+
+impl<K: Copy + Ord> Cold<K> {
+    pub(super) fn none(from: K) -> Cold<K> {
+        Cold { count: 0, from, load: None, stalled_at: None }
+    }
+
+    /// One more job rests, at `key`.
+    pub(super) fn add(&mut self, key: K) {
+        self.from = if self.count == 0 { key } else { self.from.min(key) };
+        self.count += 1;
+        if let Some(load) = &mut self.load {
+            load.added += 1;
+        }
+    }
+
+    /// Whether a load makes sense now, `durable` being the last durable batch of `written`.
+    pub(super) fn may_load(&self, durable: Ticket, written: Ticket) -> bool {
+        self.count > 0 && self.load.is_none() && (durable == written || self.stalled_at != Some(durable))
+    }
+
+    /// Notes that a load is on its way.
+    pub(super) fn begin_load(&mut self, all_durable: bool) {
+        self.load = Some(Load { all_durable, added: 0 });
+        self.stalled_at = None;
+    }
+
+    /// Notes that a load has come back, having moved `loaded` jobs to memory; `next` is the first key it has not seen.
+    /// Returns how many jobs should have been there and were not.
+    pub(super) fn end_load(&mut self, loaded: u64, next: Option<K>, exhausted: bool, durable: Ticket) -> u64 {
+        let Some(load) = self.load.take() else { return 0 };
+        self.count = self.count.saturating_sub(loaded);
+        if let Some(next) = next {
+            self.from = self.from.max(next);
+        }
+        if loaded == 0 {
+            self.stalled_at = Some(durable);
+        }
+        if !load.all_durable || !exhausted || self.count <= load.added {
+            return 0;
+        }
+        let missing = self.count - load.added;
+        self.count = load.added;
+        missing
+    }
+
+    /// Whether a job at `key` would stand behind resting ones.
+    pub(super) fn is_before(&self, key: K) -> bool {
+        self.count > 0 && self.from <= key
+    }
+}
