@@ -118,7 +118,15 @@ impl Queue {
         Some(view)
     }
 
-    fn show(&self, job: &Job, state: JobState) -> JobView {
+    /// Ready jobs, in memory and at rest.
+    #[must_use]
+    pub fn ready_count(&self) -> u64 {
+        self.ready.count()
+    }
+
+    /// A job of this queue in this state, as others see it.
+    #[must_use]
+    pub fn show(&self, job: &Job, state: JobState) -> JobView {
         show(job, state, self.name.clone())
     }
 }
