@@ -6,18 +6,18 @@
 //!   name, created_at, nominal ──firing_id──► the id of the firing's job: a repeat is a duplicate
 //! ```
 //!
-//! Cron text is read as crontab reads it ([`crontab`](self) fields, numeric weekdays from Sunday = 0, the "or" of day of
-//! month and day of week); the `cron` crate then searches the calendar. It searches in *nominal* time, the time that the
-//! clock on the wall of the zone would show if nobody ever moved it; [`Plan`] turns nominal times into instants by
-//! this rule:
+//! Cron text is read as crontab reads it (numeric weekdays from Sunday = 0, the "or" of day of month and day of week);
+//! the `cron` crate then searches the calendar. It searches in *nominal* time, the time that the clock on the wall of
+//! the zone would show if nobody ever moved it; [`Plan`] turns nominal times into instants by this rule:
 //!
 //! # When clocks are moved
-//! - **Forward** (a gap): a nominal time that the clock never shows fires once, at the first instant after the gap. Several such
-//!   times of one schedule are one firing, and so are they together with a nominal time at that very instant. A schedule
-//!   of every hour is exempt: the clock did not show the time, and its next one is at most an hour away.
-//! - **Back** (a repeated hour): a schedule whose second, minute and hour are all fixed ("02:30 every day") fires once, at the first
-//!   of both. A schedule with a wildcard (`*` or `*/n`) in one of these fields follows the clock and fires both times, since it means a
-//!   rhythm and not a time of day.
+//! - **Forward** (a gap): a nominal time that the clock never shows fires once, at the first instant after the gap.
+//!   Several such times of one schedule are one firing, and so are they together with a nominal time at that very
+//!   instant. A schedule of every hour is exempt: the clock did not show the time, and its next one is at most an hour
+//!   away.
+//! - **Back** (a repeated hour): a schedule whose second, minute and hour are all fixed ("02:30 every day") fires once,
+//!   at the first of both. A schedule with a wildcard (`*` or `*/n`) in one of these fields follows the clock and fires
+//!   both times, since it means a rhythm and not a time of day.
 //! - Intervals count elapsed time and do not look at any clock on a wall.
 
 mod crontab;
@@ -31,7 +31,7 @@ mod zone;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-pub use due::{Due, MISSED_COUNT_MAX};
+pub use due::{Due, LATE_MS_MAX, MISSED_COUNT_MAX};
 pub use firing::{Firing, HEADER_NOMINAL, HEADER_SCHEDULE, HEADER_TRIGGER, firing_id};
 pub use plan::Plan;
 pub use record::{Record, decode_record, encode_record};

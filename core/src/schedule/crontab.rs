@@ -1,8 +1,8 @@
 //! Cron text as crontab means it, turned into what the `cron` crate means by it.
 //!
-//! That crate wants seconds, counts weekdays from Sunday = 1, joins day of month and day of week by "and", and expands a
-//! range before it looks at its bounds. So every field is read here first, bounded, and handed over as a plain list
-//! of numbers. What the crate adds is the search through the calendar.
+//! That crate wants seconds, counts weekdays from Sunday = 1, joins day of month and day of week by "and", and may expand
+//! a range before it looks at its bounds. So every field is read here first, bounded, and handed over as a plain list of
+//! numbers. What the crate adds is the search through the calendar.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -69,12 +69,13 @@ pub(super) fn parse(text: &str) -> Result<Crontab, BadSchedule> {
     let text = expand_macro(text.trim())?;
     let fields: Vec<&str> = text.split_whitespace().collect();
     let (second, five, year) = match fields.as_slice() {
-        [five @ ..] if five.len() == 5 => ("0", five, "*"),
+        five if five.len() == 5 => ("0", five, "*"),
         [second, five @ ..] if five.len() == 5 => (*second, five, "*"),
         [second, five @ .., year] if five.len() == 5 => (*second, five, *year),
         _ => {
             return Err(BadSchedule::Expression(format!(
-                "a cron expression has 5 fields (minute hour day month weekday), 6 (second first) or 7 (year last); this one has {}",
+                "a cron expression has 5 fields (minute hour day month weekday), 6 (second first) or 7 (year last); \
+                 this one has {}",
                 fields.len()
             )));
         }

@@ -7,8 +7,8 @@ use crate::time::Timestamp;
 /// counted exactly, whatever their number.
 pub const MISSED_COUNT_MAX: u64 = 10_000;
 
-/// A nominal time that is at most this late still counts as on time, in milliseconds: a busy store or a stopped process must
-/// not make a schedule with [`CatchUp::Skip`] drop a firing, nor one with [`CatchUp::Latest`] merge several.
+/// A nominal time that is at most this late still counts as on time, in milliseconds: a busy store or a stopped process
+/// must not make a schedule with [`CatchUp::Skip`] drop a firing, nor one with [`CatchUp::Latest`] merge several.
 pub const LATE_MS_MAX: u64 = 60_000;
 
 /// What [`Plan::due`] found.

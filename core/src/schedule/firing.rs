@@ -55,8 +55,8 @@ const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 ///
 /// A UUID version 8 (RFC 9562 §5.8). The same firing has the same id for ever, so that a repeat after a crash is a
 /// duplicate and not a second job; this is part of the stored format and must not change. It is FNV-1a (128 bits) over:
-/// the name, a zero byte, `created_at` and `nominal` as big-endian milliseconds; then one multiply-and-fold, which brings the
-/// last bytes, where two firings differ, into every bit.
+/// the name, a zero byte, `created_at` and `nominal` as big-endian milliseconds; then one multiply-and-fold, which brings
+/// the last bytes, where two firings differ, into every bit.
 ///
 /// ```
 /// use windlass_core::schedule::firing_id;

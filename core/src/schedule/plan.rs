@@ -93,8 +93,8 @@ impl Plan {
 }
 
 impl Crontab {
-    /// The next instant, by the rule in [`super`]. A rhythm also fires at the second showings of a stretch that the clock
-    /// repeats; they all come after the first showings of that stretch and before everything later.
+    /// The next instant, by the rule in [`super`]. A rhythm also fires at the second showings of a stretch that the
+    /// clock repeats; they all come after the first showings of that stretch and before everything later.
     fn next_after(&self, zone: Tz, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let shown = zone.from_utc_datetime(&after.naive_utc()).naive_local();
         let first = || self.first_showing(zone, shown, after);
@@ -114,8 +114,8 @@ impl Crontab {
         }
     }
 
-    /// First instants of nominal times grow with the nominal times, and all up to `shown` lie at or before `after`. So the search
-    /// starts at `shown`; it repeats only inside the second showing of a repeated hour.
+    /// First instants of nominal times grow with the nominal times, and all up to `shown` lie at or before `after`. So
+    /// the search starts at `shown`; it repeats only inside the second showing of a repeated hour.
     fn first_showing(&self, zone: Tz, shown: NaiveDateTime, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let mut nominal = shown;
         loop {

@@ -1,7 +1,7 @@
 //! A schedule as the store keeps it, and how orders and firings change it.
 //!
-//! The first byte is the version of the layout, the rest is [`Record`] in bincode 2 standard configuration. A change of the
-//! struct is a new layout with its own decoder and golden bytes; a newer server reads every older one.
+//! The first byte is the version of the layout, the rest is [`Record`] in bincode 2 standard configuration. A change of
+//! the struct is a new layout with its own decoder and golden bytes; a newer server reads every older one.
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
@@ -53,8 +53,8 @@ impl Record {
         }
     }
 
-    /// The same schedule with another spec. Only another time plan starts from `now`; putting the same plan again, as applications do at
-    /// every start, must not swallow a time that is due at this moment.
+    /// The same schedule with another spec. Only another time plan starts from `now`; putting the same plan again, as
+    /// applications do at every start, must not swallow a time that is due at this moment.
     #[must_use]
     pub fn replaced(&self, spec: ScheduleSpec, now: Timestamp) -> Record {
         let same_plan = self.spec.when == spec.when && self.spec.zone == spec.zone;
@@ -102,14 +102,12 @@ impl Record {
         }
     }
 
-    /// What is shown of it. A paused schedule has no next times.
+    /// What is shown of it. A paused schedule has no next times, and neither has one whose plan cannot be read.
     #[must_use]
-    pub fn view(&self, plan: &Plan, now: Timestamp) -> ScheduleView {
-        let next = if self.paused_at.is_some() {
-            Vec::new()
-        } else {
-            plan.next_n(now.max(self.dealt_until), NEXT_SHOWN)
-        };
+    pub fn view(&self, plan: Option<&Plan>, now: Timestamp) -> ScheduleView {
+        let from = now.max(self.dealt_until);
+        let live = plan.filter(|_| self.paused_at.is_none());
+        let next = live.map_or_else(Vec::new, |plan| plan.next_n(from, NEXT_SHOWN));
         ScheduleView {
             spec: self.spec.clone(),
             paused: self.paused_at.is_some(),
@@ -167,7 +165,8 @@ mod tests {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,
-            "01076e696768746c79000a33302032202a202a202a0d4575726f70652f4265726c696e000764656661756c7400067265706f727400027b7d000000fc40420f0000fc40420f0001fc80841e0001070707070707070707070707070707070300"
+            "01076e696768746c79000a33302032202a202a202a0d4575726f70652f4265726c696e000764656661756c740006\
+             7265706f727400027b7d000000fc40420f0000fc40420f0001fc80841e0001070707070707070707070707070707070300"
         );
         assert_eq!(decode_record(&bytes), Ok(record()));
     }
