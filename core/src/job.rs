@@ -256,8 +256,6 @@ pub struct Job {
 pub struct Past {
     /// Attempts used.
     pub attempts: u32,
-    /// Times the job was handed out, attempts used or not; the token's second half follows it.
-    pub deliveries: u32,
     /// Times its worker was lost with it.
     pub crashes: u32,
     /// The last attempts, oldest first, at most [`limits::ATTEMPT_HISTORY_MAX`].
@@ -275,12 +273,6 @@ impl Job {
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.past.as_ref().map_or(0, |p| p.attempts)
-    }
-
-    /// Times it was handed out so far.
-    #[must_use]
-    pub fn deliveries(&self) -> u32 {
-        self.past.as_ref().map_or(0, |p| p.deliveries)
     }
 
     /// Attempts that it may use.

@@ -236,12 +236,7 @@ impl Queue {
     /// A dead job of a bulk operation, unless it has left the dead since it was read.
     fn take_dead(&mut self, stored: Stored) -> Option<Taken> {
         let is_dead = matches!(stored.place, Place::Dead { .. });
-        let moved = match self.resting.get(&stored.job.id) {
-            Some(Rest::Gone) => true,
-            Some(Rest::At(place, _)) => *place != stored.place,
-            None => false,
-        };
-        if !is_dead || moved || self.slots.contains_key(&stored.job.id) {
+        if !is_dead || self.is_old_news(&stored.job.id, stored.place) {
             return None;
         }
         self.dead = self.dead.saturating_sub(1);

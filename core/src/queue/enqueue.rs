@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::command::NewJobs;
 use super::effect::{LoadFrom, Out, Refusal, Reply};
+use super::ids::{IdHash, IdMap};
 use super::leases::Lease;
 use super::machine::{Fx, Queue, Slot};
 use super::marks::LeaseMark;
@@ -52,20 +53,28 @@ impl Queue {
                 return Err(bad("it has no id".to_owned()));
             }
         }
+        // All are judged before the first is taken on: taking one on may send another to rest, out of sight.
+        let answers = self.judge(&new);
         fx.grows = true;
         fx.writes.reserve(new.jobs.len() * 2 + new.alongside.len());
         fx.writes.extend(new.alongside);
-        let mut answers = Vec::with_capacity(new.jobs.len());
-        for spec in new.jobs {
-            let Some(id) = spec.id else { continue };
-            let duplicate = self.is_known(&id) || new.known.binary_search(&id).is_ok() && !self.is_gone(&id);
-            answers.push(Enqueued { id, duplicate });
-            if !duplicate {
-                self.take_on(now, id, spec, fx);
+        for (spec, answer) in new.jobs.into_iter().zip(&answers) {
+            if !answer.duplicate {
+                self.take_on(now, answer.id, spec, fx);
             }
         }
         fx.reply(reply, Reply::Enqueued(answers));
         Ok(())
+    }
+
+    /// Which jobs of a batch are new.
+    fn judge(&self, new: &NewJobs) -> Vec<Enqueued> {
+        let mut seen = IdMap::with_capacity_and_hasher(new.jobs.len(), IdHash(self.tuning.seed));
+        let judge_one = |id: JobId| {
+            let stored = new.known.binary_search(&id).is_ok() && !self.is_gone(&id);
+            Enqueued { id, duplicate: seen.insert(id, ()).is_some() || stored || self.is_known(&id) }
+        };
+        new.jobs.iter().filter_map(|job| job.id).map(judge_one).collect()
     }
 
     fn is_known(&self, id: &JobId) -> bool {
@@ -139,7 +148,8 @@ impl Queue {
 
     fn lease(&mut self, now: Now, worker: WorkerId, entry: Entry, fx: &mut Fx) -> (Arc<Job>, Token, u32) {
         self.unwatch_expiry(&entry.job);
-        let token = Token { epoch: self.tuning.epoch, delivery: entry.job.deliveries() + 1 };
+        self.deliveries += 1;
+        let token = Token { epoch: self.tuning.epoch, delivery: self.deliveries };
         let attempt = entry.job.attempts() + 1;
         let mark = LeaseMark { worker, token, attempt, started_at: now.wall, cancel: false };
         fx.put(keys::lease_key(self.record.no, &entry.job.id), mark.to_bytes());
@@ -170,16 +180,14 @@ impl Queue {
         self.loads = self.loads.saturating_sub(1);
         let missing = match from {
             LoadFrom::Ready { priority, .. } => {
-                let last = found
-                    .last()
-                    .and_then(|s| if let Place::Ready { seq, .. } = s.place { Some(seq) } else { None });
-                let loaded = self.take_loaded(now, found, fx);
-                self.ready.loaded(priority, loaded, last, exhausted, self.durable)
+                let bound = self.ready.load_bound(priority);
+                let (loaded, last, whole) = self.take_loaded(now, found, ready_key, bound, fx);
+                self.ready.loaded(priority, loaded, last, exhausted && whole, self.durable)
             }
             LoadFrom::Timers { .. } => {
-                let last = found.last().and_then(|s| timer_key(s.place));
-                let loaded = self.take_loaded(now, found, fx);
-                self.timers.loaded(loaded, last, exhausted, self.durable)
+                let bound = self.timers.load_bound();
+                let (loaded, last, whole) = self.take_loaded(now, found, timer_key, bound, fx);
+                self.timers.loaded(loaded, last, exhausted && whole, self.durable)
             }
             LoadFrom::Kept { until, .. } => {
                 self.drop_kept(until, found, exhausted, fx);
@@ -192,22 +200,30 @@ impl Queue {
                 self.name
             )));
         }
+        self.trim_ready();
         self.settle_resting();
     }
 
-    /// Takes records into memory; returns how many of them were counted as resting.
-    fn take_loaded(&mut self, now: Now, found: Vec<Stored>, fx: &mut Fx) -> u64 {
-        let mut loaded = 0;
+    /// Takes records into memory up to `bound`. Returns how many of them were counted as resting, the last key taken, and
+    /// whether all were.
+    fn take_loaded<K: Ord + Copy>(
+        &mut self,
+        now: Now,
+        found: Vec<Stored>,
+        key_of: fn(Place) -> Option<K>,
+        bound: Option<K>,
+        fx: &mut Fx,
+    ) -> (u64, Option<K>, bool) {
+        let (mut loaded, mut last) = (0, None);
         for Stored { place, job } in found {
-            let id = job.id;
-            // In memory already (it never rested), or gone or moved since the scan looked.
-            if self.slots.contains_key(&id) {
-                continue;
+            let key = key_of(place);
+            if bound.is_some_and(|bound| key >= Some(bound)) {
+                return (loaded, last, false);
             }
-            match self.resting.get(&id) {
-                Some(Rest::Gone) => continue,
-                Some(Rest::At(newer, _)) if *newer != place => continue,
-                _ => {}
+            last = key;
+            let id = job.id;
+            if self.is_old_news(&id, place) {
+                continue;
             }
             loaded += 1;
             self.resting.remove(&id);
@@ -226,7 +242,18 @@ impl Queue {
                 self.ready.put(entry);
             }
         }
-        loaded
+        (loaded, last, true)
+    }
+
+    /// Whether a record that a scan found at `place` is no longer the truth: the job is in memory (it never rested, or has
+    /// come back), or it is gone, or it has moved since the scan looked.
+    pub(super) fn is_old_news(&self, id: &JobId, place: Place) -> bool {
+        let moved = match self.resting.get(id) {
+            Some(Rest::Gone) => true,
+            Some(Rest::At(newer, _)) => *newer != place,
+            None => false,
+        };
+        moved || self.slots.contains_key(id)
     }
 
     fn drop_kept(&mut self, until: Timestamp, found: Vec<Stored>, exhausted: bool, fx: &mut Fx) {
@@ -238,7 +265,7 @@ impl Queue {
                 next = Some(kept_until);
                 break;
             }
-            if matches!(self.resting.get(&job.id), Some(Rest::Gone)) {
+            if self.is_old_news(&job.id, place) {
                 continue;
             }
             self.kept = self.kept.saturating_sub(1);
@@ -257,11 +284,15 @@ impl Queue {
     pub(super) fn erase(&mut self, place: Place, id: &JobId, fx: &mut Fx) {
         fx.delete(place.key(self.record.no));
         fx.delete(keys::index_key(self.record.no, id));
-        // Only a look into the store could still find it, and only these make one.
-        if self.loads > 0 || self.filter.may_hold(id) {
-            let ticket = self.this_ticket();
-            self.resting.put(ticket, *id, Rest::Gone);
-        }
+        let ticket = self.this_ticket();
+        self.resting.put(ticket, *id, Rest::Gone);
+    }
+}
+
+fn ready_key(place: Place) -> Option<u64> {
+    match place {
+        Place::Ready { seq, .. } => Some(seq),
+        _ => None,
     }
 }
 

@@ -31,18 +31,10 @@ pub fn check(queue: &Queue) -> Result<(), String> {
     }
     holds(queue.slots.len() == ready + timers + running, "the ids in memory are not the jobs in memory")?;
     holds(running == queue.leases.count(), "leases and holders disagree")?;
+    holds(queue.ready.hot() == ready, "the ready window has lost count")?;
     holds(
-        ready
-            <= limits::READY_WINDOW_JOBS
-                + limits::READY_LOAD_JOBS
-                + limits::TIMER_WINDOW_JOBS
-                + running_slack(queue),
+        queue.ready.window() <= limits::READY_WINDOW_JOBS + limits::READY_LOAD_JOBS,
         "the ready window is over its bound",
     )?;
     holds(timers <= limits::TIMER_WINDOW_JOBS, "the timer window is over its bound")
-}
-
-/// Jobs that came back from workers stand in the window beside its bound; workers' slots bound them.
-fn running_slack(queue: &Queue) -> usize {
-    queue.totals().failed.try_into().unwrap_or(usize::MAX).min(limits::WORKER_SLOTS_MAX as usize)
 }

@@ -73,6 +73,8 @@ pub struct Queue {
     pub(super) record: QueueRecord,
     pub(super) tuning: Tuning,
     pub(super) next_seq: u64,
+    /// Hand-outs under this epoch; second half of the tokens.
+    pub(super) deliveries: u64,
     pub(super) ticket: Ticket,
     pub(super) durable: Ticket,
     pub(super) slots: IdMap<Slot>,
@@ -154,6 +156,7 @@ impl Queue {
             record,
             tuning,
             next_seq,
+            deliveries: 0,
             ticket: 0,
             durable: 0,
             slots: IdMap::with_hasher(IdHash(seed)),
@@ -324,11 +327,11 @@ impl Queue {
     /// Makes a job ready whose record is being written at `place` in the ready region.
     pub(super) fn admit_ready(&mut self, place: Place, job: Arc<Job>) {
         let (id, priority, ticket) = (job.id, job.priority, self.this_ticket());
-        if let Some(evicted) = self.ready.evict_below(priority) {
+        if let Some(evicted) = self.ready.evict_below(priority, self.durable) {
             self.send_to_rest(evicted);
         }
         self.watch_expiry(&job);
-        match self.ready.arrive(Entry { place, job, ticket }) {
+        match self.ready.arrive(Entry { place, job, ticket }, self.durable) {
             Ok(()) => {
                 self.slots.insert(id, Slot::Ready(place, priority));
                 self.resting.remove(&id);
@@ -344,7 +347,7 @@ impl Queue {
         self.watch_expiry(&job);
         self.slots.insert(id, Slot::Timer(place));
         self.resting.remove(&id);
-        if let Some(evicted) = self.timers.arrive(Entry { place, job, ticket }) {
+        if let Some(evicted) = self.timers.arrive(Entry { place, job, ticket }, self.ready.due(), self.durable) {
             self.send_to_rest(evicted);
         }
     }
@@ -367,6 +370,13 @@ impl Queue {
     pub(super) fn watch_expiry(&mut self, job: &Job) {
         if let Some(at) = job.expires_at() {
             self.expiries.insert((at, job.id));
+        }
+    }
+
+    /// Keeps the window's bound after jobs have come back from workers.
+    pub(super) fn trim_ready(&mut self) {
+        while let Some(evicted) = self.ready.evict_over(self.durable) {
+            self.send_to_rest(evicted);
         }
     }
 

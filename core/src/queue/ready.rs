@@ -54,14 +54,14 @@ enum Head {
 impl Ready {
     /// Takes a job that arrives ready. Returns it when its place is behind resting jobs or the window is full: then it
     /// is counted as resting.
-    pub(super) fn arrive(&mut self, entry: Entry) -> Result<(), Entry> {
+    pub(super) fn arrive(&mut self, entry: Entry, durable: Ticket) -> Result<(), Entry> {
         let Place::Ready { priority, seq } = entry.place else {
             unreachable!("arrivals stand in the ready region")
         };
         let level = self.levels.entry(Reverse(priority)).or_insert_with(Level::new);
         let full = self.hot >= limits::READY_WINDOW_JOBS || self.bytes >= limits::READY_WINDOW_BYTES;
         if level.cold.is_before(seq) || full {
-            level.cold.add(seq);
+            level.cold.add(seq, entry.ticket, durable);
             self.cold += 1;
             return Err(entry);
         }
@@ -86,18 +86,23 @@ impl Ready {
         }
     }
 
-    /// While the window holds too much and a lower level has a tail in memory, that tail goes to rest: a job of a
-    /// higher priority must never wait for the backlog below it.
-    pub(super) fn evict_below(&mut self, priority: i8) -> Option<Entry> {
-        if self.hot < limits::READY_WINDOW_JOBS {
-            return None;
-        }
-        let (lowest, level) = self.levels.iter_mut().rev().find(|(_, level)| !level.ready.is_empty())?;
-        if lowest.0 >= priority {
-            return None;
-        }
+    /// While the window is full and a lower level has a tail in memory, that tail goes to rest: a job of a higher
+    /// priority must never wait for the backlog below it.
+    pub(super) fn evict_below(&mut self, priority: i8, durable: Ticket) -> Option<Entry> {
+        let lowest = self.levels.iter().rev().find(|(_, level)| !level.ready.is_empty())?.0.0;
+        if self.hot < limits::READY_WINDOW_JOBS || lowest >= priority { None } else { self.evict(lowest, durable) }
+    }
+
+    /// While jobs that came back from workers have taken the window over its bound, its tail goes to rest.
+    pub(super) fn evict_over(&mut self, durable: Ticket) -> Option<Entry> {
+        let lowest = self.levels.iter().rev().find(|(_, level)| !level.ready.is_empty())?.0.0;
+        if self.hot <= limits::READY_WINDOW_JOBS + limits::READY_LOAD_JOBS { None } else { self.evict(lowest, durable) }
+    }
+
+    fn evict(&mut self, priority: i8, durable: Ticket) -> Option<Entry> {
+        let level = self.levels.get_mut(&Reverse(priority))?;
         let (seq, entry) = level.ready.pop_last()?;
-        level.cold.add(seq);
+        level.cold.add(seq, entry.ticket, durable);
         self.cold += 1;
         self.hot -= 1;
         self.bytes -= entry.job.weight();
@@ -175,15 +180,30 @@ impl Ready {
         true
     }
 
-    /// The load that the window needs next: for the highest level that rests and runs low.
+    /// The load that the window needs next: for the highest level that rests, once what stands before its tail runs low.
+    /// Lower levels make room for it.
     pub(super) fn wants_load(&mut self, durable: Ticket, written: Ticket) -> Option<LoadFrom> {
-        let (priority, level) = self.levels.iter_mut().find(|(_, level)| level.cold.count > 0)?;
-        let room = self.hot + limits::READY_LOAD_JOBS <= limits::READY_WINDOW_JOBS || level.ready.is_empty();
-        if !room || level.ready.len() > limits::READY_LOAD_JOBS || !level.cold.may_load(durable, written) {
-            return None;
+        let mut before = 0;
+        for (priority, level) in &mut self.levels {
+            before += level.ready.len();
+            if before > limits::READY_LOAD_JOBS {
+                return None;
+            }
+            if level.cold.count > 0 {
+                if !level.cold.may_load(durable, written) {
+                    return None;
+                }
+                level.cold.begin_load(durable, written);
+                let (priority, seq) = (priority.0, level.cold.from);
+                return Some(LoadFrom::Ready { priority, seq, limit: limits::READY_LOAD_JOBS });
+            }
         }
-        level.cold.begin_load(durable == written);
-        Some(LoadFrom::Ready { priority: priority.0, seq: level.cold.from, limit: limits::READY_LOAD_JOBS })
+        None
+    }
+
+    /// The first sequence number that a load of this level on its way cannot vouch for.
+    pub(super) fn load_bound(&self, priority: i8) -> Option<u64> {
+        self.levels.get(&Reverse(priority))?.cold.load_bound()
     }
 
     /// Takes note that a load has come back, having moved `loaded` jobs to memory and reached `last`. Returns the number
@@ -216,6 +236,11 @@ impl Ready {
         self.due
     }
 
+    /// Jobs in memory that arrived ready; bounded by the window and one load.
+    pub(super) fn window(&self) -> usize {
+        self.hot
+    }
+
     /// All ready jobs, wherever they are.
     pub(super) fn count(&self) -> u64 {
         (self.hot + self.due) as u64 + self.cold
@@ -238,7 +263,7 @@ impl Ready {
 
     /// Restores the count of resting jobs at start.
     pub(super) fn recover_cold(&mut self, priority: i8, seq: u64) {
-        self.levels.entry(Reverse(priority)).or_insert_with(Level::new).cold.add(seq);
+        self.levels.entry(Reverse(priority)).or_insert_with(Level::new).cold.add(seq, 0, 0);
         self.cold += 1;
     }
 

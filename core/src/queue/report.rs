@@ -81,7 +81,6 @@ impl Queue {
     fn noted(&self, now: Now, lease: &Lease, outcome: AttemptOutcome, error: String) -> Job {
         let mut job = Job::clone(&lease.job);
         let past = job.past_mut();
-        past.deliveries = lease.token.delivery;
         let used =
             matches!(outcome, AttemptOutcome::Succeeded | AttemptOutcome::Failed | AttemptOutcome::Lost);
         if used {
@@ -154,6 +153,7 @@ impl Queue {
         self.watch_expiry(&job);
         self.slots.insert(job.id, Slot::Ready(place, job.priority));
         self.ready.put(Entry { place, job, ticket });
+        self.trim_ready();
     }
 
     fn move_to_timer(&mut self, from: Place, job: Job, fx: &mut Fx) {

@@ -24,20 +24,21 @@ impl Timers {
         Timers { hot: BTreeMap::new(), bytes: 0, cold: Cold::none((Timestamp(0), 0)) }
     }
 
-    /// Takes a new timer. Returns the one that goes to rest for it, which may be itself.
-    pub(super) fn arrive(&mut self, entry: Entry) -> Option<Entry> {
+    /// Takes a new timer, `due` timers being in memory as ready jobs already. Returns the one that goes to rest for it,
+    /// which may be itself.
+    pub(super) fn arrive(&mut self, entry: Entry, due: usize, durable: Ticket) -> Option<Entry> {
         let key = key_of(&entry);
         if self.cold.is_before(key) {
-            self.cold.add(key);
+            self.cold.add(key, entry.ticket, durable);
             return Some(entry);
         }
         self.put(entry);
-        if self.hot.len() <= limits::TIMER_WINDOW_JOBS && self.bytes <= limits::TIMER_WINDOW_BYTES {
+        if self.hot.len() + due <= limits::TIMER_WINDOW_JOBS && self.bytes <= limits::TIMER_WINDOW_BYTES {
             return None;
         }
         let (key, last) = self.hot.pop_last()?;
         self.bytes -= last.job.weight();
-        self.cold.add(key);
+        self.cold.add(key, last.ticket, durable);
         Some(last)
     }
 
@@ -93,9 +94,14 @@ impl Timers {
         {
             return None;
         }
-        self.cold.begin_load(durable == written);
+        self.cold.begin_load(durable, written);
         let (run_at, seq) = self.cold.from;
         Some(LoadFrom::Timers { run_at, seq, limit: limits::TIMER_LOAD_JOBS })
+    }
+
+    /// The first key that a load on its way cannot vouch for.
+    pub(super) fn load_bound(&self) -> Option<TimerKey> {
+        self.cold.load_bound()
     }
 
     /// Takes note that a load has come back; see [`super::ready::Ready::loaded`].
@@ -134,7 +140,7 @@ impl Timers {
 
     /// Restores the count of resting timers at start.
     pub(super) fn recover_cold(&mut self, key: TimerKey) {
-        self.cold.add(key);
+        self.cold.add(key, 0, 0);
     }
 
     /// Every entry in memory, by time.

@@ -1,5 +1,6 @@
 //! What the two windows share: an entry in memory, and the bookkeeping of what rests in the store behind a window.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::job::Job;
@@ -18,39 +19,55 @@ pub(super) struct Entry {
 }
 
 /// The part of an ordered region that rests in the store: everything from `from` on that is not in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cold<K> {
     /// How many jobs.
     pub(super) count: u64,
     /// The first key that may rest; meaningless while `count` is 0.
     pub(super) from: K,
     /// The load on its way, if any.
-    pub(super) load: Option<Load>,
+    load: Option<Load<K>>,
     /// A load found nothing while this was the last durable batch: what is missing is on its way to the store, and
     /// another look before the next batch is durable would be in vain.
-    pub(super) stalled_at: Option<Ticket>,
+    stalled_at: Option<Ticket>,
+    /// Keys that went to rest and are not durable yet, in order of their batches: a scan does not see them.
+    unseen: VecDeque<(Ticket, K)>,
 }
 
 /// A load on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Load {
+struct Load<K> {
     /// Whether everything was durable when it was asked for, so that the scan must have seen all.
-    pub(super) all_durable: bool,
+    all_durable: bool,
     /// Jobs that went to rest since then, which the scan may have missed.
-    pub(super) added: u64,
+    added: u64,
+    /// The first key that the scan may have missed. What it found from there on is left for the next load, or a job
+    /// that was not seen would be left behind.
+    bound: Option<K>,
 }
 
 impl<K: Copy + Ord> Cold<K> {
     pub(super) fn none(from: K) -> Cold<K> {
-        Cold { count: 0, from, load: None, stalled_at: None }
+        Cold { count: 0, from, load: None, stalled_at: None, unseen: VecDeque::new() }
     }
 
-    /// One more job rests, at `key`.
-    pub(super) fn add(&mut self, key: K) {
+    /// One more job rests, at `key`, written by batch `ticket`.
+    pub(super) fn add(&mut self, key: K, ticket: Ticket, durable: Ticket) {
         self.from = if self.count == 0 { key } else { self.from.min(key) };
         self.count += 1;
         if let Some(load) = &mut self.load {
             load.added += 1;
+            load.bound = Some(load.bound.map_or(key, |bound| bound.min(key)));
+        }
+        self.forget_seen(durable);
+        if ticket > durable {
+            self.unseen.push_back((ticket, key));
+        }
+    }
+
+    fn forget_seen(&mut self, durable: Ticket) {
+        while self.unseen.front().is_some_and(|(ticket, _)| *ticket <= durable) {
+            self.unseen.pop_front();
         }
     }
 
@@ -60,9 +77,16 @@ impl<K: Copy + Ord> Cold<K> {
     }
 
     /// Notes that a load is on its way.
-    pub(super) fn begin_load(&mut self, all_durable: bool) {
-        self.load = Some(Load { all_durable, added: 0 });
+    pub(super) fn begin_load(&mut self, durable: Ticket, written: Ticket) {
+        self.forget_seen(durable);
+        let bound = self.unseen.iter().filter(|(ticket, _)| *ticket > durable).map(|(_, key)| *key).min();
+        self.load = Some(Load { all_durable: durable == written, added: 0, bound });
         self.stalled_at = None;
+    }
+
+    /// The first key that the load on its way cannot vouch for.
+    pub(super) fn load_bound(&self) -> Option<K> {
+        self.load.and_then(|load| load.bound)
     }
 
     /// Notes that a load has come back, having moved `loaded` jobs to memory; `next` is the first key it has not seen.
@@ -71,7 +95,7 @@ impl<K: Copy + Ord> Cold<K> {
         let Some(load) = self.load.take() else { return 0 };
         self.count = self.count.saturating_sub(loaded);
         if let Some(next) = next {
-            self.from = self.from.max(next);
+            self.from = load.bound.map_or(next, |bound| bound.min(next));
         }
         if loaded == 0 {
             self.stalled_at = Some(durable);

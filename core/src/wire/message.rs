@@ -14,13 +14,14 @@ pub const PROTOCOL: u16 = 1;
 /// The oldest version that a server still understands.
 pub const PROTOCOL_OLDEST: u16 = 1;
 
-/// Proves a lease: larger (epoch first, then delivery) with every hand-out of the same job, across restarts.
+/// Proves a lease: larger (epoch first, then delivery) with every hand-out of the same job, across restarts, and never
+/// used twice in a queue, so that a straggler of an earlier life of the same id proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize)]
 pub struct Token {
     /// Epoch of the owner that handed the job out.
     pub epoch: Epoch,
-    /// Number of the hand-out of this job, from 1. Differs from the attempt when a run used no attempt.
-    pub delivery: u32,
+    /// Number of the hand-out in its queue under this epoch, from 1.
+    pub delivery: u64,
 }
 
 /// The first frame of a client.
