@@ -1,1 +1,85 @@
-//! Placeholder while the workspace is laid.
+//! Windlass for applications: a [`Client`] that enqueues jobs and a [`Worker`] that runs them.
+//!
+//! # Enqueue
+//! ```no_run
+//! use std::time::Duration;
+//! use windlass_worker::{Client, Job};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), windlass_worker::Error> {
+//!     let client = Client::connect("127.0.0.1:7421").await?;
+//!     let job = Job::new("send_email", &serde_json::json!({"to": "ada@example.org"}))?
+//!         .queue("mail")
+//!         .delay(Duration::from_secs(60));
+//!     let enqueued = client.enqueue(job).await?; // durable from here on
+//!     println!("job {}", enqueued.id);
+//!     let receipt: String = client.wait(enqueued.id, Duration::from_secs(90)).await?;
+//!     println!("{receipt}");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Run
+//! ```no_run
+//! use windlass_worker::{JobCtx, Worker};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct SendEmail { to: String }
+//!
+//! async fn send_email(mail: SendEmail, job: JobCtx) -> Result<String, std::io::Error> {
+//!     job.progress(50, "connected").await;
+//!     Ok(format!("sent to {} at attempt {}", mail.to, job.attempt()))
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), windlass_worker::Error> {
+//!     Worker::builder("127.0.0.1:7421").queues(["mail"]).handle("send_email", send_email).build().run().await
+//! }
+//! ```
+//!
+//! A handler may run more than once for a job (its worker was lost, its report did not arrive), never at the same time under
+//! two leases that both count: [`JobCtx::token`] grows with every hand-out, and reports with an older one are refused.
+//!
+//! # Map
+//! - [`Client`], [`Job`], [`JobKind`], [`Schedule`]: enqueue, wait, steer.
+//! - [`Worker`], [`WorkerBuilder`], [`handler`], [`JobCtx`], [`Verdict`]: run.
+//! - [`testing`]: run a worker's handlers without any server.
+
+mod address;
+mod backoff;
+mod blocking;
+mod client;
+mod connection;
+mod context;
+mod error;
+mod executor;
+mod gossip;
+pub mod handler;
+mod job;
+pub mod testing;
+mod transport;
+mod verdict;
+mod worker;
+
+#[cfg(test)]
+mod peer_test;
+
+pub use client::{
+    BUFFER_BYTES_DEFAULT, BUFFER_JOBS_DEFAULT, BulkError, BulkSummary, Client, ClientBuilder, Connection,
+    ConnectionEvent, EnqueueMany, IntoSchedule, Schedule,
+};
+pub use context::JobCtx;
+pub use error::Error;
+pub use handler::{BlockingHandler, BoxError, FromJob, Handler, JobService, RawPayload, State, ViaContext, ViaPayload};
+pub use job::{IntoJob, Job, JobKind};
+pub use verdict::{IntoVerdict, Verdict, ViaResult, ViaVerdict, ViaVerdictError};
+pub use worker::{CANCEL_GRACE_DEFAULT, CONCURRENCY_DEFAULT, STOP_DEADLINE_DEFAULT, Worker, WorkerBuilder};
+
+pub use windlass_core::api::{
+    ApiError, Enqueued, ErrorCode, JobPage, JobQuery, JobView, Overview, QueueView, Request, Response, ScheduleView,
+    WorkerView,
+};
+pub use windlass_core::id::{JobId, QueueName, WorkerId};
+pub use windlass_core::job::{JobState, Payload};
+pub use windlass_core::retry::Backoff;
+pub use windlass_core::time::Timestamp;

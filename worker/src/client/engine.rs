@@ -1,0 +1,221 @@
+//! The task behind a client: keeps one connection, writes calls, deals out answers, comes back after a loss.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use windlass_core::wire::{ClientFrame, Hello, ServerFrame, encode_frame};
+
+use super::calls::{Calls, Submit};
+use super::{Connection, ConnectionEvent, EventSink};
+use crate::address::Addresses;
+use crate::backoff::Backoff;
+use crate::error::Error;
+use crate::transport::{ConnectError, FrameReader, Link, LinkError, OUT_BYTES_HIGH, connect, frame_name};
+
+/// Calls taken from the inbox at a time.
+const INBOX_BATCH: usize = 1_024;
+/// A server that has said nothing for so long although answers are due is asked for a sign of life.
+const QUIET_MAX: Duration = Duration::from_secs(5);
+/// Then it has so long before the connection is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// What the engine needs to reach a server again.
+pub(crate) struct Route {
+    pub(crate) addresses: Addresses,
+    pub(crate) hello: Hello,
+}
+
+pub(crate) struct Engine {
+    pub(crate) route: Arc<Route>,
+    pub(crate) inbox: mpsc::Receiver<Submit>,
+    pub(crate) calls: Calls,
+    pub(crate) connection: Arc<watch::Sender<Connection>>,
+    pub(crate) events: EventSink,
+    /// Whether the client was closed or dropped: what waits is finished, nothing new comes.
+    pub(crate) closing: bool,
+}
+
+impl Engine {
+    /// Runs until the client is closed, or the server says that it never wants it.
+    pub(crate) async fn run(mut self, first: Option<Link>) {
+        let mut next = first;
+        loop {
+            let link = match next.take() {
+                Some(link) => link,
+                None => match self.reach().await {
+                    Some(link) => link,
+                    None => break,
+                },
+            };
+            let server = link.welcome.server.clone();
+            self.connection.send_replace(Connection::Up { server: server.clone(), address: link.peer });
+            self.events.emit(&ConnectionEvent::Connected { server, address: link.peer });
+            match self.converse(link).await {
+                Ok(()) => break,
+                Err(e) => {
+                    tracing::warn!(error = %e, "the connection to the windlass server is lost");
+                    self.away(e.to_string());
+                    self.calls.disconnected();
+                }
+            }
+        }
+        self.inbox.close();
+        self.away("the client is closed".to_owned());
+        self.calls.fail_all(|| Error::Closed);
+    }
+
+    fn away(&self, reason: String) {
+        self.connection.send_replace(Connection::Away { reason: reason.clone() });
+        self.events.emit(&ConnectionEvent::Lost { reason });
+    }
+
+    /// Tries until a server answers; takes calls meanwhile. `None`: there is no point in going on.
+    async fn reach(&mut self) -> Option<Link> {
+        let route = Arc::clone(&self.route);
+        let events = self.events.clone();
+        let attempts = async move {
+            let mut backoff = Backoff::default();
+            loop {
+                tokio::time::sleep(backoff.next(rand::random())).await;
+                match connect(&route.addresses, &route.hello).await {
+                    Ok(link) => return Ok(link),
+                    Err(e) if e.is_final() => return Err(e),
+                    Err(e) => events.emit(&ConnectionEvent::Unreachable {
+                        reason: e.to_string(),
+                        attempts: backoff.failures(),
+                    }),
+                }
+            }
+        };
+        tokio::pin!(attempts);
+        let mut batch = Vec::new();
+        loop {
+            if self.closing && self.calls.is_empty() {
+                return None;
+            }
+            tokio::select! {
+                link = &mut attempts => match link {
+                    Ok(link) => return Some(link),
+                    Err(ConnectError::Refused(e)) => {
+                        tracing::error!(error = %e, "the windlass server does not want this client");
+                        self.calls.fail_all(|| Error::Refused(e.clone()));
+                        return None;
+                    }
+                    Err(ConnectError::Unreachable(_)) => return None,
+                },
+                count = self.inbox.recv_many(&mut batch, INBOX_BATCH), if !self.closing => self.take(&mut batch, count),
+            }
+        }
+    }
+
+    fn take(&mut self, batch: &mut Vec<Submit>, count: usize) {
+        self.closing |= count == 0;
+        for submit in batch.drain(..) {
+            self.closing |= matches!(submit, Submit::Close);
+            self.calls.accept(submit);
+        }
+    }
+
+    /// Talks until the client is closed (`Ok`) or the connection breaks.
+    async fn converse(&mut self, link: Link) -> Result<(), LinkError> {
+        let Link { mut reader, mut writer, welcome, .. } = link;
+        let frame_bytes_max = welcome.frame_bytes_max as usize;
+        let mut out = BytesMut::new();
+        let mut batch = Vec::new();
+        let mut pulse = Pulse::default();
+        loop {
+            self.calls.wake(Instant::now());
+            self.calls.write(&mut out, OUT_BYTES_HIGH, frame_bytes_max);
+            if self.closing && self.calls.is_empty() {
+                encode_frame(&mut out, &ClientFrame::Goodbye);
+                // The answers are all there; a server that is gone by now does not need the goodbye.
+                let _ = writer.write_all_buf(&mut out).await;
+                let _ = writer.shutdown().await;
+                return Ok(());
+            }
+            let room = out.len() < OUT_BYTES_HIGH;
+            let retry = self.calls.next_retry();
+            tokio::select! {
+                // In this order, so that a process that was stopped reads what came before it finds the server silent.
+                biased;
+                frame = reader.next() => self.hear(frame?, &mut reader, &mut pulse)?,
+                wrote = writer.write_buf(&mut out), if !out.is_empty() => {
+                    if wrote? == 0 {
+                        return Err(LinkError::Closed);
+                    }
+                }
+                count = self.inbox.recv_many(&mut batch, INBOX_BATCH), if room && !self.closing => {
+                    self.take(&mut batch, count);
+                    // Callers that are ready to run get their turn first, so that their calls share this write.
+                    tokio::task::yield_now().await;
+                    while let Ok(submit) = self.inbox.try_recv() {
+                        batch.push(submit);
+                        if batch.len() == INBOX_BATCH {
+                            break;
+                        }
+                    }
+                    if !batch.is_empty() {
+                        let count = batch.len();
+                        self.take(&mut batch, count);
+                    }
+                }
+                () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+                () = tokio::time::sleep_until(pulse.next()), if !self.calls.is_empty() => pulse.beat(&mut out)?,
+            }
+        }
+    }
+
+    fn hear(&mut self, first: ServerFrame, reader: &mut FrameReader, pulse: &mut Pulse) -> Result<(), LinkError> {
+        pulse.heard();
+        let mut next = Some(first);
+        while let Some(frame) = next {
+            match frame {
+                ServerFrame::Reply { request, result } => self.calls.answer(request, result, Instant::now()),
+                ServerFrame::Refused(e) => return Err(LinkError::Refused(e)),
+                ServerFrame::HeartbeatAck { .. } => {}
+                ServerFrame::Draining => tracing::info!("the windlass server is about to stop"),
+                other => tracing::debug!(frame = frame_name(&other), "a frame for workers came to a client"),
+            }
+            next = reader.buffered()?;
+        }
+        Ok(())
+    }
+}
+
+/// Notices a server that is gone without a word, while answers are due.
+struct Pulse {
+    heard: Instant,
+    asked: Option<Instant>,
+    seq: u64,
+}
+
+impl Default for Pulse {
+    fn default() -> Pulse {
+        Pulse { heard: Instant::now(), asked: None, seq: 0 }
+    }
+}
+
+impl Pulse {
+    fn heard(&mut self) {
+        self.heard = Instant::now();
+        self.asked = None;
+    }
+
+    fn next(&self) -> Instant {
+        self.asked.map_or(self.heard + QUIET_MAX, |asked| asked + SILENCE_MAX)
+    }
+
+    fn beat(&mut self, out: &mut BytesMut) -> Result<(), LinkError> {
+        if self.asked.is_some() {
+            return Err(LinkError::Silent(self.heard.elapsed()));
+        }
+        self.seq += 1;
+        self.asked = Some(Instant::now());
+        encode_frame(out, &ClientFrame::Heartbeat { seq: self.seq });
+        Ok(())
+    }
+}
