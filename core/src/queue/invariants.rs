@@ -36,5 +36,5 @@ pub fn check(queue: &Queue) -> Result<(), String> {
         queue.ready.window() <= limits::READY_WINDOW_JOBS + limits::READY_LOAD_JOBS,
         "the ready window is over its bound",
     )?;
-    holds(timers <= limits::TIMER_WINDOW_JOBS, "the timer window is over its bound")
+    holds(timers <= limits::TIMER_WINDOW_JOBS + limits::TIMER_LOAD_JOBS, "the timer window is over its bound")
 }

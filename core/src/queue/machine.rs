@@ -347,7 +347,9 @@ impl Queue {
         self.watch_expiry(&job);
         self.slots.insert(id, Slot::Timer(place));
         self.resting.remove(&id);
-        if let Some(evicted) = self.timers.arrive(Entry { place, job, ticket }, self.ready.due(), self.durable) {
+        if let Some(evicted) =
+            self.timers.arrive(Entry { place, job, ticket }, self.ready.due(), self.durable)
+        {
             self.send_to_rest(evicted);
         }
     }

@@ -47,7 +47,6 @@ struct Rig {
     asked: BTreeMap<RequestId, Asked>,
     leases: BTreeMap<JobId, (WorkerId, Token)>,
     tokens: BTreeMap<JobId, Token>,
-    run_at: BTreeMap<JobId, Timestamp>,
     /// Confirmed to the producer, and not known to have ended since.
     owed: BTreeSet<Life>,
     /// Ended by a confirmed command.
@@ -96,7 +95,6 @@ impl Rig {
             asked: BTreeMap::new(),
             leases: BTreeMap::new(),
             tokens: BTreeMap::new(),
-            run_at: BTreeMap::new(),
             owed: BTreeSet::new(),
             ended: BTreeSet::new(),
             lives: BTreeMap::new(),
@@ -142,13 +140,17 @@ impl Rig {
             Out::Reply(request, reply) => self.answered(request, reply),
             Out::Deliver { worker, jobs, .. } => {
                 for (job, token, attempt) in jobs {
-                    assert!(self.run_at.get(&job.id).is_none_or(|at| *at <= self.now.wall), "{} is early", job.id);
+                    assert!(job.run_at <= self.now.wall, "{} is early", job.id);
                     let before = self.leases.insert(job.id, (worker, token));
                     assert_eq!(before, None, "{} has two leases", job.id);
                     let last = self.tokens.insert(job.id, token);
                     assert!(last < Some(token), "{}: token {token:?} after {last:?}", job.id);
                     assert!(attempt <= job.max_attempts());
-                    assert!(!self.ended.contains(&self.life(job.id)), "{} was delivered after its end was confirmed", job.id);
+                    assert!(
+                        !self.ended.contains(&self.life(job.id)),
+                        "{} was delivered after its end was confirmed",
+                        job.id
+                    );
                 }
             }
             Out::LeaseEnded { id, token, .. } => {
@@ -179,7 +181,8 @@ impl Rig {
     }
 
     fn end(&mut self, life: Life) {
-        self.owed.remove(&life);
+        // A crash may have undone the beginning of this life, so that it ends an earlier one.
+        self.owed.retain(|owed| owed.0 != life.0 || owed.1 > life.1);
         self.ended.insert(life);
     }
 
@@ -191,7 +194,6 @@ impl Rig {
     fn begins_anew(&mut self, id: JobId) {
         let old = self.life(id);
         *self.lives.entry(id).or_default() += 1;
-        self.run_at.remove(&id);
         if self.excused.remove(&id) {
             self.owed.remove(&old);
         }
@@ -201,12 +203,14 @@ impl Rig {
     fn goes_on(&mut self, id: JobId) {
         let life = self.life(id);
         self.ended.remove(&life);
-        self.run_at.remove(&id);
         for asked in self.asked.values_mut() {
             match asked {
                 Asked::End(ended) if *ended == life => *asked = Asked::Other,
                 Asked::Report(outcomes) => {
-                    outcomes.iter_mut().filter(|(ended, _)| *ended == life).for_each(|(_, ends)| *ends = false);
+                    outcomes
+                        .iter_mut()
+                        .filter(|(ended, _)| *ended == life)
+                        .for_each(|(_, ends)| *ends = false);
                 }
                 _ => {}
             }
@@ -275,11 +279,18 @@ impl Rig {
             *self = Rig::new(seed);
             return;
         };
-        let mut recovery =
-            Recovery::new(QueueName::default(), QueueRecord::from_bytes(&record).unwrap(), tuning(self.epoch));
+        let mut recovery = Recovery::new(
+            QueueName::default(),
+            QueueRecord::from_bytes(&record).unwrap(),
+            tuning(self.epoch),
+        );
         for region in Recovery::REGIONS {
             let (low, high) = keys::queue_range(region, 7);
-            self.store.scan(&low, &high, &mut |key, value| recovery.record(key, &value).map_or_else(|e| panic!("{e}"), |()| true)).unwrap();
+            self.store
+                .scan(&low, &high, &mut |key, value| {
+                    recovery.record(key, &value).map_or_else(|e| panic!("{e}"), |()| true)
+                })
+                .unwrap();
         }
         self.now.mono = Mono(0);
         let (queue, effects) = recovery.finish(self.now);
@@ -296,10 +307,16 @@ impl Rig {
             if self.rng.one_in(4) {
                 continue;
             }
-            let mine: Vec<_> =
-                leases.iter().filter(|(_, (w, _))| *w == worker(n)).map(|(id, (_, token))| (*id, *token)).collect();
+            let mine: Vec<_> = leases
+                .iter()
+                .filter(|(_, (w, _))| *w == worker(n))
+                .map(|(id, (_, token))| (*id, *token))
+                .collect();
             let reply = self.request(Asked::Other);
-            let done = self.queue.apply(self.now, Command::Resume { worker: worker(n), leases: mine, reply }).unwrap();
+            let done = self
+                .queue
+                .apply(self.now, Command::Resume { worker: worker(n), leases: mine, reply })
+                .unwrap();
             let kept = done.outs.iter().find_map(|(_, out)| match out {
                 Out::Reply(_, Reply::Resumed { kept, .. }) => Some(kept.clone()),
                 _ => None,
@@ -339,16 +356,12 @@ impl Rig {
             self.queue.suspects(&ids).into_iter().filter(|id| self.lookup(id).is_some()).collect();
         known.sort_unstable();
         let reply = self.request(Asked::Other);
-        let delays: Vec<_> = jobs.iter().map(|job| job.run_at).collect();
         let new = NewJobs { jobs, known, alongside: Vec::new() };
         let effects = self.queue.apply(self.now, Command::Enqueue { reply, new }).unwrap();
         for (_, out) in &effects.outs {
             let Out::Reply(_, Reply::Enqueued(answers)) = out else { continue };
-            for (answer, delay) in answers.iter().zip(&delays).filter(|(answer, _)| !answer.duplicate) {
+            for answer in answers.iter().filter(|answer| !answer.duplicate) {
                 self.begins_anew(answer.id);
-                if let RunAt::AfterMs(ms) = delay {
-                    self.run_at.insert(answer.id, self.now.wall.plus_ms(*ms));
-                }
             }
         }
         let lives = ids.iter().map(|id| self.life(*id)).collect();
@@ -474,12 +487,15 @@ impl Rig {
                 let view = self.queue.view_of(&stored).expect("a durable record is no news");
                 *seen.entry(view.state).or_default() += 1;
                 let index = self.store.get(&keys::index_key(7, &stored.job.id)).unwrap();
-                let index = index.unwrap_or_else(|| panic!("{:?} is not indexed: {:?}", stored.place, stored.job));
+                let index =
+                    index.unwrap_or_else(|| panic!("{:?} is not indexed: {:?}", stored.place, stored.job));
                 assert_eq!(Place::from_value(&index), Some(stored.place));
             }
         }
         let counts = self.queue.snapshot(self.now).counts;
-        for state in [JobState::Ready, JobState::Running, JobState::Scheduled, JobState::Retrying, JobState::Dead] {
+        for state in
+            [JobState::Ready, JobState::Running, JobState::Scheduled, JobState::Retrying, JobState::Dead]
+        {
             assert_eq!(counts.get(&state), Some(seen.get(&state).unwrap_or(&0)), "{state}");
         }
     }
@@ -511,9 +527,16 @@ impl Rig {
         let owed = std::mem::take(&mut self.owed);
         for (id, _) in owed.into_iter().filter(|(id, _)| !self.excused.contains(id)) {
             let known = self.lookup(&id);
-            let state = self.queue.view(&id).map(|v| v.state).or_else(|| known.map(|k| self.queue.view_of(&k).unwrap().state));
+            let state = self
+                .queue
+                .view(&id)
+                .map(|v| v.state)
+                .or_else(|| known.map(|k| self.queue.view_of(&k).unwrap().state));
             assert!(
-                matches!(state, Some(JobState::Dead | JobState::Cancelled | JobState::Expired | JobState::Succeeded)),
+                matches!(
+                    state,
+                    Some(JobState::Dead | JobState::Cancelled | JobState::Expired | JobState::Succeeded)
+                ),
                 "{id} was confirmed and is lost: {state:?}"
             );
         }

@@ -90,13 +90,21 @@ impl Ready {
     /// priority must never wait for the backlog below it.
     pub(super) fn evict_below(&mut self, priority: i8, durable: Ticket) -> Option<Entry> {
         let lowest = self.levels.iter().rev().find(|(_, level)| !level.ready.is_empty())?.0.0;
-        if self.hot < limits::READY_WINDOW_JOBS || lowest >= priority { None } else { self.evict(lowest, durable) }
+        if self.hot < limits::READY_WINDOW_JOBS || lowest >= priority {
+            None
+        } else {
+            self.evict(lowest, durable)
+        }
     }
 
     /// While jobs that came back from workers have taken the window over its bound, its tail goes to rest.
     pub(super) fn evict_over(&mut self, durable: Ticket) -> Option<Entry> {
         let lowest = self.levels.iter().rev().find(|(_, level)| !level.ready.is_empty())?.0.0;
-        if self.hot <= limits::READY_WINDOW_JOBS + limits::READY_LOAD_JOBS { None } else { self.evict(lowest, durable) }
+        if self.hot <= limits::READY_WINDOW_JOBS + limits::READY_LOAD_JOBS {
+            None
+        } else {
+            self.evict(lowest, durable)
+        }
     }
 
     fn evict(&mut self, priority: i8, durable: Ticket) -> Option<Entry> {
