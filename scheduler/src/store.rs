@@ -1,1 +1,129 @@
-//! Being written.
+//! Stores: opening one, the sled engine, the thread that commits in groups, the doctor's look at a data directory.
+
+mod sled;
+pub mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use windlass_core::store::Store;
+use windlass_core::store::memory::MemoryStore;
+
+pub use self::sled::{Damage, SledStore};
+
+/// Which engine keeps the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Engine {
+    /// On disk, one process.
+    #[default]
+    Sled,
+    /// In memory; nothing survives the process.
+    Memory,
+}
+
+/// Where and how data is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The engine. Defaults to sled.
+    pub engine: Engine,
+    /// Directory of the data; made when it is absent. Defaults to `windlass-data`.
+    pub data_dir: PathBuf,
+    /// Size of a journal segment, which also bounds a batch. Defaults to 32 MiB, less on a file system below 512 MiB.
+    pub segment_bytes: Option<u64>,
+    /// Bytes of recent keys in memory that make a checkpoint due; commits wait at twice as much. Defaults to 48 MiB.
+    pub overlay_bytes: usize,
+    /// Size of the blocks in sled, fixed when a store is made. Defaults to 32 KiB, less on a file system below 1 GiB.
+    pub block_bytes: Option<usize>,
+    /// Free bytes on the file system below which new work is refused; the store itself adds what its next checkpoint
+    /// needs. Defaults to 256 MiB or a tenth of the file system, whichever is less.
+    pub low_water_bytes: Option<u64>,
+    /// sled's files are rewritten, to give space back, when they have at least this size and four times what rests in
+    /// them. Defaults to 256 MiB.
+    pub rewrite_bytes_min: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig {
+            engine: Engine::default(),
+            data_dir: PathBuf::from("windlass-data"),
+            segment_bytes: None,
+            overlay_bytes: 48 * 1024 * 1024,
+            block_bytes: None,
+            low_water_bytes: None,
+            rewrite_bytes_min: 256 * 1024 * 1024,
+        }
+    }
+}
+
+impl StoreConfig {
+    /// The sled engine in `data_dir`, all else by default.
+    #[must_use]
+    pub fn sled(data_dir: impl Into<PathBuf>) -> StoreConfig {
+        StoreConfig { engine: Engine::Sled, data_dir: data_dir.into(), ..StoreConfig::default() }
+    }
+
+    /// The memory engine.
+    #[must_use]
+    pub fn memory() -> StoreConfig {
+        StoreConfig { engine: Engine::Memory, ..StoreConfig::default() }
+    }
+}
+
+/// Why a store was not opened. Nothing was lost by trying.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error(
+        "the store in {} is in use by process {holder}; stop that process or choose another data directory",
+        dir.display()
+    )]
+    Locked {
+        /// The data directory.
+        dir: PathBuf,
+        /// Process id of the holder, as far as known.
+        holder: String,
+    },
+    /// It is damaged.
+    #[error(
+        "the store is damaged: {0}; it was not opened, so that nothing more is lost: run `windlass doctor` for all that \
+         is wrong, then restore the directory from a backup"
+    )]
+    Damaged(#[from] Damage),
+    /// No space is left for what a start has to write.
+    #[error("the disk is full: {0}; free some space and start again")]
+    Full(String),
+    /// A file cannot be read or written.
+    #[error("{}: {source}; check that the path is right and that this user may write there", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Something else the engine cannot get over.
+    #[error("the store cannot be opened: {0}")]
+    Failed(String),
+}
+
+impl OpenError {
+    fn io(path: &Path, source: io::Error) -> OpenError {
+        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return OpenError::Full(format!("{}: {source}", path.display()));
+        }
+        OpenError::Io { path: path.to_owned(), source }
+    }
+}
+
+/// Opens the configured store.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, OpenError> {
+    match config.engine {
+        Engine::Memory => Ok(Arc::new(MemoryStore::new())),
+        Engine::Sled => Ok(Arc::new(SledStore::open(config)?)),
+    }
+}

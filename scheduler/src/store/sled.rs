@@ -1,0 +1,197 @@
+//! The sled engine: a journal for what is recent, sled for what rests, one ordered view over both.
+//!
+//! ```text
+//!            commit                         get, scan
+//!              │                               │
+//!   ┌──────────▼─────────┐  applied  ┌─────────▼─────────┐
+//!   │ journal            │──────────▶│ overlay (memory)  │
+//!   │ one fdatasync per  │           ├───────────────────┤  checkpoint
+//!   │ group; recycled    │           │ frozen overlay    │──────────────┐
+//!   │ segments           │           ├───────────────────┤   ┌──────────▼──────────┐
+//!   └────────────────────┘           │ directory         │──▶│ blocks in sled      │
+//!                                    └───────────────────┘   └─────────────────────┘
+//! ```
+//!
+//! In the data directory:
+//!
+//! | name | what |
+//! |---|---|
+//! | `MANIFEST` | which of the others count |
+//! | `journal/N.journal` | segments of the journal |
+//! | `directory-N` | which keys rest in which block |
+//! | `rest-N/` | sled's files |
+//! | `LOCK` | held by the process that has the store open |
+//!
+//! - [`journal`]: records, segments, replay.
+//! - [`overlay`], [`view`]: recent keys, and the one order over everything.
+//! - [`blocks`], [`directory`]: pairs in sled, and what is known of them beside it.
+//! - [`merge`], [`checkpoint`]: from overlay to blocks.
+//! - [`keeper`]: prepared segments, free space, seals.
+//! - [`opening`], [`doctor`]: what must hold at start, and a look at it that changes nothing.
+
+mod blocks;
+mod checkpoint;
+mod directory;
+pub(in crate::store) mod doctor;
+mod engine;
+mod files;
+mod journal;
+mod keeper;
+mod lock;
+mod manifest;
+mod merge;
+mod opening;
+mod overlay;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use ::bytes::Bytes;
+use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Space, Store, StoreStats};
+
+pub use self::files::Damage;
+
+use self::checkpoint::Checkpointer;
+use self::engine::{Engine, lock};
+use crate::store::{OpenError, StoreConfig};
+
+/// A mebibyte.
+const MIB: u64 = 1024 * 1024;
+
+/// The bounds in force, derived from configuration and file system.
+#[derive(Debug, Clone)]
+struct Limits {
+    /// Size of new journal segments.
+    segment_bytes: u64,
+    /// Overlay size that makes a checkpoint due; commits wait at twice as much.
+    overlay_bytes: usize,
+    /// Journal segments that make a checkpoint due; commits wait at twice as many.
+    journal_segments: usize,
+    /// Size of blocks.
+    block_bytes: usize,
+    /// sled's page cache.
+    sled_cache_bytes: u64,
+    /// Free bytes below which new work is refused, what the next checkpoint needs not counted.
+    low_water_bytes: u64,
+    /// sled's files are rewritten only when they have at least this size.
+    rewrite_bytes_min: u64,
+}
+
+impl Limits {
+    /// On a small file system everything is smaller, so that it holds more than preparations.
+    fn derive(config: &StoreConfig, total_bytes: u64) -> Limits {
+        let segment_bytes = (total_bytes / 16).clamp(4 * MIB, 32 * MIB) / MIB * MIB;
+        let segment_bytes = config.segment_bytes.unwrap_or(segment_bytes);
+        let block_bytes = if total_bytes < 1024 * MIB { 8 * 1024 } else { 32 * 1024 };
+        let journal_segments = usize::try_from(total_bytes / 8 / segment_bytes).unwrap_or(usize::MAX);
+        Limits {
+            segment_bytes,
+            overlay_bytes: config.overlay_bytes,
+            journal_segments: journal_segments.clamp(2, 8),
+            block_bytes: config.block_bytes.unwrap_or(block_bytes),
+            sled_cache_bytes: 32 * MIB,
+            low_water_bytes: config.low_water_bytes.unwrap_or((total_bytes / 10).min(256 * MIB)),
+            rewrite_bytes_min: config.rewrite_bytes_min,
+        }
+    }
+}
+
+/// A store on one machine's disk.
+#[derive(Debug)]
+pub struct SledStore {
+    engine: Arc<Engine>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl SledStore {
+    /// Opens the store in the configured data directory, or makes it when nothing is there.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a damaged store is never opened, and never taken for an empty one.
+    pub fn open(config: &StoreConfig) -> Result<SledStore, OpenError> {
+        let engine = Arc::new(opening::open(config)?);
+        let store = SledStore { engine: Arc::clone(&engine), threads: Mutex::new(Vec::new()) };
+        let theirs = Arc::clone(&engine);
+        store.spawn("store-keeper", move || keeper::run(&theirs))?;
+        store.spawn("store-checkpoint", move || Checkpointer::new(&engine).run())?;
+        Ok(store)
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        let thread =
+            thread.map_err(|error| OpenError::Failed(format!("failed to start a thread: {error}")))?;
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+
+    /// Ends the threads. A checkpoint under way is given up; the journal has what it would have moved.
+    fn stop(&self) {
+        let engine = &self.engine;
+        engine.stop.store(true, Ordering::Relaxed);
+        // Under the locks, or a thread that is about to wait would miss it.
+        drop(lock(&engine.journal));
+        engine.keeper_wake.notify_all();
+        engine.progress.notify_all();
+        engine.wake_checkpoint();
+        for thread in lock(&self.threads).drain(..) {
+            if thread.join().is_err() {
+                engine.fail("a thread of the store has panicked".to_owned());
+            }
+        }
+    }
+}
+
+impl Store for SledStore {
+    fn epoch(&self) -> Epoch {
+        self.engine.epoch
+    }
+
+    fn commit(&self, group: Vec<Batch>) -> Vec<Result<(), CommitError>> {
+        self.engine.commit(group)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.engine.get(key)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], Bytes) -> bool,
+    ) -> Result<(), ReadError> {
+        self.engine.scan(from, to, each)
+    }
+
+    fn space(&self) -> Space {
+        self.engine.space()
+    }
+
+    fn batch_bytes_max(&self) -> usize {
+        self.engine.shape.group_bytes_max()
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.engine.stats()
+    }
+
+    fn close(&self) -> Result<(), CommitError> {
+        let first = !self.engine.stop.load(Ordering::Relaxed);
+        self.stop();
+        if !first {
+            return Ok(());
+        }
+        self.engine.note_end()
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

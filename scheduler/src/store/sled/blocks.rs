@@ -1,0 +1,462 @@
+//! Blocks: how pairs rest in sled. A block is a run of consecutive pairs in one value, small enough to stay in sled's
+//! log; a pair that is larger than a block is cut into several values.
+//!
+//! ```text
+//!   sled key:    block number (8 bytes) | part (4 bytes)        big-endian
+//!   sled value:  format (4) | pairs (4) | { key length (4) | key | value length (4) | value } …
+//! ```
+//!
+//! # What sled must be guarded against (0.34.7)
+//! - Its `flush` is no `fdatasync`: ours follows. It reuses a segment of its log once two later ones are full, so ours also comes at
+//!   least once per segment, or a power cut could take a page of which the only durable copy was overwritten.
+//! - A page of more than a quarter of a segment goes to a file of its own that sled never syncs: the segment size is
+//!   derived from the block size so that no page (sixteen entries, twenty for a moment) gets near.
+//! - Damage makes it panic, or start empty: every call is guarded, every answer is held against the directory.
+//! - After a failed write it fails for ever: it is opened anew.
+//! - It evicts pages only after 64 accesses to one of 256 shards: accesses are repeated, see [`ACCESSES`].
+
+use std::fs::File;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use ::sled::{Db, IVec};
+use bytes::Bytes;
+
+use super::directory::{BlockId, BlockName, BlockRef};
+use super::files::{self, Damage, Reader, put_run};
+
+/// Version of a block.
+const FORMAT: u32 = 1;
+/// Bytes of a block before its first pair.
+const HEAD_BYTES: usize = 8;
+/// sled's segment size in blocks; see above.
+const SLED_SEGMENT_BLOCKS: usize = 256;
+/// sled refuses larger segments.
+const SLED_SEGMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that sled writes per byte of a new block, about: the link, the page when it is consolidated, both halves when
+/// it is split.
+const SLED_WRITE_FACTOR: usize = 5;
+/// Times that a page is touched per read or write, so that sled notices soon that its cache is full: it would hold 64
+/// pages per shard otherwise, of half a mebibyte each.
+const ACCESSES: usize = 8;
+
+/// Why blocks cannot be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BlocksError {
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    #[error("no space left: {0}")]
+    Full(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The blocks of one sled directory.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    number: u64,
+    dir: PathBuf,
+    block_bytes: usize,
+    cache_bytes: u64,
+    /// `None` only while sled is being opened anew, or after that has failed.
+    db: RwLock<Option<Opened>>,
+    /// Bytes that sled has written since the last `fdatasync`, about.
+    unsynced: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Opened {
+    db: Db,
+    /// Our own handle of sled's log, for `fdatasync`.
+    log: File,
+}
+
+/// A block's bytes.
+pub(super) enum Encoded {
+    One(IVec),
+    Joined(Vec<u8>),
+}
+
+impl Deref for Encoded {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Encoded::One(bytes) => bytes,
+            Encoded::Joined(bytes) => bytes,
+        }
+    }
+}
+
+impl Blocks {
+    /// Opens the sled directory `rest-number` in `dir`, or makes it. `full` says that blocks must be in it.
+    pub(super) fn open(
+        dir: &Path,
+        number: u64,
+        block_bytes: usize,
+        cache_bytes: u64,
+        full: bool,
+    ) -> Result<Blocks, BlocksError> {
+        let blocks = Blocks {
+            number,
+            dir: dir.join(dir_name(number)),
+            block_bytes,
+            cache_bytes,
+            db: RwLock::new(None),
+            unsynced: AtomicUsize::new(0),
+        };
+        let opened = blocks.open_sled(full)?;
+        *blocks.db.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+        Ok(blocks)
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    /// sled's log, which damage is told of.
+    pub(super) fn log_path(&self) -> PathBuf {
+        self.dir.join("db")
+    }
+
+    fn open_sled(&self, full: bool) -> Result<Opened, BlocksError> {
+        let path = self.log_path();
+        let io = |error| io_error(&path, &error);
+        if full {
+            // sled would begin anew without a word.
+            let length = path.metadata().map_or(0, |metadata| metadata.len());
+            if length == 0 {
+                return Err(Damage::new(&path, 0, "sled's log is missing or empty").into());
+            }
+            // sled notes in a snapshot what it reads here: it must not trust what a power cut could still take.
+            File::open(&path).and_then(|log| log.sync_all()).map_err(io)?;
+        }
+        self.refuse_blobs()?;
+        let segment_bytes = (self.block_bytes * SLED_SEGMENT_BLOCKS).next_power_of_two();
+        let config = ::sled::Config::new()
+            .path(&self.dir)
+            .cache_capacity(self.cache_bytes)
+            .segment_size(segment_bytes.min(SLED_SEGMENT_BYTES_MAX))
+            .flush_every_ms(None);
+        let db = self.guard(|| config.open())?;
+        if full && !db.was_recovered() {
+            return Err(Damage::new(&path, 0, "sled found nothing in its log").into());
+        }
+        self.guard(|| db.flush())?;
+        let log = File::open(&path).map_err(io)?;
+        log.sync_all().map_err(io)?;
+        // The names of what sled has just made.
+        for file in ["conf", "blobs", "."] {
+            File::open(self.dir.join(file)).and_then(|file| file.sync_all()).map_err(io)?;
+        }
+        files::sync_dir(self.dir.parent().expect("it lies in the data directory")).map_err(io)?;
+        Ok(Opened { db, log })
+    }
+
+    /// Opens sled anew, after an error that it would repeat for ever.
+    pub(super) fn reopen(&self) -> Result<(), BlocksError> {
+        /// Time that sled's threads get to let go of the old log.
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let mut slot = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = slot.take() {
+            // Dropping a failed sled may panic; what it held is in the journal or durable.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.open_sled(true) {
+                Ok(opened) => {
+                    *slot = Some(opened);
+                    self.unsynced.store(0, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(BlocksError::Failed(_)) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes a block. It is durable after the next [`sync`](Blocks::sync).
+    pub(super) fn put(&self, id: BlockId, encoded: &[u8]) -> Result<BlockName, BlocksError> {
+        self.with(|opened| {
+            let mut parts = 0;
+            for part in encoded.chunks(self.block_bytes) {
+                let key = part_key(id, parts);
+                opened.db.insert(key, part)?;
+                touch(&opened.db, &key)?;
+                parts += 1;
+                self.wrote(opened, part.len() * SLED_WRITE_FACTOR)?;
+            }
+            Ok(BlockName { id, parts })
+        })
+    }
+
+    /// Removes blocks; removing an absent one is no error.
+    pub(super) fn remove(&self, names: &[BlockName]) -> Result<(), BlocksError> {
+        self.with(|opened| {
+            for name in names {
+                for part in 0..name.parts {
+                    opened.db.remove(part_key(name.id, part))?;
+                    // Removals shrink and merge pages, which are then written whole.
+                    self.wrote(opened, 2 * self.block_bytes)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes all blocks from `id` on: a checkpoint that was not finished has left them.
+    pub(super) fn remove_from(&self, id: BlockId) -> Result<usize, BlocksError> {
+        self.with(|opened| {
+            let mut removed = 0;
+            while let Some((key, _)) = opened.db.range(part_key(id, 0)..).next().transpose()? {
+                opened.db.remove(key)?;
+                removed += 1;
+                self.wrote(opened, 2 * self.block_bytes)?;
+            }
+            Ok(removed)
+        })
+    }
+
+    /// The bytes of a block, whole and checked.
+    pub(super) fn read(&self, block: &BlockRef) -> Result<Encoded, BlocksError> {
+        let name = block.name;
+        let encoded = self.with(|opened| {
+            let part = |part| {
+                let key = part_key(name.id, part);
+                let value = opened.db.get(key)?;
+                touch(&opened.db, &key)?;
+                Ok::<_, ::sled::Error>(value)
+            };
+            if name.parts == 1 {
+                return Ok(part(0)?.map(Encoded::One));
+            }
+            let mut joined = Vec::with_capacity(block.bytes as usize);
+            for number in 0..name.parts {
+                let Some(value) = part(number)? else { return Ok(None) };
+                joined.extend_from_slice(&value);
+            }
+            Ok(Some(Encoded::Joined(joined)))
+        })?;
+        let damage = |what: &str| {
+            let what = format!("{what}: block {} with {} pairs", name.id, block.pairs);
+            BlocksError::Damaged(Damage::new(&self.log_path(), 0, what))
+        };
+        let encoded = encoded.ok_or_else(|| damage("sled has lost a block"))?;
+        if encoded.len() != block.bytes as usize || crc32c::crc32c(&encoded) != block.crc {
+            return Err(damage("sled hands out another content than was written"));
+        }
+        Ok(encoded)
+    }
+
+    /// Makes all that was written durable.
+    pub(super) fn sync(&self) -> Result<(), BlocksError> {
+        self.with(|opened| self.sync_opened(opened))?;
+        self.refuse_blobs()
+    }
+
+    fn wrote(&self, opened: &Opened, bytes: usize) -> ::sled::Result<()> {
+        let total = self.unsynced.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if total < self.block_bytes * SLED_SEGMENT_BLOCKS / 2 {
+            return Ok(());
+        }
+        self.sync_opened(opened)
+    }
+
+    fn sync_opened(&self, opened: &Opened) -> ::sled::Result<()> {
+        opened.db.flush()?;
+        opened.log.sync_data()?;
+        self.unsynced.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A file in `blobs` means that a page did not stay in the log, and that sled will not sync it.
+    fn refuse_blobs(&self) -> Result<(), BlocksError> {
+        let dir = self.dir.join("blobs");
+        match std::fs::read_dir(&dir).ok().and_then(|mut entries| entries.next()) {
+            Some(Ok(entry)) => {
+                Err(Damage::new(&entry.path(), 0, "sled keeps a page outside its log, which must not be")
+                    .into())
+            }
+            Some(Err(_)) | None => Ok(()),
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Opened) -> ::sled::Result<T>) -> Result<T, BlocksError> {
+        let slot = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let opened = slot.as_ref().ok_or_else(|| BlocksError::Failed("sled is not open".to_owned()))?;
+        self.guard(|| work(opened))
+    }
+
+    /// Turns sled's errors and panics into ours.
+    fn guard<T>(&self, work: impl FnOnce() -> ::sled::Result<T>) -> Result<T, BlocksError> {
+        let path = self.log_path();
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(::sled::Error::Corruption { at, .. })) => {
+                let what = at.map_or_else(
+                    || "sled finds damage".to_owned(),
+                    |at| format!("sled finds damage at {at:?}"),
+                );
+                Err(Damage::new(&path, 0, what).into())
+            }
+            Ok(Err(::sled::Error::Io(error))) => Err(io_error(&path, &error)),
+            Ok(Err(error)) => Err(BlocksError::Failed(format!("{}: {error}", path.display()))),
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("no text");
+                Err(Damage::new(&path, 0, format!("sled has panicked: {text}")).into())
+            }
+        }
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        let opened = self.db.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // sled flushes here, and panics when it cannot; nothing that counts depends on this flush.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(opened)));
+    }
+}
+
+fn io_error(path: &Path, error: &std::io::Error) -> BlocksError {
+    let text = format!("{}: {error}", path.display());
+    if files::is_full(error) { BlocksError::Full(text) } else { BlocksError::Failed(text) }
+}
+
+/// Bytes of disk that writing `bytes` of pairs down may take for a while, about.
+pub(super) fn disk_bytes_for(bytes: u64, block_bytes: usize) -> u64 {
+    bytes * SLED_WRITE_FACTOR as u64 + 2 * (block_bytes * SLED_SEGMENT_BLOCKS) as u64
+}
+
+/// Name of a sled directory.
+pub(super) fn dir_name(number: u64) -> String {
+    format!("rest-{number:06}")
+}
+
+fn part_key(id: BlockId, part: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&id.to_be_bytes());
+    key[8..].copy_from_slice(&part.to_be_bytes());
+    key
+}
+
+fn touch(db: &Db, key: &[u8]) -> ::sled::Result<()> {
+    for _ in 1..ACCESSES {
+        db.contains_key(key)?;
+    }
+    Ok(())
+}
+
+/// A block being filled.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    bytes: Vec<u8>,
+    pairs: u32,
+    first: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl Builder {
+    /// Bytes that a pair takes.
+    pub(super) fn pair_bytes(key: &[u8], value: &[u8]) -> usize {
+        8 + key.len() + value.len()
+    }
+
+    /// Whether the pair may be added to a block of at most `block_bytes`; the first always may.
+    pub(super) fn takes(&self, pair_bytes: usize, block_bytes: usize) -> bool {
+        self.pairs == 0 || self.bytes.len() + pair_bytes <= block_bytes
+    }
+
+    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) {
+        if self.pairs == 0 {
+            self.bytes.extend_from_slice(&FORMAT.to_le_bytes());
+            self.bytes.extend_from_slice(&[0; 4]);
+            self.first.extend_from_slice(key);
+        }
+        debug_assert!(self.pairs == 0 || self.last.as_slice() < key, "pairs come in key order");
+        put_run(&mut self.bytes, key);
+        put_run(&mut self.bytes, value);
+        self.last.clear();
+        self.last.extend_from_slice(key);
+        self.pairs += 1;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pairs == 0
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Writes the block and leaves the builder empty. Returns its first key and what the directory has to know.
+    pub(super) fn finish(
+        &mut self,
+        blocks: &Blocks,
+        id: BlockId,
+    ) -> Result<(Vec<u8>, BlockRef), BlocksError> {
+        self.bytes[4..HEAD_BYTES].copy_from_slice(&self.pairs.to_le_bytes());
+        let name = blocks.put(id, &self.bytes)?;
+        let block = BlockRef {
+            name,
+            pairs: self.pairs,
+            bytes: u32::try_from(self.bytes.len())
+                .expect("a pair is bounded by the batch limit, far below 4 GiB"),
+            crc: crc32c::crc32c(&self.bytes),
+            last: self.last.as_slice().into(),
+        };
+        self.bytes.clear();
+        self.bytes.shrink_to(4 * blocks.block_bytes());
+        self.last.clear();
+        self.pairs = 0;
+        Ok((std::mem::take(&mut self.first), block))
+    }
+}
+
+/// The pairs of a block, in key order. Ends early if the bytes are no block, which the count of pairs gives away.
+pub(super) struct Pairs<'a> {
+    reader: Reader<'a>,
+    left: u32,
+}
+
+impl<'a> Pairs<'a> {
+    /// `None` when the block has another format.
+    pub(super) fn new(encoded: &'a [u8]) -> Option<Pairs<'a>> {
+        let mut reader = Reader::new(encoded);
+        (reader.u32()? == FORMAT).then_some(())?;
+        let left = reader.u32()?;
+        Some(Pairs { reader, left })
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        Some((self.reader.run()?, self.reader.run()?))
+    }
+}
+
+/// A value as the caller gets it: a copy, so that it does not hold its block in memory.
+pub(super) fn copied(value: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(value)
+}

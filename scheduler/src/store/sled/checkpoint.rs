@@ -1,0 +1,304 @@
+//! The checkpointer: a thread that moves what has gathered in the overlay into sled and gives journal segments back.
+//!
+//! 1. Freeze the overlay; commits go on into a new one.
+//! 2. Merge the frozen one into new blocks; `fdatasync`.
+//! 3. Write the new directory, then the manifest that names it. This is the moment at which the checkpoint counts.
+//! 4. Show the new directory to readers, release journal segments, remove what nobody needs.
+//!
+//! A crash before the third step leaves the old state and a longer journal, one after it some rubbish that the next start removes.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::blocks::{self, Blocks, BlocksError};
+use super::directory::{self, BlockId, BlockName, Directory};
+use super::engine::{Engine, lock};
+use super::files;
+use super::journal::Lsn;
+use super::manifest::{Manifest, WriteError};
+use super::merge::{self, Merge, MergeError};
+use super::overlay::Overlay;
+use super::view::Resting;
+
+/// How often the thread looks for things to remove when nobody wakes it.
+const TICK: Duration = Duration::from_secs(1);
+/// Wait after a failed checkpoint.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Failures in a row after which the store gives up; a full disk is none.
+const FAILURES_MAX: u32 = 5;
+
+/// What the thread remembers between checkpoints.
+pub(super) struct Checkpointer<'a> {
+    engine: &'a Engine,
+    /// The last group in the frozen overlay, if there is one.
+    frozen_lsn: Option<Lsn>,
+    /// The number of the next block: ahead of the manifest's after a checkpoint that failed.
+    next_block: BlockId,
+    /// Blocks to be removed once no reader holds the state that needs them.
+    retired: Vec<(Option<Arc<Resting>>, Vec<BlockName>)>,
+    /// Whole sled directories to be removed once nobody reads them.
+    abandoned: Vec<(Arc<Blocks>, PathBuf)>,
+    failures: u32,
+    not_before: Instant,
+}
+
+/// Why a checkpoint was not completed.
+#[derive(Debug, thiserror::Error)]
+enum CheckpointError {
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Manifest(#[from] WriteError),
+}
+
+impl CheckpointError {
+    fn is_full(&self) -> bool {
+        match self {
+            CheckpointError::Merge(MergeError::Blocks(BlocksError::Full(_))) => true,
+            CheckpointError::Io(error) | CheckpointError::Manifest(WriteError::Untouched(error)) => {
+                files::is_full(error)
+            }
+            CheckpointError::Merge(_) | CheckpointError::Manifest(WriteError::Unknown(_)) => false,
+        }
+    }
+}
+
+impl<'a> Checkpointer<'a> {
+    pub(super) fn new(engine: &'a Engine) -> Checkpointer<'a> {
+        Checkpointer {
+            engine,
+            frozen_lsn: None,
+            next_block: lock(&engine.manifest).next_block,
+            retired: Vec::new(),
+            abandoned: Vec::new(),
+            failures: 0,
+            not_before: Instant::now(),
+        }
+    }
+
+    /// Runs until the store stops.
+    pub(super) fn run(mut self) {
+        let engine = self.engine;
+        while !engine.stop.load(Ordering::Relaxed) {
+            let mut wanted = lock(&engine.checkpoint_wanted);
+            if !*wanted {
+                let woken = engine.checkpoint_wake.wait_timeout(wanted, TICK);
+                wanted = woken.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            *wanted = false;
+            drop(wanted);
+            if engine.failure().is_some() || engine.stop.load(Ordering::Relaxed) {
+                // A failed store is only read; it stops with the others.
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+            self.remove_retired();
+            let due = self.frozen_lsn.is_some() || engine.checkpoint_due();
+            if due && Instant::now() >= self.not_before && self.has_space() {
+                let outcome = self.checkpoint().and_then(|()| self.rewrite_if_drained());
+                self.note(outcome);
+            }
+        }
+    }
+
+    fn note(&mut self, outcome: Result<(), CheckpointError>) {
+        let Err(error) = outcome else {
+            self.failures = 0;
+            return;
+        };
+        let engine = self.engine;
+        if matches!(error, CheckpointError::Merge(MergeError::Stopped)) {
+            return;
+        }
+        self.not_before = Instant::now() + RETRY_AFTER;
+        if matches!(error, CheckpointError::Manifest(WriteError::Unknown(_))) {
+            engine.fail(format!("failed to complete a checkpoint: {error}"));
+            return;
+        }
+        if let CheckpointError::Merge(MergeError::Blocks(BlocksError::Damaged(damage))) = &error {
+            engine.fail(format!("failed to move data into sled: {damage}"));
+            return;
+        }
+        if error.is_full() {
+            engine.low.store(true, Ordering::Relaxed);
+        } else {
+            self.failures += 1;
+        }
+        tracing::warn!(%error, "a checkpoint has failed and will be tried again");
+        let blocks = Arc::clone(&engine.view.read().unwrap_or_else(PoisonError::into_inner).resting.blocks);
+        // sled repeats its first error for ever; only a new one goes on.
+        if let Err(error) = blocks.reopen() {
+            match error {
+                BlocksError::Damaged(damage) => {
+                    engine.fail(format!("sled cannot be opened any more: {damage}"))
+                }
+                BlocksError::Full(_) | BlocksError::Failed(_) => {
+                    tracing::warn!(%error, "failed to open sled anew")
+                }
+            }
+        }
+        if self.failures >= FAILURES_MAX {
+            engine.fail(format!("failed to move data into sled: {error}"));
+        }
+    }
+
+    /// Whether the disk has what a checkpoint may take; it would fail half way otherwise.
+    fn has_space(&self) -> bool {
+        let engine = self.engine;
+        let view = engine.view.read().unwrap_or_else(PoisonError::into_inner);
+        let overlay = view.frozen.as_deref().unwrap_or(&view.active);
+        let needed = blocks::disk_bytes_for(overlay.bytes_put() as u64, engine.limits.block_bytes);
+        drop(view);
+        files::file_system(&engine.config.data_dir).is_ok_and(|figures| figures.free >= needed)
+    }
+
+    fn checkpoint(&mut self) -> Result<(), CheckpointError> {
+        let engine = self.engine;
+        let started = Instant::now();
+        let (frozen, resting, lsn) = self.freeze();
+        let mut manifest = lock(&engine.manifest).clone();
+        let mut merge = Merge::new(&resting.blocks, &resting.directory, self.next_block, &engine.stop);
+        let merged = merge.run(&frozen);
+        let Merge { next_id, written, retired, .. } = merge;
+        self.next_block = next_id;
+        manifest.next_block = next_id;
+        manifest.checkpoint_lsn = lsn;
+        let published = merged.map_err(CheckpointError::from).and_then(|directory| {
+            let mut names: Vec<BlockName> =
+                self.retired.iter().flat_map(|(_, names)| names).copied().collect();
+            names.extend_from_slice(&retired);
+            self.publish(manifest, directory, &names, Arc::clone(&resting.blocks))
+        });
+        drop(resting);
+        match published {
+            Ok(old) => self.retired.push((Some(old), retired)),
+            Err(error) => {
+                self.retired.push((None, written));
+                return Err(error);
+            }
+        }
+        engine.checkpoints.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(lsn, ms = started.elapsed().as_millis() as u64, "checkpoint");
+        Ok(())
+    }
+
+    /// Sets the overlay aside, or takes up again what an earlier attempt has set aside.
+    fn freeze(&mut self) -> (Arc<Overlay>, Arc<Resting>, Lsn) {
+        let journal = lock(&self.engine.journal);
+        let mut view = self.engine.view.write().unwrap_or_else(PoisonError::into_inner);
+        let lsn = *self.frozen_lsn.get_or_insert(journal.log.last_lsn());
+        if view.frozen.is_none() {
+            let active = std::mem::take(&mut view.active);
+            view.frozen = Some(Arc::new(active));
+        }
+        let frozen = view.frozen.clone().unwrap_or_default();
+        (frozen, Arc::clone(&view.resting), lsn)
+    }
+
+    /// Makes a directory the store's: durable first, then visible. Returns what it replaces.
+    fn publish(
+        &mut self,
+        mut manifest: Manifest,
+        directory: Directory,
+        retired: &[BlockName],
+        blocks: Arc<Blocks>,
+    ) -> Result<Arc<Resting>, CheckpointError> {
+        let engine = self.engine;
+        let dir = &engine.config.data_dir;
+        let encoded = directory.encode(retired);
+        let old_file = dir.join(directory_name(manifest.directory));
+        manifest.directory += 1;
+        manifest.directory_bytes = encoded.len() as u64;
+        manifest.directory_crc = directory::crc(&encoded);
+        manifest.blocks = directory.blocks() as u64;
+        manifest.pairs = directory.pairs();
+        manifest.rest = blocks.number();
+        manifest.epoch = engine.epoch;
+        manifest.end_lsn = 0;
+        manifest.start = lock(&engine.journal).log.start_after(manifest.checkpoint_lsn);
+        files::replace(&dir.join(directory_name(manifest.directory)), &encoded)?;
+        manifest.write(dir)?;
+        let start = manifest.start;
+        *lock(&engine.manifest) = manifest;
+        let resting = Arc::new(Resting { directory, blocks });
+        let mut view = engine.view.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut view.resting, resting);
+        view.frozen = None;
+        drop(view);
+        self.frozen_lsn = None;
+        let surplus = lock(&engine.journal).log.release(start);
+        engine.keeper_wake.notify_all();
+        engine.progress.notify_all();
+        for path in surplus.iter().chain([&old_file]) {
+            if let Err(error) = fs::remove_file(path) {
+                tracing::warn!(path = %path.display(), %error, "failed to remove a file that is not needed any more");
+            }
+        }
+        Ok(old)
+    }
+
+    /// Removes the blocks that no reader can ask for any more.
+    fn remove_retired(&mut self) {
+        let unread = |old: &Option<Arc<Resting>>| old.as_ref().is_none_or(|old| Arc::strong_count(old) == 1);
+        let blocks =
+            Arc::clone(&self.engine.view.read().unwrap_or_else(PoisonError::into_inner).resting.blocks);
+        // Readers of an older state may need what a later one does not, so the row is worked off in order.
+        while self.retired.first().is_some_and(|(old, _)| unread(old)) {
+            let (_, names) = &self.retired[0];
+            if let Err(error) = blocks.remove(names).and_then(|()| blocks.sync()) {
+                self.note(Err(MergeError::from(error).into()));
+                return;
+            }
+            self.retired.remove(0);
+        }
+        self.abandoned.retain(|(blocks, dir)| {
+            let unread = Arc::strong_count(blocks) == 1;
+            if unread && let Err(error) = fs::remove_dir_all(dir) {
+                tracing::warn!(path = %dir.display(), %error, "failed to remove a sled directory that was replaced");
+            }
+            !unread
+        });
+    }
+
+    /// Writes all blocks into a new sled when that gives most of the disk back: sled itself keeps what it once took.
+    fn rewrite_if_drained(&mut self) -> Result<(), CheckpointError> {
+        let engine = self.engine;
+        let resting = Arc::clone(&engine.view.read().unwrap_or_else(PoisonError::into_inner).resting);
+        let (old, directory) = (&resting.blocks, &resting.directory);
+        let disk = files::disk_bytes(old.dir());
+        let needed = blocks::disk_bytes_for(directory.bytes(), engine.limits.block_bytes);
+        let free = files::file_system(&engine.config.data_dir)?.free;
+        if disk < engine.limits.rewrite_bytes_min || disk / 4 < directory.bytes() || free < needed {
+            return Ok(());
+        }
+        let number = old.number() + 1;
+        let block_bytes = old.block_bytes();
+        let dir = engine.config.data_dir.join(blocks::dir_name(number));
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        let cache_bytes = engine.limits.sled_cache_bytes;
+        let new = Blocks::open(&engine.config.data_dir, number, block_bytes, cache_bytes, false);
+        let new = Arc::new(new.map_err(MergeError::from)?);
+        merge::copy(directory, old, &new, &engine.stop)?;
+        let manifest = lock(&engine.manifest).clone();
+        // What was retired is not in the new sled.
+        drop(self.publish(manifest, directory.clone(), &[], new)?);
+        self.retired.clear();
+        let blocks = Arc::clone(old);
+        let dir = blocks.dir().to_owned();
+        tracing::info!(bytes = disk, "rewrote a drained store; its old files are removed");
+        self.abandoned.push((blocks, dir));
+        Ok(())
+    }
+}
+
+/// Name of a directory file.
+pub(super) fn directory_name(number: u64) -> String {
+    format!("directory-{number:010}")
+}

@@ -1,0 +1,362 @@
+//! The engine: what the committing thread, the readers, the keeper and the checkpointer share, and the commit itself.
+//!
+//! Locks are taken in this order: journal, then view. The journal's is held through a commit; the view's only for moments.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Space, StoreStats, Write};
+
+use super::files;
+use super::journal::{Group, Journal, Shape};
+use super::lock::Lock;
+use super::manifest::Manifest;
+use super::overlay::Slot;
+use super::view::View;
+use super::{Limits, blocks, journal};
+use crate::store::StoreConfig;
+
+/// How long a commit waits before it looks again whether what it waits for will come.
+const WAIT_STEP: Duration = Duration::from_millis(100);
+
+/// The shared state of an open store.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) config: StoreConfig,
+    pub(super) limits: Limits,
+    pub(super) shape: Shape,
+    pub(super) epoch: Epoch,
+    pub(super) journal: Mutex<Log>,
+    pub(super) view: RwLock<View>,
+    pub(super) manifest: Mutex<Manifest>,
+    /// Belongs to the journal's lock: a segment was taken, or the store stops.
+    pub(super) keeper_wake: Condvar,
+    /// Belongs to the journal's lock: a segment was prepared, a checkpoint is done, the space has changed.
+    pub(super) progress: Condvar,
+    pub(super) checkpoint_wanted: Mutex<bool>,
+    pub(super) checkpoint_wake: Condvar,
+    /// Why the store writes no more; the first reason stays.
+    failed: OnceLock<String>,
+    pub(super) low: AtomicBool,
+    pub(super) stop: AtomicBool,
+    pub(super) groups: AtomicU64,
+    pub(super) checkpoints: AtomicU64,
+    pub(super) _lock: Lock,
+}
+
+/// The journal and the buffer of the group under way.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) log: Journal,
+    group: Group,
+}
+
+impl Log {
+    pub(super) fn new(log: Journal) -> Log {
+        Log { log, group: Group::default() }
+    }
+}
+
+/// Takes a lock. A panic of another holder leaves nothing half done that a later one could not live with: the journal
+/// refuses to go on after any error, and the view changes in single steps.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The parts of an engine that opening a store comes up with.
+pub(super) struct Parts {
+    pub(super) config: StoreConfig,
+    pub(super) limits: Limits,
+    pub(super) shape: Shape,
+    pub(super) epoch: Epoch,
+    pub(super) journal: Journal,
+    pub(super) view: View,
+    pub(super) manifest: Manifest,
+    pub(super) lock: Lock,
+}
+
+impl Engine {
+    pub(super) fn new(parts: Parts) -> Engine {
+        Engine {
+            config: parts.config,
+            limits: parts.limits,
+            shape: parts.shape,
+            epoch: parts.epoch,
+            journal: Mutex::new(Log::new(parts.journal)),
+            view: RwLock::new(parts.view),
+            manifest: Mutex::new(parts.manifest),
+            keeper_wake: Condvar::new(),
+            progress: Condvar::new(),
+            checkpoint_wanted: Mutex::new(false),
+            checkpoint_wake: Condvar::new(),
+            failed: OnceLock::new(),
+            low: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            groups: AtomicU64::new(0),
+            checkpoints: AtomicU64::new(0),
+            _lock: parts.lock,
+        }
+    }
+
+    pub(super) fn commit(&self, group: Vec<Batch>) -> Vec<Result<(), CommitError>> {
+        let mut commit = Commit {
+            engine: self,
+            log: Some(lock(&self.journal)),
+            staged: Vec::with_capacity(group.len()),
+            results: Vec::with_capacity(group.len()),
+        };
+        for batch in group {
+            if let Err(error) = commit.stage(batch) {
+                // What is staged keeps its place in the row of results: it has to be written before.
+                commit.flush();
+                commit.results.push(Err(error));
+            }
+        }
+        commit.flush();
+        let Commit { results, log, .. } = commit;
+        drop(log);
+        self.wake_checkpoint_if_due();
+        results
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        match view.recent(key) {
+            Some(Slot::Put { value, .. }) => Ok(Some(value.clone())),
+            Some(Slot::Gone) => Ok(None),
+            None => {
+                let resting = Arc::clone(&view.resting);
+                drop(view);
+                resting.get(key)
+            }
+        }
+    }
+
+    pub(super) fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], Bytes) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut from = Bytes::copy_from_slice(from);
+        while from[..] < *to {
+            // The lock is let go before the caller sees a pair: it may be slow, or come back to the store.
+            let chunk = self.view.read().unwrap_or_else(PoisonError::into_inner).chunk(&from, to);
+            if !chunk.scan(&from, each)? {
+                break;
+            }
+            from = chunk.until;
+        }
+        Ok(())
+    }
+
+    pub(super) fn space(&self) -> Space {
+        if self.low.load(Ordering::Relaxed) { Space::Low } else { Space::Ample }
+    }
+
+    pub(super) fn stats(&self) -> StoreStats {
+        let journal_bytes = lock(&self.journal).log.bytes();
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let frozen = view.frozen.as_ref().map_or(0, |frozen| frozen.bytes());
+        let memory_bytes = (view.active.bytes() + frozen) as u64;
+        drop(view);
+        StoreStats {
+            engine: "sled".to_owned(),
+            disk_bytes: files::disk_bytes(&self.config.data_dir),
+            memory_bytes,
+            journal_bytes,
+            groups: self.groups.load(Ordering::Relaxed),
+            checkpoints: self.checkpoints.load(Ordering::Relaxed),
+            space_low: self.space() == Space::Low,
+        }
+    }
+
+    /// Stops all writing for good. The first reason stays.
+    pub(super) fn fail(&self, reason: String) {
+        if self.failed.set(reason).is_ok() {
+            tracing::error!(reason = self.failure().unwrap_or_default(), "the store has stopped writing");
+        }
+        self.progress.notify_all();
+    }
+
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    fn failed_error(&self) -> Option<CommitError> {
+        if let Some(reason) = self.failure() {
+            return Some(CommitError::Failed(reason.to_owned()));
+        }
+        self.stop.load(Ordering::Relaxed).then(|| CommitError::Failed("the store is closed".to_owned()))
+    }
+
+    fn full_error(&self) -> CommitError {
+        let dir = self.config.data_dir.display();
+        CommitError::Full(format!("free some space for {dir}; the server goes on by itself"))
+    }
+
+    /// Seals the journal if the last record has no successor yet.
+    pub(super) fn seal(&self) {
+        if self.failed_error().is_some() {
+            return;
+        }
+        if let Err(error) = lock(&self.journal).log.seal() {
+            self.fail(format!("failed to seal the journal: {error}"));
+        }
+    }
+
+    /// The last act of a stop in order: notes in the manifest how far the journal goes, so that the next start misses
+    /// whatever is missing at its end. The threads are gone already.
+    pub(super) fn note_end(&self) -> Result<(), CommitError> {
+        if let Some(reason) = self.failure() {
+            return Err(CommitError::Failed(reason.to_owned()));
+        }
+        let failed = |what: &str, error: String| CommitError::Failed(format!("failed to {what}: {error}"));
+        let mut journal = lock(&self.journal);
+        journal.log.seal().map_err(|error| failed("seal the journal", error.to_string()))?;
+        let mut manifest = lock(&self.manifest);
+        manifest.end_lsn = journal.log.last_lsn();
+        manifest.epoch = self.epoch;
+        let dir = &self.config.data_dir;
+        manifest.write(dir).map_err(|error| failed("write the manifest", error.to_string()))?;
+        let blocks = Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner).resting.blocks);
+        blocks.sync().map_err(|error| failed("sync sled", error.to_string()))
+    }
+
+    /// Free bytes below which only settling batches are taken.
+    pub(super) fn low_water(&self) -> u64 {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let frozen = view.frozen.as_ref().map_or(0, |frozen| frozen.bytes_put());
+        let recent = (view.active.bytes_put() + frozen) as u64;
+        self.limits.low_water_bytes.max(blocks::disk_bytes_for(recent, self.limits.block_bytes))
+    }
+
+    pub(super) fn wake_checkpoint(&self) {
+        *lock(&self.checkpoint_wanted) = true;
+        self.checkpoint_wake.notify_all();
+    }
+
+    fn wake_checkpoint_if_due(&self) {
+        if self.checkpoint_due() {
+            self.wake_checkpoint();
+        }
+    }
+
+    /// Whether enough has gathered for a checkpoint.
+    pub(super) fn checkpoint_due(&self) -> bool {
+        let segments = lock(&self.journal).log.segments();
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        segments > self.limits.journal_segments || view.active.bytes() > self.limits.overlay_bytes
+    }
+
+    /// Whether so much has gathered that commits have to wait for the checkpoint: memory and journal have their bounds.
+    fn overloaded(&self, log: &Log) -> bool {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.active.bytes() > 2 * self.limits.overlay_bytes
+            || log.log.segments() > 2 * self.limits.journal_segments
+    }
+}
+
+/// One call of commit on its way.
+struct Commit<'a> {
+    engine: &'a Engine,
+    /// Always there but while waiting.
+    log: Option<MutexGuard<'a, Log>>,
+    /// The batches of the group that is being filled; their results are not in the row yet.
+    staged: Vec<Vec<Write>>,
+    results: Vec<Result<(), CommitError>>,
+}
+
+impl<'a> Commit<'a> {
+    fn log(&mut self) -> &mut Log {
+        self.log.as_mut().expect("only a wait takes the guard, and puts it back")
+    }
+
+    fn wait(&mut self) {
+        let guard = self.log.take().expect("only a wait takes the guard, and puts it back");
+        let (guard, _) =
+            self.engine.progress.wait_timeout(guard, WAIT_STEP).unwrap_or_else(PoisonError::into_inner);
+        self.log = Some(guard);
+    }
+
+    /// Adds a batch to the group, or says why it is not taken.
+    fn stage(&mut self, batch: Batch) -> Result<(), CommitError> {
+        if let Some(error) = self.engine.failed_error() {
+            return Err(error);
+        }
+        let bytes = Group::encoded_bytes(&batch);
+        let bytes_max = self.engine.shape.group_bytes_max();
+        if bytes > bytes_max {
+            return Err(CommitError::TooBig { bytes, bytes_max });
+        }
+        if !batch.settles && self.engine.space() == Space::Low {
+            return Err(self.engine.full_error());
+        }
+        let log = self.log();
+        if log.group.bytes() + bytes > log.log.room() {
+            self.flush();
+            if bytes > self.log().log.room() {
+                self.rotate(batch.settles)?;
+            }
+        }
+        self.log().group.push(&batch);
+        self.staged.push(batch.writes);
+        Ok(())
+    }
+
+    /// Takes the next segment. The last prepared one is kept for batches that settle earlier work.
+    fn rotate(&mut self, settles: bool) -> Result<(), CommitError> {
+        let needed = if settles { 1 } else { journal::PREPARED_SEGMENTS };
+        loop {
+            if let Some(error) = self.engine.failed_error() {
+                return Err(error);
+            }
+            if self.log().log.prepared() >= needed {
+                let rotated = self.log().log.rotate();
+                debug_assert!(rotated, "one is prepared, and the lock is held");
+                self.engine.keeper_wake.notify_all();
+                return Ok(());
+            }
+            if self.engine.space() == Space::Low {
+                return Err(self.engine.full_error());
+            }
+            self.engine.keeper_wake.notify_all();
+            self.wait();
+        }
+    }
+
+    /// Makes the group durable, then visible, and notes the results.
+    fn flush(&mut self) {
+        if self.staged.is_empty() {
+            return;
+        }
+        let engine = self.engine;
+        while engine.overloaded(self.log())
+            && engine.space() == Space::Ample
+            && engine.failed_error().is_none()
+        {
+            engine.wake_checkpoint();
+            self.wait();
+        }
+        let staged = std::mem::take(&mut self.staged);
+        let count = staged.len();
+        let log = self.log();
+        match log.log.write(&mut log.group) {
+            Ok(_) => {
+                let mut view = engine.view.write().unwrap_or_else(PoisonError::into_inner);
+                staged.into_iter().flatten().for_each(|write| view.apply(write));
+                drop(view);
+                engine.groups.fetch_add(1, Ordering::Relaxed);
+                self.results.extend((0..count).map(|_| Ok(())));
+            }
+            Err(error) => {
+                // What a failed fdatasync has done to the pages nobody knows: a second one would say yes to anything.
+                engine.fail(format!("failed to write the journal: {error}"));
+                let unknown = CommitError::Unknown(error.to_string());
+                self.results.extend((0..count).map(|_| Err(unknown.clone())));
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The keeper: a thread that has segments prepared before they are needed, watches the free space, and seals the
+//! journal when it idles.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::engine::{Engine, lock};
+use super::files;
+use super::journal::PREPARED_SEGMENTS;
+
+/// How often the free space is looked at; a store that was full is back after at most this long.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs until the store stops.
+pub(super) fn run(engine: &Engine) {
+    let mut probed = Instant::now();
+    let mut sealed_groups = u64::MAX;
+    while !engine.stop.load(Ordering::Relaxed) {
+        let prepared = prepare(engine);
+        if probed.elapsed() >= PROBE_INTERVAL || prepared.is_err() {
+            probe(engine, prepared.is_ok());
+            probed = Instant::now();
+            // Idle since the last look: what is confirmed shall not be taken for a torn tail.
+            let groups = engine.groups.load(Ordering::Relaxed);
+            if groups == sealed_groups {
+                engine.seal();
+            }
+            sealed_groups = groups;
+        }
+        let journal = lock(&engine.journal);
+        let enough = journal.log.prepared() >= PREPARED_SEGMENTS;
+        if (enough || prepared.is_err()) && !engine.stop.load(Ordering::Relaxed) {
+            // A commit that takes a segment notifies; so does a stop.
+            drop(engine.keeper_wake.wait_timeout(journal, PROBE_INTERVAL));
+        }
+    }
+}
+
+/// Prepares one segment if one is wanted.
+fn prepare(engine: &Engine) -> Result<(), ()> {
+    let Some((number, free)) = lock(&engine.journal).log.wanted() else { return Ok(()) };
+    let space = files::file_system(&engine.config.data_dir).map_or(0, |figures| figures.free);
+    if free.is_none() && space < 2 * engine.shape.segment_bytes {
+        // Filling the disk to the brim to find that it is not enough helps nobody.
+        return Err(());
+    }
+    match engine.shape.prepare(number, free.clone()) {
+        Ok(segment) => {
+            lock(&engine.journal).log.adopt(segment);
+            engine.progress.notify_all();
+            Ok(())
+        }
+        Err(error) => {
+            if let Some(free) = free.filter(|path| path.exists()) {
+                lock(&engine.journal).log.give_back(free);
+            }
+            if !files::is_full(&error) {
+                tracing::warn!(%error, "failed to prepare a journal segment");
+            }
+            Err(())
+        }
+    }
+}
+
+/// Decides whether new work is taken: the reserve must be there, and room for the next checkpoint.
+pub(super) fn probe(engine: &Engine, prepared: bool) {
+    let reserve = lock(&engine.journal).log.prepared();
+    let free = files::file_system(&engine.config.data_dir).map_or(0, |figures| figures.free);
+    let was_low = engine.low.load(Ordering::Relaxed);
+    // A little more is asked for to come back, so that the state does not flutter.
+    let needed = engine.low_water() + if was_low { engine.shape.segment_bytes } else { 0 };
+    let low = !prepared && reserve < PREPARED_SEGMENTS || free < needed;
+    if low != was_low {
+        engine.low.store(low, Ordering::Relaxed);
+        if low {
+            tracing::warn!(
+                free,
+                needed,
+                reserve,
+                "disk space is low; only work already taken on is finished"
+            );
+        } else {
+            tracing::info!(free, "disk space is back; new work is taken");
+        }
+        engine.progress.notify_all();
+        engine.wake_checkpoint();
+    }
+}

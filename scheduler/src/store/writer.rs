@@ -1,0 +1,337 @@
+//! The store writer: one thread that commits what all queue actors submit, as many batches at a time as wait.
+//!
+//! A group costs one `fdatasync` however many batches are in it, so the writer never waits for company: it takes
+//! what is there, commits it, and finds the next group waiting when it returns. Under load the groups grow by themselves.
+//!
+//! The writer decides nothing about queues and holds no order but that of arrival: results are told in the order of
+//! submission, and a batch of one sender is never overtaken by a later one.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use windlass_core::store::{Batch, CommitError, Space, Store};
+
+/// Most batches that wait for the writer; more is back-pressure.
+pub const WAITING_BATCHES_MAX: usize = 16_384;
+/// Most bytes of batches that wait for the writer.
+pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most batches in one group: bounds how long the first of them waits for the last.
+pub const GROUP_BATCHES_MAX: usize = 4_096;
+/// Bytes after which a group takes no further batch.
+pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Called once on the writer's thread with the outcome of a batch. It must neither block nor panic: everybody waits.
+pub type Done = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
+
+/// A batch on its way, with what to do when its outcome is known.
+pub struct Submission {
+    /// What is to be written.
+    pub batch: Batch,
+    /// Who wants to know.
+    pub done: Done,
+}
+
+/// Why a batch was not taken. Nothing was written and nothing is lost: the submission comes back.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// Too much waits already; try again when earlier batches are done.
+    #[error("the store writer has too much waiting; try again in a moment")]
+    Busy(Submission),
+    /// The writer has stopped.
+    #[error("the store writer has stopped")]
+    Stopped(Submission),
+}
+
+impl std::fmt::Debug for Submission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Submission").field("batch", &self.batch).finish_non_exhaustive()
+    }
+}
+
+/// A cheap handle of the writer. The thread ends with [`stop`](StoreWriter::stop) or when the last handle is gone; it
+/// finishes what waits first.
+#[derive(Clone)]
+pub struct StoreWriter {
+    shared: Arc<Shared>,
+    sender: SyncSender<Order>,
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    waiting_batches: AtomicUsize,
+    waiting_bytes: AtomicUsize,
+    groups: AtomicU64,
+    batches: AtomicU64,
+    thread: Mutex<Stopping>,
+}
+
+/// The thread until somebody has joined it, then what closing the store said.
+enum Stopping {
+    Running(JoinHandle<Result<(), CommitError>>),
+    Stopped(Result<(), CommitError>),
+}
+
+enum Order {
+    Commit { submission: Submission, bytes: usize },
+    Stop,
+}
+
+/// Figures of the writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WriterStats {
+    /// Groups committed since the start.
+    pub groups: u64,
+    /// Batches committed or refused since the start.
+    pub batches: u64,
+    /// Batches that wait now, those of the group under way included.
+    pub waiting_batches: usize,
+    /// Their bytes.
+    pub waiting_bytes: usize,
+}
+
+impl StoreWriter {
+    /// Starts the writer's thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(store: Arc<dyn Store>) -> std::io::Result<StoreWriter> {
+        // The thread needs the shared part, and the shared part its handle: it starts as stopped and is set below.
+        let shared = Arc::new(Shared {
+            store,
+            waiting_batches: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            groups: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            thread: Mutex::new(Stopping::Stopped(Ok(()))),
+        });
+        // One slot more than batches may wait, so that the order to stop always fits.
+        let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX + 1);
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || run(&theirs, &receiver))?;
+        *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Stopping::Running(thread);
+        Ok(StoreWriter { shared, sender })
+    }
+
+    /// Hands a batch to the writer without waiting. `done` is called once, after every earlier submission's.
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the submission inside.
+    pub fn submit(&self, batch: Batch, done: Done) -> Result<(), SubmitError> {
+        let bytes = batch.bytes();
+        let submission = Submission { batch, done };
+        let shared = &self.shared;
+        let batches_before = shared.waiting_batches.fetch_add(1, Ordering::Relaxed);
+        let bytes_before = shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // A batch larger than the bound passes when nothing else waits, or it never would.
+        let fits = batches_before < WAITING_BATCHES_MAX
+            && (bytes_before == 0 || bytes_before.saturating_add(bytes) <= WAITING_BYTES_MAX);
+        if !fits {
+            shared.forget(1, bytes);
+            return Err(SubmitError::Busy(submission));
+        }
+        self.sender.try_send(Order::Commit { submission, bytes }).map_err(|refused| {
+            shared.forget(1, bytes);
+            match refused {
+                TrySendError::Full(Order::Commit { submission, .. }) => SubmitError::Busy(submission),
+                TrySendError::Disconnected(Order::Commit { submission, .. }) => {
+                    SubmitError::Stopped(submission)
+                }
+                TrySendError::Full(Order::Stop) | TrySendError::Disconnected(Order::Stop) => {
+                    unreachable!("what comes back is what was sent: a commit")
+                }
+            }
+        })
+    }
+
+    /// Whether less than half of the bounds is in use. New work should be refused as busy when not, so that the other
+    /// half stays for batches that settle work taken on before.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.shared.waiting_batches.load(Ordering::Relaxed) < WAITING_BATCHES_MAX / 2
+            && self.shared.waiting_bytes.load(Ordering::Relaxed) < WAITING_BYTES_MAX / 2
+    }
+
+    /// Whether the store takes new work; cheap.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        self.shared.store.space()
+    }
+
+    /// The store itself, for reads.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn stats(&self) -> WriterStats {
+        let shared = &self.shared;
+        WriterStats {
+            groups: shared.groups.load(Ordering::Relaxed),
+            batches: shared.batches.load(Ordering::Relaxed),
+            waiting_batches: shared.waiting_batches.load(Ordering::Relaxed),
+            waiting_bytes: shared.waiting_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Commits all that waits, tells everybody, closes the store and ends the thread. Blocks until then; legal twice.
+    /// Must not be called from a [`Done`].
+    ///
+    /// # Errors
+    /// What the store said when it was closed; nothing confirmed is lost even then.
+    pub fn stop(&self) -> Result<(), CommitError> {
+        // A full or closed channel: the thread is gone already, or so many handles asked to stop that it will go.
+        let _ = self.sender.send(Order::Stop);
+        let mut thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Stopping::Running(handle) = std::mem::replace(&mut *thread, Stopping::Stopped(Ok(()))) {
+            let died = |_| Err(CommitError::Failed("the store writer's thread has panicked".to_owned()));
+            *thread = Stopping::Stopped(handle.join().unwrap_or_else(died));
+        }
+        match &*thread {
+            Stopping::Stopped(result) => result.clone(),
+            Stopping::Running(_) => unreachable!("replaced above, under the same lock"),
+        }
+    }
+}
+
+impl Shared {
+    fn forget(&self, batches: usize, bytes: usize) {
+        self.waiting_batches.fetch_sub(batches, Ordering::Relaxed);
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+fn run(shared: &Shared, receiver: &Receiver<Order>) -> Result<(), CommitError> {
+    let mut stopping = false;
+    while !stopping {
+        // Every handle gone is an order to stop.
+        let Ok(first) = receiver.recv() else { break };
+        stopping = commit_group(shared, receiver, first);
+    }
+    // What was sent between the order to stop and now is still taken: its senders were told that it was.
+    while let Ok(order) = receiver.try_recv() {
+        commit_group(shared, receiver, order);
+    }
+    shared.store.close()
+}
+
+/// Commits `first` and all that waits behind it, within the bounds of a group. Returns whether to stop.
+fn commit_group(shared: &Shared, receiver: &Receiver<Order>, first: Order) -> bool {
+    let mut batches = Vec::new();
+    let mut dones = Vec::new();
+    let mut bytes_total = 0;
+    let mut next = Some(first);
+    let mut stop = false;
+    while let Some(order) = next.take() {
+        match order {
+            Order::Commit { submission, bytes } => {
+                bytes_total += bytes;
+                batches.push(submission.batch);
+                dones.push(submission.done);
+            }
+            Order::Stop => stop = true,
+        }
+        if stop || batches.len() >= GROUP_BATCHES_MAX || bytes_total >= GROUP_BYTES_MAX {
+            break;
+        }
+        next = match receiver.try_recv() {
+            Ok(order) => Some(order),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+        };
+    }
+    if batches.is_empty() {
+        return stop;
+    }
+    let count = batches.len();
+    let results = shared.store.commit(batches);
+    debug_assert_eq!(results.len(), count, "a store answers every batch");
+    shared.groups.fetch_add(1, Ordering::Relaxed);
+    shared.batches.fetch_add(count as u64, Ordering::Relaxed);
+    // Room is made before the callbacks, since they often submit the next batch.
+    shared.forget(count, bytes_total);
+    for (done, result) in dones.into_iter().zip(results) {
+        done(result);
+    }
+    stop
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use std::sync::mpsc;
+    use windlass_core::store::Write;
+    use windlass_core::store::memory::MemoryStore;
+
+    fn put(number: u64) -> Batch {
+        let key = Bytes::copy_from_slice(&number.to_be_bytes());
+        Batch { writes: vec![Write::Put { value: key.clone(), key }], settles: false }
+    }
+
+    #[test]
+    fn results_come_in_order_and_the_batches_are_there() {
+        let writer = StoreWriter::start(Arc::new(MemoryStore::new())).unwrap();
+        let (tell, told) = mpsc::channel();
+        for number in 0..1_000 {
+            let tell = tell.clone();
+            writer
+                .submit(put(number), Box::new(move |result| tell.send((number, result)).unwrap()))
+                .unwrap_or_else(|refused| panic!("{refused}"));
+        }
+        for number in 0..1_000 {
+            assert_eq!(told.recv().unwrap(), (number, Ok(())));
+            assert!(writer.store().get(&number.to_be_bytes()).unwrap().is_some());
+        }
+        assert_eq!(writer.stats().batches, 1_000);
+        assert_eq!(writer.stats().waiting_bytes, 0);
+        writer.stop().unwrap();
+        writer.stop().unwrap();
+    }
+
+    #[test]
+    fn stop_finishes_what_waits_and_takes_nothing_more() {
+        let writer = StoreWriter::start(Arc::new(MemoryStore::new())).unwrap();
+        let (tell, told) = mpsc::channel();
+        for number in 0..100 {
+            let tell = tell.clone();
+            let done: Done = Box::new(move |result| tell.send(result).unwrap());
+            assert!(writer.submit(put(number), done).is_ok());
+        }
+        writer.stop().unwrap();
+        drop(tell);
+        assert_eq!(told.iter().filter(Result::is_ok).count(), 100);
+        assert!(matches!(writer.submit(put(0), Box::new(|_| {})), Err(SubmitError::Stopped(_))));
+    }
+
+    #[test]
+    fn a_full_writer_refuses_and_gives_the_batch_back() {
+        let writer = StoreWriter::start(Arc::new(MemoryStore::new())).unwrap();
+        // The first callback holds the writer, so that what follows has to wait.
+        let (release, released) = mpsc::channel::<()>();
+        let (entered, has_entered) = mpsc::channel();
+        let hold: Done = Box::new(move |_| {
+            entered.send(()).unwrap();
+            released.recv().unwrap();
+        });
+        assert!(writer.submit(put(0), hold).is_ok());
+        has_entered.recv().unwrap();
+        let mut taken = 0;
+        let refused = loop {
+            match writer.submit(put(taken), Box::new(|_| {})) {
+                Ok(()) => taken += 1,
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!(taken, WAITING_BATCHES_MAX as u64);
+        assert!(!writer.has_room());
+        assert!(matches!(refused, SubmitError::Busy(Submission { batch, .. }) if batch == put(taken)));
+        release.send(()).unwrap();
+        writer.stop().unwrap();
+        assert!(writer.has_room());
+    }
+}
