@@ -1,0 +1,409 @@
+//! Bodies of requests: read strictly, with errors that say where and what was meant.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use windlass_core::id::{JobId, QueueName};
+use windlass_core::job::{JobSpec, Payload, RunAt};
+use windlass_core::retry::Backoff;
+use windlass_core::schedule::{CatchUp, ScheduleSpec, When};
+use windlass_core::time::Timestamp;
+
+use crate::problem::Problem;
+
+/// Milliseconds below this are a date in 1973 or before: somebody sent seconds.
+const MS_PLAUSIBLE_MIN: u64 = 100_000_000_000;
+/// Furthest distance of a name that is offered as "did you mean".
+const NEAR: usize = 3;
+
+/// What every job has, whether enqueued or scheduled.
+#[derive(Debug, Default)]
+struct JobFields {
+    kind: Option<String>,
+    payload: Option<Bytes>,
+    content_type: Option<String>,
+    priority: Option<i64>,
+    timeout_ms: Option<u64>,
+    max_attempts: Option<u32>,
+    backoff: Option<BackoffBody>,
+    retention_ms: Option<u64>,
+    tags: Option<Vec<String>>,
+    headers: Option<BTreeMap<String, String>>,
+}
+
+/// One job to enqueue.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EnqueueBody<'a> {
+    queue: Option<QueueName>,
+    kind: Option<String>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    content_type: Option<String>,
+    id: Option<JobId>,
+    priority: Option<i64>,
+    delay_ms: Option<u64>,
+    run_at: Option<Instant>,
+    expires_in_ms: Option<u64>,
+    expires_at: Option<Instant>,
+    timeout_ms: Option<u64>,
+    max_attempts: Option<u32>,
+    backoff: Option<BackoffBody>,
+    retention_ms: Option<u64>,
+    tags: Option<Vec<String>>,
+    headers: Option<BTreeMap<String, String>>,
+}
+
+/// A batch: a list, or an object with the list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchBody<'a> {
+    #[serde(borrow)]
+    jobs: Vec<EnqueueBody<'a>>,
+}
+
+/// A schedule with the job of each firing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScheduleBody<'a> {
+    name: Option<String>,
+    cron: Option<String>,
+    every_ms: Option<u64>,
+    zone: Option<String>,
+    catch_up: Option<CatchUp>,
+    queue: Option<QueueName>,
+    kind: Option<String>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    content_type: Option<String>,
+    priority: Option<i64>,
+    timeout_ms: Option<u64>,
+    max_attempts: Option<u32>,
+    backoff: Option<BackoffBody>,
+    retention_ms: Option<u64>,
+    tags: Option<Vec<String>>,
+    headers: Option<BTreeMap<String, String>>,
+}
+
+/// An instant: milliseconds since the epoch, or RFC 3339.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Instant {
+    Millis(u64),
+    Text(String),
+}
+
+/// [`Backoff`] with unknown keys refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackoffBody {
+    policy: String,
+    delay_ms: Option<u64>,
+    base_ms: Option<u64>,
+    factor_tenths: Option<u32>,
+    max_ms: Option<u64>,
+    delays_ms: Option<Vec<u64>>,
+    #[serde(default)]
+    jitter_percent: u8,
+}
+
+impl EnqueueBody<'_> {
+    /// The queue and the job, or the first rule that is broken.
+    pub(super) fn into_spec(self, now: Timestamp) -> Result<(QueueName, JobSpec), Problem> {
+        let run_at = match (self.delay_ms, self.run_at) {
+            (Some(_), Some(_)) => return Err(Problem::invalid("give delay_ms or run_at, not both")),
+            (Some(ms), None) => RunAt::AfterMs(ms),
+            (None, Some(at)) => RunAt::At(at.read("run_at")?),
+            (None, None) => RunAt::Now,
+        };
+        let expires_at = match (self.expires_in_ms, self.expires_at) {
+            (Some(_), Some(_)) => return Err(Problem::invalid("give expires_in_ms or expires_at, not both")),
+            (Some(ms), None) => Some(now.plus_ms(ms)),
+            (None, Some(at)) => Some(at.read("expires_at")?),
+            (None, None) => None,
+        };
+        let fields = JobFields {
+            kind: self.kind,
+            payload: self.payload.map(raw),
+            content_type: self.content_type,
+            priority: self.priority,
+            timeout_ms: self.timeout_ms,
+            max_attempts: self.max_attempts,
+            backoff: self.backoff,
+            retention_ms: self.retention_ms,
+            tags: self.tags,
+            headers: self.headers,
+        };
+        let mut spec = fields.into_spec()?;
+        spec.id = self.id;
+        spec.run_at = run_at;
+        if expires_at.is_some() {
+            spec.options_mut().expires_at = expires_at;
+        }
+        spec.validate(now)?;
+        Ok((self.queue.unwrap_or_default(), spec))
+    }
+}
+
+impl ScheduleBody<'_> {
+    /// The schedule; `name` is the one in the path, if there is one.
+    pub(super) fn into_spec(self, name: Option<String>, now: Timestamp) -> Result<ScheduleSpec, Problem> {
+        let name = match (name, self.name) {
+            (Some(path), Some(body)) if path != body => {
+                return Err(Problem::invalid(format!("the path names {path:?} and the body {body:?}")));
+            }
+            (Some(name), _) | (None, Some(name)) => name,
+            (None, None) => return Err(Problem::invalid("a schedule needs a name")),
+        };
+        let when = read_when(self.cron, self.every_ms)?;
+        let fields = JobFields {
+            kind: self.kind,
+            payload: self.payload.map(raw),
+            content_type: self.content_type,
+            priority: self.priority,
+            timeout_ms: self.timeout_ms,
+            max_attempts: self.max_attempts,
+            backoff: self.backoff,
+            retention_ms: self.retention_ms,
+            tags: self.tags,
+            headers: self.headers,
+        };
+        let job = fields.into_spec()?;
+        job.validate(now)?;
+        Ok(ScheduleSpec {
+            name,
+            when,
+            zone: self.zone.unwrap_or_else(|| "UTC".to_owned()),
+            catch_up: self.catch_up.unwrap_or_default(),
+            queue: self.queue.unwrap_or_default(),
+            job,
+        })
+    }
+}
+
+/// The one of both ways to say when a schedule fires.
+pub(crate) fn read_when(cron: Option<String>, every_ms: Option<u64>) -> Result<When, Problem> {
+    match (cron, every_ms) {
+        (Some(cron), None) => Ok(When::Cron(cron)),
+        (None, Some(ms)) => Ok(When::EveryMs(ms)),
+        (None, None) => Err(Problem::invalid("a schedule needs cron or every_ms")),
+        (Some(_), Some(_)) => Err(Problem::invalid("give cron or every_ms, not both")),
+    }
+}
+
+impl JobFields {
+    fn into_spec(self) -> Result<JobSpec, Problem> {
+        let kind =
+            self.kind.ok_or_else(|| Problem::invalid("a job needs a kind: the name of its handler"))?;
+        let content_type = self.content_type.unwrap_or_default();
+        let data = self.payload.unwrap_or_else(|| Bytes::from_static(b"null"));
+        let mut spec = JobSpec::new(kind, Payload { content_type, data });
+        if let Some(priority) = self.priority {
+            let outside = || Problem::invalid(format!("a priority is -128 to 127, not {priority}"));
+            spec.priority = i8::try_from(priority).map_err(|_| outside())?;
+        }
+        let backoff = self.backoff.map(BackoffBody::read).transpose()?;
+        let plain = self.timeout_ms.is_none()
+            && self.max_attempts.is_none()
+            && backoff.is_none()
+            && self.retention_ms.is_none()
+            && self.tags.is_none()
+            && self.headers.is_none();
+        if !plain {
+            let options = spec.options_mut();
+            options.timeout_ms = self.timeout_ms;
+            options.max_attempts = self.max_attempts;
+            options.backoff = backoff;
+            options.retention_ms = self.retention_ms;
+            options.tags = self.tags.unwrap_or_default();
+            options.headers = self.headers.unwrap_or_default().into_iter().collect();
+        }
+        Ok(spec)
+    }
+}
+
+impl BackoffBody {
+    fn read(self) -> Result<Backoff, Problem> {
+        let jitter_percent = self.jitter_percent;
+        let missing = |key: &str| Problem::invalid(format!("the backoff {:?} needs {key}", self.policy));
+        match self.policy.as_str() {
+            "fixed" => {
+                let delay_ms = self.delay_ms.ok_or_else(|| missing("delay_ms"))?;
+                Ok(Backoff::Fixed { delay_ms, jitter_percent })
+            }
+            "exponential" => Ok(Backoff::Exponential {
+                base_ms: self.base_ms.ok_or_else(|| missing("base_ms"))?,
+                factor_tenths: self.factor_tenths.unwrap_or(20),
+                max_ms: self.max_ms.unwrap_or(2 * 24 * 3600 * 1000),
+                jitter_percent,
+            }),
+            "list" => {
+                let delays_ms = self.delays_ms.clone().ok_or_else(|| missing("delays_ms"))?;
+                Ok(Backoff::List { delays_ms, jitter_percent })
+            }
+            other => Err(Problem::invalid(format!(
+                "there is no backoff policy {other:?}; the policies are fixed, exponential and list"
+            ))),
+        }
+    }
+}
+
+impl Instant {
+    fn read(self, key: &str) -> Result<Timestamp, Problem> {
+        match self {
+            Instant::Millis(ms) if ms < MS_PLAUSIBLE_MIN => {
+                Err(Problem::invalid(format!("{key} is in milliseconds since 1970; {ms} looks like seconds")))
+            }
+            Instant::Millis(ms) => Ok(Timestamp(ms)),
+            Instant::Text(text) => read_time(&text).ok_or_else(|| {
+                Problem::invalid(format!("{key} is RFC 3339, such as 2030-01-31T09:30:00Z, not {text:?}"))
+            }),
+        }
+    }
+}
+
+/// An instant as RFC 3339; `None` for other text and for times before 1970.
+fn read_time(text: &str) -> Option<Timestamp> {
+    let at = chrono::DateTime::parse_from_rfc3339(text).ok()?;
+    u64::try_from(at.timestamp_millis()).ok().map(Timestamp)
+}
+
+/// The bytes of a value, digit for digit.
+fn raw(value: &RawValue) -> Bytes {
+    Bytes::copy_from_slice(value.get().as_bytes())
+}
+
+/// Reads one job.
+pub(super) fn one(bytes: &[u8]) -> Result<EnqueueBody<'_>, Problem> {
+    read(bytes)
+}
+
+/// Reads a batch.
+pub(super) fn many(bytes: &[u8]) -> Result<Vec<EnqueueBody<'_>>, Problem> {
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        read(bytes)
+    } else {
+        Ok(read::<BatchBody<'_>>(bytes)?.jobs)
+    }
+}
+
+/// Reads a schedule.
+pub(super) fn schedule(bytes: &[u8]) -> Result<ScheduleBody<'_>, Problem> {
+    read(bytes)
+}
+
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        Problem::malformed(format!("the body is not UTF-8: byte {} is broken", e.valid_up_to()))
+    })?;
+    serde_json::from_str(text).map_err(|e| match e.classify() {
+        serde_json::error::Category::Data => Problem::invalid(explain(&e.to_string())),
+        _ if text.trim().is_empty() => Problem::malformed("the body is empty; it should be JSON"),
+        _ => Problem::malformed(format!("the body is not JSON: {e}")),
+    })
+}
+
+/// Adds the nearest match to serde's sentence about an unknown key.
+pub(super) fn explain(message: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let (true, Some((unknown, known))) = (message.contains("unknown field"), quoted.split_first()) else {
+        return message.to_owned();
+    };
+    let place =
+        message.rsplit_once(" at line ").map_or(String::new(), |(_, place)| format!(" (line {place})"));
+    match nearest(unknown, known) {
+        Some(near) => format!("there is no key {unknown:?}{place}; did you mean {near:?}?"),
+        None => format!("there is no key {unknown:?}{place}; the keys are {}", known.join(", ")),
+    }
+}
+
+/// The name in `known` that is nearest to `name`, if one is near.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let near = known.iter().map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate)).min();
+    near.filter(|(distance, candidate)| *distance <= NEAR.min(candidate.len() / 2).max(1))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+    fn spec(text: &str) -> Result<(QueueName, JobSpec), Problem> {
+        one(text.as_bytes()).and_then(|body| body.into_spec(NOW))
+    }
+
+    #[test]
+    fn a_payload_keeps_every_digit() {
+        let (queue, spec) =
+            spec(r#"{"kind":"k","payload":{"n": 12345678901234567890, "x":1.10,  "s":"\u00e9"}}"#).unwrap();
+        assert_eq!(queue.as_str(), "default");
+        assert_eq!(spec.payload.data, r#"{"n": 12345678901234567890, "x":1.10,  "s":"\u00e9"}"#);
+        assert!(spec.options.is_none());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_the_nearest() {
+        let problem = spec(r#"{"kind":"k","max_attemps":3}"#).unwrap_err();
+        assert_eq!(
+            problem.detail,
+            "there is no key \"max_attemps\" (line 1 column 25); did you mean \"max_attempts\"?"
+        );
+        assert!(spec(r#"{"kind":"k","zzzzzz":3}"#).unwrap_err().detail.contains("the keys are queue, kind"));
+        assert!(
+            spec(r#"{"kind":"k","backoff":{"policy":"fixed","delay":3}}"#)
+                .unwrap_err()
+                .detail
+                .contains("\"delay")
+        );
+    }
+
+    #[test]
+    fn times_come_in_two_forms_and_seconds_are_noticed() {
+        let (_, at) = spec(r#"{"kind":"k","run_at":"2030-01-31T09:30:00.250+01:00"}"#).unwrap();
+        assert_eq!(at.run_at, RunAt::At(Timestamp(1_896_078_600_250)));
+        let (_, at) = spec(r#"{"kind":"k","run_at":1896078600250}"#).unwrap();
+        assert_eq!(at.run_at, RunAt::At(Timestamp(1_896_078_600_250)));
+        assert!(
+            spec(r#"{"kind":"k","run_at":1896078600}"#).unwrap_err().detail.contains("looks like seconds")
+        );
+        assert!(spec(r#"{"kind":"k","run_at":"tomorrow"}"#).unwrap_err().detail.contains("RFC 3339"));
+        assert!(
+            spec(r#"{"kind":"k","run_at":1896078600250,"delay_ms":1}"#)
+                .unwrap_err()
+                .detail
+                .contains("not both")
+        );
+        let (_, expires) = spec(r#"{"kind":"k","expires_in_ms":5}"#).unwrap();
+        assert_eq!(expires.options.unwrap().expires_at, Some(NOW.plus_ms(5)));
+    }
+
+    #[test]
+    fn rules_are_told_apart_from_broken_text() {
+        assert_eq!(spec("{").unwrap_err().code, "malformed");
+        assert_eq!(spec("").unwrap_err().code, "malformed");
+        assert_eq!(spec("{}").unwrap_err().code, "invalid");
+        assert_eq!(
+            spec(r#"{"kind":"k","priority":300}"#).unwrap_err().detail,
+            "a priority is -128 to 127, not 300"
+        );
+        assert_eq!(spec(r#"{"kind":"k","queue":"two words"}"#).unwrap_err().code, "invalid");
+        assert!(spec("{\n  \"kind\": tru\n}").unwrap_err().detail.contains("line 2"));
+    }
+
+    #[test]
+    fn every_backoff_is_read() {
+        for text in [
+            r#"{"policy":"fixed","delay_ms":5}"#,
+            r#"{"policy":"exponential","base_ms":5,"factor_tenths":15,"max_ms":100,"jitter_percent":10}"#,
+            r#"{"policy":"list","delays_ms":[1,2,3]}"#,
+        ] {
+            let body = format!(r#"{{"kind":"k","backoff":{text}}}"#);
+            let expected: Backoff = serde_json::from_str(text).unwrap();
+            assert_eq!(spec(&body).unwrap().1.options.unwrap().backoff, Some(expected));
+        }
+    }
+}

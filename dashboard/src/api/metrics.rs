@@ -1,0 +1,189 @@
+//! `/metrics` in the Prometheus text format 0.0.4, `/healthz`, `/readyz`.
+//!
+//! Written by hand because every number already stands in the overview: a metrics registry beside it would be a second
+//! truth. The number of series is bounded whatever the number of queues.
+
+use std::fmt::Write as _;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use windlass_core::api::{ApiError, ErrorCode, Overview, QueueView, Request, Response};
+use windlass_core::job::JobState;
+
+use super::unexpected;
+use crate::Dashboard;
+use crate::problem::Problem;
+
+/// Queues with series of their own; the least busy of the others are summed up under [`OTHER`].
+const QUEUES_LABELLED_MAX: usize = 200;
+/// Label of the queues that are summed up. No queue can have this name.
+const OTHER: &str = "*other";
+
+/// Alive: the process answers. Nothing else is looked at, so that a slow store does not get the process killed.
+pub(crate) async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
+}
+
+pub(crate) async fn readyz(dashboard: web::Data<Dashboard>) -> Result<HttpResponse, Problem> {
+    match dashboard.inner().backend.ready() {
+        Ok(()) => Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n")),
+        Err(reasons) => Err(ApiError::new(ErrorCode::Unavailable, reasons.join("; ")).into()),
+    }
+}
+
+pub(crate) async fn metrics(dashboard: web::Data<Dashboard>) -> Result<HttpResponse, Problem> {
+    let overview = match dashboard.call(Request::GetOverview).await? {
+        Response::Overview(overview) => overview,
+        other => return Err(unexpected(&other).into()),
+    };
+    let queues = match dashboard.call(Request::ListQueues).await? {
+        Response::Queues(queues) => queues,
+        other => return Err(unexpected(&other).into()),
+    };
+    Ok(HttpResponse::build(StatusCode::OK)
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(render(&overview, queues)))
+}
+
+/// One family of series.
+struct Family<'a> {
+    out: &'a mut String,
+    name: &'static str,
+}
+
+impl Family<'_> {
+    fn line(&mut self, labels: &[(&str, &str)], value: f64) {
+        self.out.push_str(self.name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let text = text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+            let _ = write!(self.out, "{}{label}=\"{text}\"", if index == 0 { '{' } else { ',' });
+        }
+        if !labels.is_empty() {
+            self.out.push('}');
+        }
+        let _ = writeln!(self.out, " {value}");
+    }
+}
+
+fn family<'a>(out: &'a mut String, name: &'static str, kind: &str, help: &str) -> Family<'a> {
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    Family { out, name }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the format knows floating point only")]
+fn float(n: u64) -> f64 {
+    n as f64
+}
+
+fn render(overview: &Overview, queues: Vec<QueueView>) -> String {
+    let mut out = String::with_capacity(4_096);
+    let node = &overview.node;
+    family(&mut out, "windlass_info", "gauge", "Version of the node.")
+        .line(&[("version", &node.version), ("store", &overview.store.engine)], 1.0);
+    family(&mut out, "windlass_start_time_seconds", "gauge", "When the node started.")
+        .line(&[], float(node.started_at.0) / 1_000.0);
+    let gauges = [
+        ("windlass_resident_memory_bytes", "Resident memory of the node.", node.rss_bytes),
+        ("windlass_connections", "Open native connections.", u64::from(node.connections)),
+        ("windlass_members", "Live members of the gossip.", node.members.len() as u64),
+        ("windlass_workers", "Connected workers.", u64::from(overview.workers)),
+        ("windlass_queues", "Queues.", u64::from(overview.queues)),
+        ("windlass_store_disk_bytes", "Bytes of the store on disk.", overview.store.disk_bytes),
+        ("windlass_store_memory_bytes", "Bytes of recent keys in memory.", overview.store.memory_bytes),
+        (
+            "windlass_store_journal_bytes",
+            "Journal bytes that a restart replays.",
+            overview.store.journal_bytes,
+        ),
+        (
+            "windlass_store_space_low",
+            "Whether new work is refused because space is low.",
+            u64::from(overview.store.space_low),
+        ),
+        ("windlass_problems", "Things an operator should look at.", overview.problems.len() as u64),
+    ];
+    for (name, help, value) in gauges {
+        family(&mut out, name, "gauge", help).line(&[], float(value));
+    }
+    let counters = [
+        ("windlass_store_groups_total", "Durable groups written.", overview.store.groups),
+        ("windlass_store_checkpoints_total", "Checkpoints done.", overview.store.checkpoints),
+    ];
+    for (name, help, value) in counters {
+        family(&mut out, name, "counter", help).line(&[], float(value));
+    }
+    queue_series(&mut out, queues);
+    out
+}
+
+/// What is shown of one queue, or of many together.
+#[derive(Default)]
+struct Sums {
+    name: String,
+    counts: [u64; JobState::ALL.len()],
+    oldest_wait_ms: u64,
+    paused: bool,
+    totals: [u64; 4],
+    workers: u64,
+}
+
+impl Sums {
+    fn add(&mut self, queue: &QueueView) {
+        for (slot, state) in self.counts.iter_mut().zip(JobState::ALL) {
+            *slot += queue.counts.get(&state).copied().unwrap_or(0);
+        }
+        self.oldest_wait_ms = self.oldest_wait_ms.max(queue.oldest_wait_ms);
+        self.paused |= queue.paused;
+        let totals = [queue.enqueued_total, queue.succeeded_total, queue.failed_total, queue.dead_total];
+        for (slot, total) in self.totals.iter_mut().zip(totals) {
+            *slot += total;
+        }
+        self.workers += u64::from(queue.workers);
+    }
+}
+
+fn queue_series(out: &mut String, mut queues: Vec<QueueView>) {
+    // The busiest keep their names; which those are changes slowly, since totals only grow.
+    queues.sort_by(|a, b| b.enqueued_total.cmp(&a.enqueued_total).then_with(|| a.name.cmp(&b.name)));
+    let mut rows: Vec<Sums> = Vec::with_capacity(queues.len().min(QUEUES_LABELLED_MAX + 1));
+    for (index, queue) in queues.iter().enumerate() {
+        if index < QUEUES_LABELLED_MAX {
+            rows.push(Sums { name: queue.name.to_string(), ..Sums::default() });
+        } else if index == QUEUES_LABELLED_MAX {
+            rows.push(Sums { name: OTHER.to_owned(), ..Sums::default() });
+        }
+        rows.last_mut().expect("a row was pushed for the first queue").add(queue);
+    }
+    let mut jobs = family(out, "windlass_jobs", "gauge", "Jobs by queue and state.");
+    for row in &rows {
+        for (count, state) in row.counts.iter().zip(JobState::ALL) {
+            jobs.line(&[("queue", &row.name), ("state", state.name())], float(*count));
+        }
+    }
+    let help = "Age of the oldest ready job.";
+    let mut oldest = family(out, "windlass_oldest_wait_seconds", "gauge", help);
+    for row in &rows {
+        oldest.line(&[("queue", &row.name)], float(row.oldest_wait_ms) / 1_000.0);
+    }
+    let mut paused = family(out, "windlass_queue_paused", "gauge", "Whether the queue hands out no jobs.");
+    for row in &rows {
+        paused.line(&[("queue", &row.name)], f64::from(u8::from(row.paused)));
+    }
+    let mut workers =
+        family(out, "windlass_queue_workers", "gauge", "Workers that take jobs from the queue.");
+    for row in &rows {
+        workers.line(&[("queue", &row.name)], float(row.workers));
+    }
+    let totals = [
+        ("windlass_jobs_enqueued_total", "Jobs enqueued since the start."),
+        ("windlass_jobs_succeeded_total", "Jobs succeeded since the start."),
+        ("windlass_attempts_failed_total", "Attempts failed or lost since the start."),
+        ("windlass_jobs_dead_total", "Jobs gone dead since the start."),
+    ];
+    for (index, (name, help)) in totals.into_iter().enumerate() {
+        let mut family = family(out, name, "counter", help);
+        for row in &rows {
+            family.line(&[("queue", &row.name)], float(row.totals[index]));
+        }
+    }
+}
