@@ -40,3 +40,5 @@ pub use recover::Recovery;
 
 #[cfg(test)]
 mod queue_test;
+#[cfg(test)]
+mod rules_test;

@@ -1,1 +1,4 @@
-//! Placeholder while the workspace is laid.
+//! What the suites share: the built binary as real processes, ended by their ids, and a ledger of what was promised.
+
+pub mod ledger;
+pub mod process;

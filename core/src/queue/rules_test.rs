@@ -1,0 +1,254 @@
+//! The rules of a queue, one test each: commands in, whole effects out, no store and no clock.
+
+use super::*;
+use crate::id::{JobId, QueueName, RequestId, WorkerId};
+use crate::job::{AttemptOutcome, JobSpec, JobState, Payload, RunAt};
+use crate::retry::Backoff;
+use crate::time::{Mono, Now, Timestamp};
+use crate::wire::{ReportResult, Token, Verdict};
+
+const ANN: WorkerId = WorkerId([1; 16]);
+const BOB: WorkerId = WorkerId([2; 16]);
+
+/// A queue of which every batch is durable at once.
+struct Rules {
+    queue: Queue,
+    now: Now,
+}
+
+impl Rules {
+    fn new() -> Rules {
+        let now = Now { wall: Timestamp(1_000), mono: Mono(0) };
+        let tuning = Tuning { epoch: 3, seed: 1, lease_ms: 1_000, resume_grace_ms: 200 };
+        let (queue, effects) = Queue::create(QueueName::default(), 1, tuning, now);
+        let mut rules = Rules { queue, now };
+        rules.durable(&effects);
+        rules
+    }
+
+    fn durable(&mut self, effects: &Effects) -> Vec<Out> {
+        let Some(ticket) = effects.ticket else { return Vec::new() };
+        let after = self.queue.apply(self.now, Command::Durable(ticket)).unwrap();
+        after.outs.into_iter().map(|(_, out)| out).collect()
+    }
+
+    /// What leaves, at once and after the commit.
+    fn apply(&mut self, command: Command) -> Vec<Out> {
+        let effects = self.queue.apply(self.now, command).unwrap();
+        let mut outs: Vec<_> = effects.outs.iter().map(|(_, out)| out.clone()).collect();
+        outs.extend(self.durable(&effects));
+        invariants::check(&self.queue).unwrap();
+        outs
+    }
+
+    fn enqueue(&mut self, n: u8, set: impl FnOnce(&mut JobSpec)) -> bool {
+        let mut spec = JobSpec::new("work", Payload::json("1"));
+        spec.id = Some(JobId([n; 16]));
+        set(&mut spec);
+        let new = NewJobs { jobs: vec![spec], known: vec![], alongside: vec![] };
+        let outs = self.apply(Command::Enqueue { reply: RequestId(0), new });
+        outs.iter().any(|out| matches!(out, Out::Reply(_, Reply::Enqueued(jobs)) if jobs[0].duplicate))
+    }
+
+    fn fetch(&mut self, worker: WorkerId, slots: u32) -> Vec<(u8, Token, u32)> {
+        self.apply(Command::Fetch { worker, slots })
+            .into_iter()
+            .find_map(|out| match out {
+                Out::Deliver { jobs, .. } => Some(jobs.iter().map(|(j, t, a)| (j.id.0[0], *t, *a)).collect()),
+                _ => None,
+            })
+            .unwrap()
+    }
+
+    fn order(&mut self, slots: u32) -> Vec<u8> {
+        self.fetch(ANN, slots).into_iter().map(|(n, ..)| n).collect()
+    }
+
+    fn report(&mut self, n: u8, token: Token, verdict: Verdict) -> ReportResult {
+        let outcomes = vec![(JobId([n; 16]), token, verdict)];
+        let outs = self.apply(Command::Report { reply: RequestId(0), outcomes });
+        outs.into_iter()
+            .find_map(|out| match out {
+                Out::Reply(_, Reply::Reported(results)) => Some(results[0]),
+                _ => None,
+            })
+            .unwrap()
+    }
+
+    fn pass(&mut self, ms: u64) -> Vec<Out> {
+        self.now = Now { wall: self.now.wall.plus_ms(ms), mono: self.now.mono.plus_ms(ms) };
+        self.apply(Command::Tick)
+    }
+
+    fn state(&self, n: u8) -> Option<JobState> {
+        self.queue.view(&JobId([n; 16])).map(|view| view.state)
+    }
+}
+
+fn retry() -> Verdict {
+    Verdict::Retry { error: "no".to_owned(), retry_in_ms: None }
+}
+
+#[test]
+fn higher_priority_goes_first_then_arrival() {
+    let mut rules = Rules::new();
+    for (n, priority) in [(1, 0), (2, 5), (3, 0), (4, 5), (5, -1)] {
+        rules.enqueue(n, |spec| spec.priority = priority);
+    }
+    assert_eq!(rules.order(9), [2, 4, 1, 3, 5]);
+}
+
+#[test]
+fn a_delayed_job_takes_its_place_by_its_time() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |spec| spec.run_at = RunAt::AfterMs(500));
+    rules.pass(400);
+    rules.enqueue(2, |_| {});
+    assert_eq!(rules.queue.next_deadline().wall, Some(Timestamp(1_500)));
+    rules.pass(200);
+    rules.enqueue(3, |_| {});
+    assert_eq!(rules.order(9), [2, 1, 3]);
+}
+
+#[test]
+fn an_id_is_one_job_while_it_is_remembered() {
+    let mut rules = Rules::new();
+    assert!(!rules.enqueue(1, |_| {}));
+    assert!(rules.enqueue(1, |_| {}));
+    let (_, token, _) = rules.fetch(ANN, 2)[0];
+    assert!(rules.enqueue(1, |_| {}));
+    rules.report(1, token, Verdict::Done(None));
+    assert!(rules.enqueue(1, |_| {}), "a finished job is still that job");
+    assert_eq!(rules.order(1), [0u8; 0]);
+}
+
+#[test]
+fn failing_uses_attempts_snoozing_and_giving_back_do_not() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |spec| {
+        spec.options_mut().max_attempts = Some(2);
+        spec.options_mut().backoff = Some(Backoff::Fixed { delay_ms: 100, jitter_percent: 0 });
+    });
+    for (verdict, wait, attempt) in
+        [(Verdict::Snooze { ms: 50 }, 50, 1), (Verdict::Released, 0, 1), (retry(), 100, 1), (retry(), 0, 2)]
+    {
+        let (_, token, number) = rules.fetch(ANN, 1)[0];
+        assert_eq!(number, attempt);
+        assert_eq!(rules.report(1, token, verdict), ReportResult::Recorded);
+        rules.pass(wait);
+    }
+    assert_eq!(rules.state(1), None, "a dead job rests in the store");
+    assert_eq!(rules.queue.snapshot(rules.now).counts[&JobState::Dead], 1);
+}
+
+#[test]
+fn a_stale_token_changes_nothing() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    let (_, stale, _) = rules.fetch(ANN, 1)[0];
+    let lost = rules.pass(1_001);
+    assert!(lost.iter().any(|out| matches!(out, Out::LeaseEnded { worker, .. } if *worker == ANN)));
+    let (_, token, attempt) = rules.fetch(BOB, 1)[0];
+    assert!(token > stale && attempt == 2);
+    let refused = ReportResult::Refused(crate::api::ErrorCode::StaleLease);
+    assert_eq!(rules.report(1, stale, Verdict::Done(None)), refused);
+    assert_eq!(rules.state(1), Some(JobState::Running));
+    assert_eq!(rules.report(1, token, Verdict::Done(None)), ReportResult::Recorded);
+    assert_eq!(rules.report(1, token, Verdict::Done(None)), refused);
+}
+
+#[test]
+fn a_worker_that_lives_keeps_its_job() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    let (_, token, _) = rules.fetch(ANN, 1)[0];
+    for _ in 0..10 {
+        rules.pass(900);
+        rules.apply(Command::Renew { worker: ANN });
+    }
+    assert_eq!(rules.report(1, token, Verdict::Done(None)), ReportResult::Recorded);
+}
+
+#[test]
+fn a_job_that_loses_three_workers_goes_dead() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    for _ in 0..3 {
+        assert_eq!(rules.fetch(ANN, 1).len(), 1);
+        rules.apply(Command::Lost { worker: ANN, why: "killed".to_owned() });
+    }
+    assert_eq!(rules.fetch(BOB, 1).len(), 0);
+    assert_eq!(rules.queue.snapshot(rules.now).counts[&JobState::Dead], 1);
+}
+
+#[test]
+fn cancelling_a_running_job_tells_its_worker_and_ends_it_whatever_it_reports() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    let (_, token, _) = rules.fetch(ANN, 1)[0];
+    let outs = rules.apply(Command::Cancel { reply: RequestId(0), id: JobId([1; 16]), known: None });
+    assert!(outs.contains(&Out::CancelRun { worker: ANN, id: JobId([1; 16]), token }));
+    rules.report(1, token, retry());
+    assert_eq!(rules.state(1), Some(JobState::Cancelled));
+    let view = rules.queue.view(&JobId([1; 16])).unwrap();
+    assert_eq!(view.attempts[0].outcome, Some(AttemptOutcome::Cancelled));
+}
+
+#[test]
+fn a_paused_queue_hands_out_nothing_and_notices_when_it_resumes() {
+    let mut rules = Rules::new();
+    rules.apply(Command::SetPaused { reply: RequestId(0), paused: true });
+    rules.enqueue(1, |_| {});
+    assert_eq!(rules.order(1), [0u8; 0]);
+    let outs = rules.apply(Command::SetPaused { reply: RequestId(0), paused: false });
+    assert!(outs.contains(&Out::Notice { worker: ANN }));
+}
+
+#[test]
+fn a_worker_without_slots_passes_its_notice_on() {
+    let mut rules = Rules::new();
+    assert_eq!(rules.fetch(ANN, 1).len() + rules.fetch(BOB, 1).len(), 0);
+    let mut spec = JobSpec::new("work", Payload::json("1"));
+    spec.id = Some(JobId([1; 16]));
+    let new = NewJobs { jobs: vec![spec], known: vec![], alongside: vec![] };
+    let outs = rules.apply(Command::Enqueue { reply: RequestId(0), new });
+    assert!(outs.contains(&Out::Notice { worker: ANN }) && !outs.contains(&Out::Notice { worker: BOB }));
+    let outs = rules.apply(Command::Fetch { worker: ANN, slots: 0 });
+    assert!(outs.contains(&Out::Notice { worker: BOB }));
+}
+
+#[test]
+fn an_expired_job_never_runs() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |spec| spec.options_mut().expires_at = Some(Timestamp(1_500)));
+    assert_eq!(rules.queue.next_deadline().wall, Some(Timestamp(1_500)));
+    rules.pass(500);
+    assert_eq!(rules.order(1), [0u8; 0]);
+    assert_eq!(rules.state(1), Some(JobState::Expired));
+}
+
+#[test]
+fn nothing_is_handed_out_before_it_is_durable() {
+    let mut rules = Rules::new();
+    let mut spec = JobSpec::new("work", Payload::json("1"));
+    spec.id = Some(JobId([1; 16]));
+    let new = NewJobs { jobs: vec![spec], known: vec![], alongside: vec![] };
+    let enqueued = rules.queue.apply(rules.now, Command::Enqueue { reply: RequestId(7), new }).unwrap();
+    assert!(matches!(enqueued.outs[..], [(Release::Durable(2), Out::Reply(RequestId(7), _))]));
+    assert_eq!(rules.fetch(ANN, 1).len(), 0);
+    let after = rules.queue.apply(rules.now, Command::Durable(2)).unwrap();
+    assert!(after.outs.contains(&(Release::Now, Out::Notice { worker: ANN })));
+    assert_eq!(rules.fetch(ANN, 1).len(), 1);
+}
+
+#[test]
+fn a_refused_batch_changes_nothing() {
+    let mut rules = Rules::new();
+    let good = JobSpec { id: Some(JobId([1; 16])), ..JobSpec::new("work", Payload::json("1")) };
+    let bad = JobSpec { id: Some(JobId([2; 16])), ..JobSpec::new("", Payload::json("1")) };
+    let new = NewJobs { jobs: vec![good, bad], known: vec![], alongside: vec![] };
+    let before = rules.queue.snapshot(rules.now);
+    let refusal = rules.queue.apply(rules.now, Command::Enqueue { reply: RequestId(0), new });
+    assert!(matches!(refusal, Err(Refusal::BadJob { index: 1, .. })));
+    assert_eq!(rules.queue.snapshot(rules.now), before);
+}

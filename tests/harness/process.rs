@@ -1,0 +1,230 @@
+//! The built `windlass` binary as child processes: started on free loopback ports, killed, stopped, started again.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The `windlass` binary of this build, built first if it is not there: `cargo test` builds the tests of this crate, not
+/// the binaries of another.
+///
+/// # Panics
+/// When it cannot be built, since no test of processes makes sense then.
+#[must_use]
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(given) = std::env::var_os("WINDLASS_BINARY") {
+            return given.into();
+        }
+        let profile_dir = std::env::current_exe().expect("a test knows its own path");
+        let profile_dir = profile_dir.ancestors().nth(2).expect("tests stand in target/<profile>/deps").to_owned();
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--quiet", "--package", "windlass-scheduler", "--bin", "windlass"]);
+        if profile_dir.ends_with("release") {
+            build.arg("--release");
+        }
+        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let status = build.status().expect("cargo runs");
+        assert!(status.success(), "the windlass binary cannot be built");
+        profile_dir.join("windlass")
+    })
+}
+
+/// A child process that is killed when it goes out of scope.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts the binary with these arguments; its log goes to stderr.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn start(args: &[&str]) -> Result<(Process, BufReader<ChildStdout>)> {
+        let mut child = Command::new(binary())
+            .args(args)
+            .env("WINDLASS_LOG", std::env::var("WINDLASS_LOG").unwrap_or_else(|_| "warn".to_owned()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary().display()))?;
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        Ok((Process { child }, BufReader::new(stdout)))
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.pid())?).context("a child has a pid")?;
+        kill_process(pid, signal).context("the process is gone")
+    }
+
+    /// `kill -9`, and waits for the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Waits for the end; an error after `limit`.
+    ///
+    /// # Errors
+    /// When it takes longer.
+    pub fn wait(&mut self, limit: Duration) -> Result<std::process::ExitStatus> {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < end, "process {} did not end within {limit:?}", self.pid());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
+        Ok(kib * 1024)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already; either way nothing is left running.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server process with its addresses.
+#[derive(Debug)]
+pub struct Server {
+    process: Process,
+    /// HTTP door.
+    pub http: SocketAddr,
+    /// Native door.
+    pub native: SocketAddr,
+    /// Gossip door.
+    pub gossip: Option<SocketAddr>,
+    data_dir: PathBuf,
+    extra: Vec<String>,
+}
+
+impl Server {
+    /// Starts a server on free ports over a data directory, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends before it is ready; its log is on stderr.
+    pub fn start(data_dir: &Path, extra: &[&str]) -> Result<Server> {
+        let any = "127.0.0.1:0".parse()?;
+        let extra = extra.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        launch(data_dir, &extra, any, any, Some(any))
+    }
+
+    /// Starts again on the same addresses, after [`Server::kill`] or [`Server::stop`].
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn restart(&mut self) -> Result<()> {
+        *self = launch(&self.data_dir.clone(), &self.extra.clone(), self.http, self.native, self.gossip)?;
+        Ok(())
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// SIGTERM, and waits for an orderly end.
+    ///
+    /// # Errors
+    /// When it takes longer than 20 s or ends with an error.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.signal(Signal::TERM)?;
+        let status = self.process.wait(Duration::from_secs(20))?;
+        ensure!(status.success(), "the server ended with {status}");
+        Ok(())
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// The native address as clients take it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.native.to_string()
+    }
+}
+
+fn launch(
+    data_dir: &Path,
+    extra: &[String],
+    http: SocketAddr,
+    native: SocketAddr,
+    gossip: Option<SocketAddr>,
+) -> Result<Server> {
+    let (http, native) = (http.to_string(), native.to_string());
+    let gossip = gossip.map_or_else(|| "off".to_owned(), |at| at.to_string());
+    let dir = data_dir.to_string_lossy();
+    let mut args = vec!["--json", "server", "--data-dir", &dir, "--http", &http, "--native", &native, "--gossip", &gossip];
+    args.extend(extra.iter().map(String::as_str));
+    let (mut process, mut stdout) = Process::start(&args)?;
+    let mut line = String::new();
+    stdout.read_line(&mut line)?;
+    if line.is_empty() {
+        bail!("the server ended before it was ready: {}", process.wait(Duration::from_secs(5))?);
+    }
+    let ready: serde_json::Value = serde_json::from_str(&line).with_context(|| format!("not the ready line: {line}"))?;
+    let address = |name: &str| ready[name].as_str().and_then(|text| text.parse().ok());
+    Ok(Server {
+        process,
+        http: address("http").context("no HTTP address")?,
+        native: address("native").context("no native address")?,
+        gossip: address("gossip"),
+        data_dir: data_dir.to_owned(),
+        extra: extra.to_vec(),
+    })
+}
+
+/// How often a test repeats its faults: `WINDLASS_CHAOS` times, or `default`.
+#[must_use]
+pub fn cycles(default: u32) -> u32 {
+    std::env::var("WINDLASS_CHAOS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
