@@ -1,1 +1,166 @@
-//! Being written.
+//! The command line: one file per noun. It is a client of the node like any other, except for `server` and `dev`,
+//! which start one, and `doctor`, which reads a store at rest.
+//!
+//! Data goes to stdout, talk to stderr, and the exit code says what happened; `docs/cli.md` is the promise.
+
+mod bench;
+mod check;
+mod connect;
+mod demo;
+mod error;
+mod job;
+mod output;
+mod process;
+mod queue;
+mod runner;
+mod schedule;
+mod shell;
+mod spec;
+mod top;
+mod value;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use error::{CliError, Exit};
+use output::Output;
+
+/// A durable job queue and task scheduler: one binary, no dependency to start with.
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, max_term_width = 110, before_help = "\
+Examples:
+  windlass dev                                             server, dashboard and a shell worker, here and now
+  windlass job enqueue shell --payload '\"uname -a\"' --wait  run a command as a job and print its result
+  windlass top                                             watch queues and workers
+  windlass server --data-dir /var/lib/windlass             a server for real")]
+struct Cli {
+    /// Data as JSON on stdout, with the keys of the HTTP API; errors as JSON on stderr
+    #[arg(long, global = true, help_heading = "Output")]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Enqueue, look at, wait for, cancel, retry and delete jobs
+    #[command(visible_alias = "jobs")]
+    Job(job::JobArgs),
+    /// List, pause and resume queues
+    #[command(visible_alias = "queues")]
+    Queue(queue::QueueArgs),
+    /// List worker processes, or run one that executes shell commands
+    #[command(visible_alias = "workers")]
+    Worker(worker::WorkerArgs),
+    /// Create and steer schedules (cron and intervals)
+    #[command(visible_alias = "schedules")]
+    Schedule(schedule::ScheduleArgs),
+    /// Watch queues and workers live
+    Top(top::TopArgs),
+    /// Measure: enqueue and run no-op jobs, print rates and latencies
+    Bench(bench::BenchArgs),
+    /// Print the configuration in force, with the origin of each value
+    Check(check::CheckArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  windlass completions bash > ~/.local/share/bash-completion/completions/windlass
+  windlass completions zsh > ~/.zfunc/_windlass
+  windlass completions fish > ~/.config/fish/completions/windlass.fish")]
+struct CompletionsArgs {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+/// Examples stand before the options, because most people read no further.
+const HELP_TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
+
+/// The whole command tree, as the parser, the completions and the documents use it.
+#[must_use]
+pub fn command() -> clap::Command {
+    fn with_template(command: clap::Command) -> clap::Command {
+        command.help_template(HELP_TEMPLATE).mut_subcommands(with_template)
+    }
+    with_template(Cli::command())
+}
+
+/// Parses the arguments of this process, runs the command, reports an error, and returns the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come as "errors" too; a reader that hung up is no reason to fail.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    let out = Output::new(cli.json);
+    match run(cli.command, out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error, out);
+            error.exit.into()
+        }
+    }
+}
+
+fn run(command: Command, out: Output) -> Result<(), CliError> {
+    match command {
+        Command::Job(args) => job::run(args, out),
+        Command::Queue(args) => queue::run(args, out),
+        Command::Worker(args) => worker::run(args, out),
+        Command::Schedule(args) => schedule::run(args, out),
+        Command::Top(args) => top::run(args, out),
+        Command::Bench(args) => bench::run(args, out),
+        Command::Check(args) => check::run(args, out),
+        Command::Completions(args) => completions(args, out),
+        Command::Version => version(out),
+    }
+}
+
+/// The error as one line, or as one JSON object.
+fn report(error: &CliError, out: Output) {
+    if error.text.is_empty() {
+        return;
+    }
+    if out.json {
+        let body = serde_json::json!({ "error": { "code": error.code, "exit": error.exit as u8, "message": error.text } });
+        output::note(body.to_string());
+    } else {
+        output::note(format!("windlass: {error}"));
+    }
+}
+
+fn completions(args: CompletionsArgs, out: Output) -> Result<(), CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command(), "windlass", &mut script);
+    out.bytes(&script)
+}
+
+fn version(out: Output) -> Result<(), CliError> {
+    let version = env!("CARGO_PKG_VERSION");
+    if out.json {
+        let protocol = windlass_core::wire::PROTOCOL;
+        return out.json_value(&serde_json::json!({ "version": version, "protocol": protocol }));
+    }
+    out.line(format!("windlass {version}"))
+}
+
+#[cfg(test)]
+mod tests {
+    /// clap finds clashing flags only when the tree is built in debug mode.
+    #[test]
+    fn the_command_tree_is_sound() {
+        super::command().debug_assert();
+    }
+}

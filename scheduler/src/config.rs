@@ -1,1 +1,206 @@
-//! Being written.
+//! What a server is told: one table of fields, from which flags, environment, `windlass.toml`, `windlass check` and
+//! `docs/configuration.md` all come.
+//!
+//! Precedence: flag, environment, file, default. Unknown keys of a file are refused, with the nearest known one.
+
+mod field;
+mod file;
+mod flags;
+mod resolve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use field::{FIELDS, Field, reference};
+pub use flags::ServerFlags;
+pub use resolve::{Origin, Resolved, Setting, resolve};
+
+use windlass_core::limits;
+
+/// The file that is read from the working directory when no other is named.
+pub const FILE_NAME: &str = "windlass.toml";
+/// Where the file is looked for after the working directory.
+pub const FILE_SYSTEM: &str = "/etc/windlass/windlass.toml";
+/// The variable that names the file.
+pub const FILE_ENV: &str = "WINDLASS_CONFIG";
+/// Where the HTTP port is by default.
+pub const HTTP_DEFAULT: &str = "127.0.0.1:7420";
+/// Where the native port is by default.
+pub const NATIVE_DEFAULT: &str = "127.0.0.1:7421";
+/// Where the gossip is by default.
+pub const GOSSIP_DEFAULT: &str = "127.0.0.1:7422";
+
+/// Which engine keeps the jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StoreKind {
+    /// The durable engine in the data directory.
+    #[default]
+    Sled,
+    /// Nothing survives the process; for tests and trials.
+    Memory,
+}
+
+impl StoreKind {
+    /// The name in flags and files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            StoreKind::Sled => "sled",
+            StoreKind::Memory => "memory",
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object per line, for collectors.
+    Json,
+}
+
+impl LogFormat {
+    /// The name in flags and files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            LogFormat::Auto => "auto",
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
+}
+
+/// Everything a server is told. The table [`FIELDS`] says for each field which flag, variable and key set it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Directory of the store. Defaults to `./windlass-data`.
+    pub data_dir: PathBuf,
+    /// Engine of the store. Defaults to sled.
+    pub store: StoreKind,
+    /// Address of dashboard, API and metrics; `None` for no such door. Defaults to `127.0.0.1:7420`.
+    pub http: Option<SocketAddr>,
+    /// Address of the native protocol. Defaults to `127.0.0.1:7421`.
+    pub native: SocketAddr,
+    /// Address of the gossip (UDP); `None` for none. Defaults to `127.0.0.1:7422`.
+    pub gossip: Option<SocketAddr>,
+    /// Gossip cluster id. Defaults to `windlass`.
+    pub cluster: String,
+    /// Whether addresses other machines can reach are allowed without authentication. Defaults to `false`.
+    pub insecure_bind: bool,
+    /// Whether the HTTP door refuses everything that changes something. Defaults to `false`.
+    pub read_only_dashboard: bool,
+    /// Time until a silent worker loses its leases. Defaults to 8 s.
+    pub lease: Duration,
+    /// Interval of a worker's heartbeats. Defaults to 1 s.
+    pub heartbeat: Duration,
+    /// Time that a lost session has to come back with its leases. Defaults to 3 s.
+    pub grace: Duration,
+    /// Filter of log lines. Defaults to `info`.
+    pub log: String,
+    /// Form of log lines. Defaults to text on a terminal and JSON elsewhere.
+    pub log_format: LogFormat,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        let address = |text: &str| text.parse().expect("the default addresses are addresses");
+        Config {
+            data_dir: PathBuf::from("./windlass-data"),
+            store: StoreKind::Sled,
+            http: Some(address(HTTP_DEFAULT)),
+            native: address(NATIVE_DEFAULT),
+            gossip: Some(address(GOSSIP_DEFAULT)),
+            cluster: "windlass".to_owned(),
+            insecure_bind: false,
+            read_only_dashboard: false,
+            lease: Duration::from_millis(limits::LEASE_MS_DEFAULT),
+            heartbeat: Duration::from_millis(limits::HEARTBEAT_MS_DEFAULT),
+            grace: Duration::from_millis(limits::RESUME_GRACE_MS_DEFAULT),
+            log: "info".to_owned(),
+            log_format: LogFormat::Auto,
+        }
+    }
+}
+
+/// A configuration that is not taken, as one line: what, why, what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+impl Config {
+    /// Checks the rules that concern several fields.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the fields, the rule, and what to set.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |text: String| Err(ConfigError(text));
+        if self.heartbeat < Duration::from_millis(50) {
+            return refuse(
+                "heartbeat: shorter than 50 ms only makes load; set heartbeat = \"1s\"".to_owned(),
+            );
+        }
+        // Fewer than three lost heartbeats must not cost a live worker its leases.
+        if self.lease < self.heartbeat * 3 {
+            return refuse(format!(
+                "lease: {} is less than three heartbeats of {}, so a live worker could lose its jobs; raise lease or lower heartbeat",
+                humantime::format_duration(self.lease),
+                humantime::format_duration(self.heartbeat),
+            ));
+        }
+        if self.cluster.is_empty() || self.cluster.len() > 128 {
+            return refuse("cluster: the name has 1 to 128 bytes".to_owned());
+        }
+        if self.insecure_bind {
+            return Ok(());
+        }
+        let doors = [("http", self.http), ("native", Some(self.native)), ("gossip", self.gossip)];
+        match doors.into_iter().find_map(|(door, at)| at.filter(|a| !a.ip().is_loopback()).map(|a| (door, a)))
+        {
+            Some((door, at)) => refuse(format!(
+                "{door}: {at} can be reached by other machines and there is no authentication; bind 127.0.0.1, or say --insecure-bind if the network is trusted"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_the_table_agrees_with_them() {
+        let config = Config::default();
+        config.validate().expect("the defaults hold");
+        for field in FIELDS {
+            assert_eq!((field.get)(&config), field.default, "default of {}", field.key);
+            assert_eq!(field.flag, field.key.replace('_', "-"));
+            assert!(field.doc.contains("Defaults to "), "the doc of {} ends in its default", field.key);
+            let mut other = Config::default();
+            (field.set)(&mut other, field.default).expect("a default can be set");
+            assert_eq!(other, config, "setting the default of {} changes nothing", field.key);
+        }
+    }
+
+    #[test]
+    fn an_open_door_needs_to_be_insisted_on() {
+        let mut config = Config { http: Some("0.0.0.0:7420".parse().expect("address")), ..Config::default() };
+        let refusal = config.validate().expect_err("refused").to_string();
+        assert!(refusal.contains("0.0.0.0:7420") && refusal.contains("--insecure-bind"), "{refusal}");
+        config.insecure_bind = true;
+        config.validate().expect("the operator insists");
+    }
+
+    #[test]
+    fn a_lease_outlives_lost_heartbeats() {
+        let config =
+            Config { lease: Duration::from_secs(2), heartbeat: Duration::from_secs(1), ..Config::default() };
+        assert!(config.validate().expect_err("too short").to_string().starts_with("lease: 2s"));
+    }
+}

@@ -1,0 +1,126 @@
+//! The one place where the command line meets the client library.
+
+use std::future::Future;
+use std::time::Duration;
+
+use windlass_core::api::{ErrorCode, Request, Response};
+use windlass_core::id::JobId;
+use windlass_worker::{Client, Error};
+
+use super::error::CliError;
+use super::value;
+use crate::config::NATIVE_DEFAULT;
+
+/// How long a busy or full server is asked again before the command gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which server a client command talks to.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ClientArgs {
+    /// Native address of the server
+    #[arg(long, global = true, env = "WINDLASS_SERVER", value_name = "HOST:PORT", default_value = NATIVE_DEFAULT)]
+    #[arg(help_heading = "Server")]
+    pub(crate) server: String,
+}
+
+/// A connection that turns every problem into a [`CliError`].
+#[derive(Clone)]
+pub(crate) struct Server {
+    client: Client,
+    address: String,
+}
+
+impl Server {
+    /// Connects, or says at once that nobody is there.
+    ///
+    /// # Errors
+    /// Exit code 5 with the advice to start a server.
+    pub(crate) async fn connect(args: &ClientArgs) -> Result<Server, CliError> {
+        Server::at(&args.server).await
+    }
+
+    /// As [`connect`](Server::connect), with the address itself.
+    ///
+    /// # Errors
+    /// As [`connect`](Server::connect).
+    pub(crate) async fn at(address: &str) -> Result<Server, CliError> {
+        let client = Client::connect(address).await.map_err(|e| translate(address, &e))?;
+        Ok(Server { client, address: address.to_owned() })
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// The server's refusal, or that it could not be reached.
+    pub(crate) async fn call(&self, request: Request) -> Result<Response, CliError> {
+        self.client.call(request).await.map_err(|e| translate(&self.address, &e))
+    }
+
+    /// Asks again while the server is busy or full. Only for requests that may be repeated, such as enqueueing jobs
+    /// that carry their ids.
+    ///
+    /// # Errors
+    /// As [`call`](Server::call), after a minute of being refused.
+    pub(crate) async fn call_patiently(&self, request: Request) -> Result<Response, CliError> {
+        let begun = std::time::Instant::now();
+        loop {
+            let error = match self.client.call(request.clone()).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let wait = match &error {
+                Error::Server(e) if matches!(e.code, ErrorCode::Busy | ErrorCode::StoreFull) => {
+                    e.retry_after_ms
+                }
+                _ => None,
+            };
+            match wait.filter(|_| begun.elapsed() < PATIENCE) {
+                Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                None => return Err(translate(&self.address, &error)),
+            }
+        }
+    }
+}
+
+/// The client's error as the command line's.
+#[must_use]
+pub(crate) fn translate(address: &str, error: &Error) -> CliError {
+    match error {
+        Error::Server(e) | Error::Refused(e) => CliError::api(e),
+        Error::Unreachable { reason, .. } => CliError::unreachable(address, reason),
+        Error::Closed => CliError::unreachable(address, "the connection was closed"),
+        Error::BadAddress(_) | Error::Invalid(_) => CliError::usage(error.to_string()),
+        other => CliError::failure(other.to_string()),
+    }
+}
+
+/// An answer of a kind that was not asked for: a defect, said without a panic.
+#[must_use]
+pub(crate) fn unexpected(response: &Response) -> CliError {
+    let text = format!("{response:?}");
+    let text: String = text.chars().take(80).collect();
+    CliError::failure(format!(
+        "answer: the server sent something else than was asked for ({text}…); is it of another version?"
+    ))
+}
+
+/// A fresh id, sortable by time.
+#[must_use]
+pub(crate) fn new_id() -> JobId {
+    JobId::v7(value::now(), rand::random())
+}
+
+/// Runs a client command on its own small runtime.
+///
+/// # Errors
+/// Whatever the command returns.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::failure(format!("runtime: {e}; are file descriptors or memory exhausted?")))?;
+    let result = runtime.block_on(work);
+    // A blocked read of stdin must not keep a finished command alive.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,198 @@
+//! `windlass dev`: everything in one process, to try things out.
+
+use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use windlass_worker::Worker;
+
+use super::error::CliError;
+use super::output::{self, Output};
+use super::process::{Signals, raise_file_limit};
+use super::{demo, runner, server, shell};
+use crate::config::{Config, NATIVE_DEFAULT, Origin, ServerFlags, StoreKind, resolve};
+use crate::node::RunningNode;
+
+/// Time that running commands have to end when everything stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Arguments of `windlass dev`.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  windlass dev                 a durable server, the dashboard, and a worker for shell commands
+  windlass dev --demo          the same with steady sample traffic
+  windlass dev --ephemeral     keep nothing")]
+pub(crate) struct DevArgs {
+    /// Add steady sample traffic: several queues and kinds, delays, failures, dead jobs, a schedule
+    #[arg(long)]
+    demo: bool,
+    /// Keep jobs in memory only
+    #[arg(long, conflicts_with_all = ["store", "data_dir"])]
+    ephemeral: bool,
+    /// Shell commands at a time
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    concurrency: u32,
+    #[command(flatten)]
+    flags: ServerFlags,
+}
+
+/// Runs `windlass dev`.
+///
+/// # Errors
+/// As `windlass server`.
+pub(crate) fn run(args: DevArgs, out: Output) -> Result<(), CliError> {
+    let flags = if args.ephemeral { args.flags.or("store", "memory") } else { args.flags };
+    let resolved = resolve(&flags, &|name| std::env::var(name).ok())?;
+    let mut config = resolved.config;
+    let log_is_default = resolved.settings.iter().any(|s| s.key == "log" && s.origin == Origin::Default);
+    if log_is_default {
+        // The banner is what a newcomer should read; problems still show.
+        "warn".clone_into(&mut config.log);
+    }
+    server::start_log(&config)?;
+    raise_file_limit();
+    let node = server::start(&config)?;
+    let native = node.native_addr().unwrap_or(config.native);
+    runner::block_on(async move {
+        let mut signals = Signals::listen()?;
+        let mut worker = runner::start(&reachable(native), shell_worker(native, args.concurrency));
+        let demo = if args.demo { Some(demo::start(&reachable(native)).await?) } else { None };
+        let shown = Shown { concurrency: args.concurrency, demo: args.demo };
+        announce(&node, &config, native, &shown, out)?;
+        tokio::select! {
+            _ = signals.next() => {}
+            ended = worker.ended() => return ended,
+            () = node.stopped() => {
+                return Err(CliError::failure("dev: the node has ended by itself; its last log lines say why"));
+            }
+        }
+        output::note("\nstopping; once more ends at once");
+        let stop = async {
+            if let Some(demo) = demo {
+                demo.stop().await;
+            }
+            worker.stop().await
+        };
+        tokio::select! {
+            stopped = stop => stopped?,
+            () = signals.next_is_immediate() => {}
+        }
+        server::stop(&node, &mut signals).await;
+        Ok(())
+    })
+}
+
+/// An address to connect to: a server that listens on all addresses is reached by loopback.
+fn reachable(at: SocketAddr) -> String {
+    let ip = if at.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { at.ip() };
+    SocketAddr::new(ip, at.port()).to_string()
+}
+
+fn shell_worker(native: SocketAddr, concurrency: u32) -> Worker {
+    Worker::builder(reachable(native))
+        .name("dev shell")
+        .queues(["default"])
+        .concurrency(concurrency)
+        .stop_deadline(STOP_TIMEOUT)
+        .handle(shell::KIND, shell::handle)
+        .build()
+}
+
+/// What the banner says besides the addresses.
+struct Shown {
+    concurrency: u32,
+    demo: bool,
+}
+
+fn announce(
+    node: &RunningNode,
+    config: &Config,
+    native: SocketAddr,
+    shown: &Shown,
+    out: Output,
+) -> Result<(), CliError> {
+    output::note(banner(node, config, native, shown));
+    if config.insecure_bind {
+        output::note("warning: --insecure-bind lets everybody on the network run shell commands here");
+    }
+    if !out.json {
+        return Ok(());
+    }
+    out.json_value(&json!({
+        "ready": true, "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"),
+        "http": node.http_addr(), "native": native, "gossip": node.gossip_addr(),
+    }))
+}
+
+fn banner(node: &RunningNode, config: &Config, native: SocketAddr, shown: &Shown) -> String {
+    let plain =
+        std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) || !std::io::stderr().is_terminal();
+    let paint =
+        |code: &str, text: &str| if plain { text.to_owned() } else { format!("\x1b[{code}m{text}\x1b[0m") };
+    let row = |name: &str, value: &str, remark: &str| {
+        let remark = if remark.is_empty() { String::new() } else { paint("2", &format!("  {remark}")) };
+        format!("  {} {value}{remark}", paint("2", &format!("{name:<10}")))
+    };
+    let mut lines = vec![
+        String::new(),
+        format!(
+            "  {} {}",
+            paint("1;36", "windlass"),
+            paint("2", concat!(env!("CARGO_PKG_VERSION"), ", development"))
+        ),
+        String::new(),
+    ];
+    match node.http_addr() {
+        Some(http) => {
+            let url = format!("http://{}", reachable(http));
+            lines.push(row("dashboard", &paint("1;4", &format!("{url}/")), ""));
+            lines.push(row("HTTP API", &format!("{url}/api/v1"), ""));
+        }
+        None => lines.push(row("dashboard", "off", "")),
+    }
+    lines.push(row("native", &native.to_string(), "workers and clients connect here"));
+    match config.store {
+        StoreKind::Sled => {
+            lines.push(row("data", &config.data_dir.display().to_string(), "kept; --ephemeral keeps nothing"))
+        }
+        StoreKind::Memory => lines.push(row("data", "in memory", "gone when this ends")),
+    }
+    let worker = format!("kind shell, queue default, {} at a time", shown.concurrency);
+    lines.push(row("worker", &worker, ""));
+    if shown.demo {
+        lines.push(row("demo", "about ten sample jobs a second", "see the dashboard"));
+    }
+    let program = program();
+    let server = if native.to_string() == NATIVE_DEFAULT {
+        String::new()
+    } else {
+        format!(" --server {}", reachable(native))
+    };
+    lines.push(String::new());
+    lines.push(format!("  {}", paint("2", "try in another terminal:")));
+    lines.push(format!("    {program} job enqueue shell --payload '\"sha256sum README.md\"' --wait{server}"));
+    lines.push(format!("    {program} top{server}"));
+    if !shown.demo {
+        lines.push(format!(
+            "    {program} dev --demo {}",
+            paint("2", "(instead of this one: sample traffic)")
+        ));
+    }
+    lines.push(String::new());
+    lines.push(format!("  {}", paint("2", "Ctrl-C stops it in order")));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// How the user can call this program again: by its name, unless it was called by a path, as `cargo run` does.
+fn program() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    if !called.contains('/') {
+        return "windlass".to_owned();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    Path::new(&called).strip_prefix(&here).map_or(called.clone(), |path| path.display().to_string())
+}

@@ -1,0 +1,147 @@
+//! `windlass server`: one node, until it is told to stop.
+
+use std::io::Write;
+
+use serde_json::json;
+use windlass_core::time::millis;
+
+use super::error::{CliError, Exit};
+use super::output::{self, Output};
+use super::process::{Signals, raise_file_limit};
+use crate::config::{Config, LogFormat, ServerFlags, StoreKind, resolve};
+use crate::node::{Node, NodeConfig, RunningNode};
+use crate::store::StoreConfig;
+use crate::telemetry;
+
+/// Arguments of `windlass server`.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  windlass server --data-dir /var/lib/windlass
+  windlass server --config /etc/windlass/windlass.toml --log-format json
+  windlass server --http 127.0.0.1:0 --native 127.0.0.1:0 --gossip off --store memory --json")]
+pub(crate) struct ServerArgs {
+    #[command(flatten)]
+    flags: ServerFlags,
+}
+
+/// Runs `windlass server`.
+///
+/// # Errors
+/// Exit code 2 for the configuration, 4 for a store or port that is taken, 1 for anything else.
+pub(crate) fn run(args: ServerArgs, out: Output) -> Result<(), CliError> {
+    let config = resolve(&args.flags, &|name| std::env::var(name).ok())?.config;
+    start_log(&config)?;
+    raise_file_limit();
+    let node = start(&config)?;
+    announce(&node, out)?;
+    super::connect::block_on(until_stopped(&node))
+}
+
+/// Log lines go to stderr, so that stdout stays free for data.
+///
+/// # Errors
+/// Usage, for a filter that cannot be read.
+pub(super) fn start_log(config: &Config) -> Result<(), CliError> {
+    let format = match config.log_format {
+        LogFormat::Auto => telemetry::Format::Auto,
+        LogFormat::Text => telemetry::Format::Text,
+        LogFormat::Json => telemetry::Format::Json,
+    };
+    telemetry::init(&config.log, format)
+        .map_err(|why| CliError::usage(format!("log: {why}; the default is info")))
+}
+
+/// Starts a node, with the errors of a start turned into advice.
+///
+/// # Errors
+/// Exit code 4 for an address or a directory in use, 1 otherwise.
+pub(super) fn start(config: &Config) -> Result<RunningNode, CliError> {
+    Node::start(node_config(config)).map_err(|e| advise(config, &e.to_string()))
+}
+
+fn node_config(config: &Config) -> NodeConfig {
+    let store = match config.store {
+        StoreKind::Sled => StoreConfig::sled(&config.data_dir),
+        StoreKind::Memory => StoreConfig::memory(),
+    };
+    let mut node = NodeConfig::new(store);
+    node.http = config.http;
+    node.native = Some(config.native);
+    node.gossip = config.gossip;
+    node.cluster.clone_from(&config.cluster);
+    node.insecure_bind = config.insecure_bind;
+    node.read_only_dashboard = config.read_only_dashboard;
+    node.lease_ms = millis(config.lease);
+    node.heartbeat_ms = millis(config.heartbeat);
+    node.resume_grace_ms = millis(config.grace);
+    node
+}
+
+/// Adds what to do to the commonest reason why a server does not start.
+fn advise(config: &Config, reason: &str) -> CliError {
+    let taken = reason.to_lowercase().contains("in use");
+    if !taken {
+        return CliError::failure(format!("server: {reason}"));
+    }
+    let doors = [("--http", config.http), ("--native", Some(config.native)), ("--gossip", config.gossip)];
+    let named = doors.iter().find(|(_, at)| at.is_some_and(|at| reason.contains(&at.to_string())));
+    let advice = match named {
+        Some((flag, Some(at))) => format!(
+            "another process has it (`ss -ltnup 'sport = :{port}'` names it): stop that one, or choose another port with {flag} {ip}:{next}",
+            port = at.port(),
+            ip = at.ip(),
+            next = at.port().saturating_add(1000),
+        ),
+        _ => "another process has an address or the directory: stop that one, or choose others with --http, --native, --gossip, --data-dir".to_owned(),
+    };
+    CliError::new(Exit::Refused, format!("server: {reason}; {advice}"))
+}
+
+/// Says on stderr where the doors are, and with `--json` on stdout too, on one line that a parent process can read.
+fn announce(node: &RunningNode, out: Output) -> Result<(), CliError> {
+    let text = |at: Option<std::net::SocketAddr>| at.map_or_else(|| "off".to_owned(), |at| at.to_string());
+    let (http, native, gossip) = (node.http_addr(), node.native_addr(), node.gossip_addr());
+    output::note(format!(
+        "windlass is ready: http {}, native {}, gossip {}",
+        text(http),
+        text(native),
+        text(gossip)
+    ));
+    if out.json {
+        let ready = json!({
+            "ready": true, "pid": std::process::id(), "http": http, "native": native, "gossip": gossip,
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        let mut stdout = std::io::stdout().lock();
+        // A parent that does not read is no reason to stop serving.
+        let _ = writeln!(stdout, "{ready}").and_then(|()| stdout.flush());
+    }
+    Ok(())
+}
+
+/// Serves until a signal, then stops in order; a second signal ends at once.
+///
+/// # Errors
+/// Exit code 1 when the node ended by itself, because its store failed.
+async fn until_stopped(node: &RunningNode) -> Result<(), CliError> {
+    let mut signals = Signals::listen()?;
+    let name = tokio::select! {
+        name = signals.next() => name,
+        () = node.stopped() => {
+            return Err(CliError::failure("server: the node has ended by itself; its last log lines say why"));
+        }
+    };
+    output::note(format!("windlass: {name}, stopping; once more ends at once"));
+    stop(node, &mut signals).await;
+    output::note("windlass: stopped");
+    Ok(())
+}
+
+/// Stops the node in order, unless a signal asks for less patience.
+pub(super) async fn stop(node: &RunningNode, signals: &mut Signals) {
+    tokio::select! {
+        () = node.stop() => {}
+        () = signals.next_is_immediate() => {}
+    }
+}

@@ -1,0 +1,232 @@
+//! The table of fields: one line each for flag, variable, key, help, reference and origin.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Config, LogFormat, StoreKind};
+
+/// One field of [`Config`], as flags, variables, files and documents see it.
+#[derive(Debug)]
+pub struct Field {
+    /// Key in `windlass.toml`; the variable is the same in capitals after `WINDLASS_`.
+    pub key: &'static str,
+    /// The flag, without its dashes in front: the key with dashes inside.
+    pub flag: &'static str,
+    /// What stands in the place of the value in help texts.
+    pub value: &'static str,
+    /// Whether the flag may stand without a value, meaning `true`.
+    pub switch: bool,
+    /// What it does; ends in "Defaults to …".
+    pub doc: &'static str,
+    /// Its default as text.
+    pub default: &'static str,
+    /// Reads a value; the error is a reason such as `not a duration`.
+    pub set: fn(&mut Config, &str) -> Result<(), String>,
+    /// Writes the value in force.
+    pub get: fn(&Config) -> String,
+}
+
+impl Field {
+    /// The environment variable.
+    #[must_use]
+    pub fn env(&self) -> String {
+        format!("WINDLASS_{}", self.key.to_ascii_uppercase())
+    }
+}
+
+/// Every field, in the order of help and reference.
+pub const FIELDS: &[Field] = &[
+    Field {
+        key: "data_dir",
+        flag: "data-dir",
+        value: "DIR",
+        switch: false,
+        doc: "Directory of the store; made if it is missing, used by one process at a time. Defaults to ./windlass-data",
+        default: "./windlass-data",
+        set: |c, v| non_empty(v).map(|v| c.data_dir = PathBuf::from(v)),
+        get: |c| c.data_dir.display().to_string(),
+    },
+    Field {
+        key: "store",
+        flag: "store",
+        value: "ENGINE",
+        switch: false,
+        doc: "Engine of the store: sled (durable) or memory (gone when the process ends). Defaults to sled",
+        default: "sled",
+        set: |c, v| one_of(v, &[StoreKind::Sled, StoreKind::Memory], StoreKind::name).map(|v| c.store = v),
+        get: |c| c.store.name().to_owned(),
+    },
+    Field {
+        key: "http",
+        flag: "http",
+        value: "ADDR|off",
+        switch: false,
+        doc: "Address of dashboard, HTTP API and metrics, or off; port 0 takes a free one. Defaults to 127.0.0.1:7420",
+        default: super::HTTP_DEFAULT,
+        set: |c, v| door(v).map(|v| c.http = v),
+        get: |c| door_text(c.http),
+    },
+    Field {
+        key: "native",
+        flag: "native",
+        value: "ADDR",
+        switch: false,
+        doc: "Address of the native protocol, which clients and workers speak. Defaults to 127.0.0.1:7421",
+        default: super::NATIVE_DEFAULT,
+        set: |c, v| address(v).map(|v| c.native = v),
+        get: |c| c.native.to_string(),
+    },
+    Field {
+        key: "gossip",
+        flag: "gossip",
+        value: "ADDR|off",
+        switch: false,
+        doc: "UDP address of the gossip, by which lost workers are found in about a second, or off (then heartbeats alone find them). Defaults to 127.0.0.1:7422",
+        default: super::GOSSIP_DEFAULT,
+        set: |c, v| door(v).map(|v| c.gossip = v),
+        get: |c| door_text(c.gossip),
+    },
+    Field {
+        key: "cluster",
+        flag: "cluster",
+        value: "NAME",
+        switch: false,
+        doc: "Name of the cluster; members with another name are not listened to. Defaults to windlass",
+        default: "windlass",
+        set: |c, v| non_empty(v).map(|v| c.cluster = v.to_owned()),
+        get: |c| c.cluster.clone(),
+    },
+    Field {
+        key: "insecure_bind",
+        flag: "insecure-bind",
+        value: "BOOL",
+        switch: true,
+        doc: "Allow addresses that other machines can reach although there is no authentication. Defaults to false",
+        default: "false",
+        set: |c, v| boolean(v).map(|v| c.insecure_bind = v),
+        get: |c| c.insecure_bind.to_string(),
+    },
+    Field {
+        key: "read_only_dashboard",
+        flag: "read-only-dashboard",
+        value: "BOOL",
+        switch: true,
+        doc: "Refuse everything over HTTP that changes something. Defaults to false",
+        default: "false",
+        set: |c, v| boolean(v).map(|v| c.read_only_dashboard = v),
+        get: |c| c.read_only_dashboard.to_string(),
+    },
+    Field {
+        key: "lease",
+        flag: "lease",
+        value: "DURATION",
+        switch: false,
+        doc: "Time until a worker that is silent loses its jobs to others; at least three heartbeats. Defaults to 8s",
+        default: "8s",
+        set: |c, v| duration(v).map(|v| c.lease = v),
+        get: |c| humantime::format_duration(c.lease).to_string(),
+    },
+    Field {
+        key: "heartbeat",
+        flag: "heartbeat",
+        value: "DURATION",
+        switch: false,
+        doc: "Interval at which workers say that they live. Defaults to 1s",
+        default: "1s",
+        set: |c, v| duration(v).map(|v| c.heartbeat = v),
+        get: |c| humantime::format_duration(c.heartbeat).to_string(),
+    },
+    Field {
+        key: "grace",
+        flag: "grace",
+        value: "DURATION",
+        switch: false,
+        doc: "Time that a worker has to come back with its running jobs after its connection was lost. Defaults to 3s",
+        default: "3s",
+        set: |c, v| duration(v).map(|v| c.grace = v),
+        get: |c| humantime::format_duration(c.grace).to_string(),
+    },
+    Field {
+        key: "log",
+        flag: "log",
+        value: "FILTER",
+        switch: false,
+        doc: "Which log lines are written: error, warn, info, debug, trace, or per module as in info,windlass_scheduler::store=debug. Defaults to info",
+        default: "info",
+        set: |c, v| non_empty(v).map(|v| c.log = v.to_owned()),
+        get: |c| c.log.clone(),
+    },
+    Field {
+        key: "log_format",
+        flag: "log-format",
+        value: "FORM",
+        switch: false,
+        doc: "Form of log lines, which go to stderr: text, json, or auto (text on a terminal, json elsewhere). Defaults to auto",
+        default: "auto",
+        set: |c, v| {
+            one_of(v, &[LogFormat::Auto, LogFormat::Text, LogFormat::Json], LogFormat::name)
+                .map(|v| c.log_format = v)
+        },
+        get: |c| c.log_format.name().to_owned(),
+    },
+];
+
+/// The table of fields as Markdown, for `docs/configuration.md`.
+#[must_use]
+pub fn reference() -> String {
+    let mut out = String::from("| key | flag | variable | default | what it does |\n|---|---|---|---|---|\n");
+    for field in FIELDS {
+        let what = field.doc.split(" Defaults to ").next().unwrap_or(field.doc);
+        let value =
+            if field.switch { String::new() } else { format!(" {}", field.value.replace('|', "\\|")) };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            out,
+            "| `{}` | `--{}{value}` | `{}` | `{}` | {what} |",
+            field.key,
+            field.flag,
+            field.env(),
+            field.default
+        );
+    }
+    out
+}
+
+fn non_empty(text: &str) -> Result<&str, String> {
+    if text.trim().is_empty() { Err("empty".to_owned()) } else { Ok(text) }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.replacen("localhost:", "127.0.0.1:", 1);
+    text.parse().map_err(|_| "not an address of the form IP:PORT, such as 127.0.0.1:7420".to_owned())
+}
+
+fn door(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    address(text).map(Some).map_err(|reason| format!("{reason}, nor off"))
+}
+
+fn door_text(door: Option<SocketAddr>) -> String {
+    door.map_or_else(|| "off".to_owned(), |at| at.to_string())
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("neither true nor false".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "not a duration such as 500ms, 8s or 2m".to_owned())
+}
+
+fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
+    let names = || all.iter().map(|v| name(*v)).collect::<Vec<_>>().join(" or ");
+    all.iter().copied().find(|v| name(*v) == text).ok_or_else(|| format!("not {}", names()))
+}
