@@ -10,6 +10,7 @@ use std::sync::Arc;
 use windlass_core::store::Store;
 use windlass_core::store::memory::MemoryStore;
 
+pub use self::sled::doctor::{Report, SegmentReport, examine};
 pub use self::sled::{Damage, SledStore};
 
 /// Which engine keeps the data.

@@ -32,7 +32,7 @@
 mod blocks;
 mod checkpoint;
 mod directory;
-pub(in crate::store) mod doctor;
+pub(super) mod doctor;
 mod engine;
 mod files;
 mod journal;

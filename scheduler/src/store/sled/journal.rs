@@ -113,10 +113,6 @@ impl Group {
         self.batches += 1;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.batches == 0
-    }
-
     /// Bytes of batches in it.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.len().saturating_sub(RECORD_HEADER_BYTES)

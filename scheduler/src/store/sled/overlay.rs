@@ -120,6 +120,7 @@ impl Overlay {
         self.bytes_put
     }
 
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.map.is_empty()
     }

@@ -38,8 +38,6 @@ pub(in crate::store::sled) struct Replayed {
     pub(in crate::store::sled) last_lsn: Lsn,
     /// Largest epoch in a record.
     pub(in crate::store::sled) epoch: Epoch,
-    /// Whole records, those that rest elsewhere already included.
-    pub(in crate::store::sled) records: u64,
     /// Where the records end.
     pub(in crate::store::sled) tail: (PathBuf, u64),
     /// Whether a torn record stands there.
@@ -120,7 +118,6 @@ struct Walk<'a> {
     offset: u64,
     next_lsn: Lsn,
     epoch: Epoch,
-    records: u64,
     segments: Vec<(u64, u64)>,
     closed: VecDeque<Closed>,
     first_lsn: Lsn,
@@ -135,7 +132,6 @@ impl<'a> Walk<'a> {
             offset: FIRST_RECORD,
             next_lsn: start.lsn,
             epoch: 0,
-            records: 0,
             segments: Vec::new(),
             closed: VecDeque::new(),
             first_lsn: start.lsn,
@@ -185,7 +181,6 @@ impl<'a> Walk<'a> {
             );
         }
         self.epoch = self.epoch.max(record.epoch);
-        self.records += 1;
         self.next_lsn += 1;
         self.offset += record.bytes;
         Ok(())
@@ -221,7 +216,6 @@ impl<'a> Walk<'a> {
         Ok(Replayed {
             last_lsn: self.next_lsn - 1,
             epoch: self.epoch,
-            records: self.records,
             tail: (self.path().to_owned(), self.offset),
             torn: claimed == Some(self.next_lsn),
             segments: self.segments,
@@ -235,14 +229,30 @@ impl<'a> Walk<'a> {
 fn finds_later(bytes: &[u8], salt: u64, segment: u64, from: u64, lsn: Lsn) -> bool {
     /// Groups that one segment can hold, so that arbitrary bytes are rarely worth a checksum.
     const AHEAD_MAX: u64 = 1 << 32;
-    let end = bytes.len() as u64;
-    (from..end).step_by(RECORD_ALIGN as usize).any(|offset| {
-        record::claimed_lsn(bytes, offset).is_some_and(|claimed| claimed >= lsn && claimed - lsn < AHEAD_MAX)
+    let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
+    let mut offset = from as u64;
+    // Word by word, since records are aligned: the second word of a record is its number.
+    let words = bytes[from..].chunks_exact(RECORD_ALIGN as usize).skip(1);
+    for word in words {
+        let claimed = Lsn::from_le_bytes(word.try_into().expect("a word has eight bytes"));
+        if claimed.wrapping_sub(lsn) < AHEAD_MAX
             && record::read(bytes, Place { salt, segment, offset }).is_some_and(|record| record.lsn >= lsn)
-    })
+        {
+            return true;
+        }
+        offset += RECORD_ALIGN;
+    }
+    false
 }
 
 impl Replayed {
+    /// The segments with records: number, first and last record.
+    pub(in crate::store::sled) fn segments(&self) -> impl Iterator<Item = (u64, Lsn, Lsn)> {
+        let closed = self.closed.iter().map(|closed| (closed.number, closed.first_lsn, closed.last_lsn));
+        let active = self.segments.get(self.closed.len());
+        closed.chain(active.map(|(number, _)| (*number, self.active_first_lsn, self.last_lsn)))
+    }
+
     /// Opens the segments for writing, behind the last whole record.
     pub(in crate::store::sled) fn into_journal(
         self,
