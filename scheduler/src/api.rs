@@ -1,1 +1,201 @@
-//! Being written.
+//! One dispatcher for every request, whichever door it came through: the native port, HTTP, pages, the command line.
+//!
+//! The handle is cheap and may be used from any thread; the work is done by the actors. Nothing is decided here but which
+//! actor is asked.
+
+mod history;
+mod jobs;
+mod overview;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use windlass_core::api::{ApiError, ErrorCode, JobView, Request, Response};
+use windlass_core::id::QueueName;
+use windlass_core::job::JobSpec;
+use windlass_core::limits;
+use windlass_core::store::Space;
+use windlass_core::time::Timestamp;
+
+pub use history::History;
+
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::queue::{Act, DeadAct, Op, QueueHandle, Registry, no_queue, stopping};
+use crate::schedules;
+use crate::session::{Budget, Hub};
+use crate::store::writer::StoreWriter;
+
+/// What requests are answered from.
+pub struct ApiParts {
+    /// The queues.
+    pub registry: Registry,
+    /// The workers.
+    pub hub: Hub,
+    /// The schedules.
+    pub schedules: schedules::Handle,
+    /// The membership.
+    pub cluster: Cluster,
+    /// For figures of the store.
+    pub writer: StoreWriter,
+    /// The node's clock.
+    pub clock: Clock,
+    /// Rates and history.
+    pub history: History,
+    /// For the number of connections.
+    pub budget: Arc<Budget>,
+    /// Stable id of the node.
+    pub node: String,
+    /// When it started.
+    pub started_at: Timestamp,
+}
+
+/// A cheap handle that carries out requests; usable from any thread.
+#[derive(Clone)]
+pub struct ApiHandle {
+    parts: Arc<ApiParts>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl ApiHandle {
+    /// A handle over the node's actors.
+    #[must_use]
+    pub fn new(parts: ApiParts) -> ApiHandle {
+        ApiHandle { parts: Arc::new(parts), stopping: Arc::default() }
+    }
+
+    /// Carries out one request. Dropping the future gives up waiting, not what was asked.
+    pub fn call(&self, request: Request) -> impl Future<Output = Result<Response, ApiError>> + Send + use<> {
+        let api = self.clone();
+        async move {
+            if api.stopping.load(Ordering::Relaxed) {
+                return Err(stopping());
+            }
+            api.dispatch(request).await
+        }
+    }
+
+    /// From now on every request is answered with `Unavailable`.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn parts(&self) -> &ApiParts {
+        &self.parts
+    }
+
+    /// Why the node does not take work right now, one sentence each; empty when it does.
+    #[must_use]
+    pub fn obstacles(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.stopping.load(Ordering::Relaxed) {
+            reasons.push("the server is stopping".to_owned());
+        }
+        if self.parts.writer.space() == Space::Low {
+            reasons.push("the disk is full: no new jobs are taken until there is space".to_owned());
+        }
+        if let Some(queue) =
+            self.parts.registry.all().iter().find(|q| q.figures().stopped.load(Ordering::Relaxed))
+        {
+            reasons.push(format!("queue {} has stopped writing; the server's log says why", queue.name()));
+        }
+        reasons
+    }
+
+    async fn dispatch(self, request: Request) -> Result<Response, ApiError> {
+        let done = |count: u64| Response::Done { count };
+        match request {
+            Request::Enqueue { queue, jobs } => {
+                check_jobs(&jobs)?;
+                self.parts.registry.enqueue(&queue, jobs, Vec::new()).await.map(Response::Enqueued)
+            }
+            Request::GetJob { id } => self.get_job(id).await.map(job),
+            Request::ListJobs(query) => {
+                let mut page = self.parts.registry.list_jobs(query, self.parts.clock.now().wall).await?;
+                self.name_workers(&mut page.jobs).await;
+                Ok(Response::Jobs(page))
+            }
+            Request::CancelJob { id } => self.act(id, Act::Cancel).await?.map(job).ok_or_else(odd),
+            Request::RetryJob { id } => self.act(id, Act::Retry).await?.map(job).ok_or_else(odd),
+            Request::DeleteJob { id } => self.act(id, Act::Delete).await.map(|_| done(1)),
+            Request::WaitJob { id, timeout_ms } => self.wait_job(id, timeout_ms).await.map(job),
+            Request::RetryDead { queue, kind } => {
+                self.queue(&queue)?.ask(|then| Op::Dead { act: DeadAct::Retry, kind, then }).await.map(done)
+            }
+            Request::DeleteDead { queue, kind } => {
+                self.queue(&queue)?.ask(|then| Op::Dead { act: DeadAct::Delete, kind, then }).await.map(done)
+            }
+            Request::ListQueues => self.list_queues().await.map(Response::Queues),
+            Request::PauseQueue { queue } => {
+                self.queue(&queue)?.ask(|then| Op::SetPaused { paused: true, then }).await.map(done)
+            }
+            Request::ResumeQueue { queue } => {
+                self.queue(&queue)?.ask(|then| Op::SetPaused { paused: false, then }).await.map(done)
+            }
+            Request::SetRetention { queue, finished_max } => {
+                self.queue(&queue)?.ask(|then| Op::SetRetention { finished_max, then }).await.map(done)
+            }
+            Request::ListWorkers => self.list_workers().await.map(Response::Workers),
+            Request::GetOverview => {
+                self.overview().await.map(|overview| Response::Overview(Box::new(overview)))
+            }
+            schedule @ (Request::PutSchedule(_)
+            | Request::ListSchedules
+            | Request::GetSchedule { .. }
+            | Request::PauseSchedule { .. }
+            | Request::ResumeSchedule { .. }
+            | Request::TriggerSchedule { .. }
+            | Request::DeleteSchedule { .. }) => self.parts.schedules.call(schedule).await,
+        }
+    }
+
+    fn queue(&self, name: &QueueName) -> Result<QueueHandle, ApiError> {
+        self.parts.registry.find(name).ok_or_else(|| no_queue(name))
+    }
+}
+
+impl windlass_dashboard::Backend for ApiHandle {
+    fn call(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>> {
+        Box::pin(ApiHandle::call(self, request))
+    }
+
+    fn ready(&self) -> Result<(), Vec<String>> {
+        let obstacles = self.obstacles();
+        if obstacles.is_empty() { Ok(()) } else { Err(obstacles) }
+    }
+}
+
+fn job(view: Box<JobView>) -> Response {
+    Response::Job(view)
+}
+
+fn odd() -> ApiError {
+    ApiError::new(ErrorCode::Internal, "the queue did not say what became of the job")
+}
+
+/// Checks the size of an enqueue request; returns roughly its bytes. What is in the jobs is checked by the queue.
+pub(crate) fn check_jobs(jobs: &[JobSpec]) -> Result<usize, ApiError> {
+    if jobs.is_empty() {
+        return Err(ApiError::new(ErrorCode::Invalid, "there is no job in the request"));
+    }
+    if jobs.len() > limits::BATCH_JOBS_MAX {
+        let text = format!(
+            "{} jobs in one request, at most {} are taken; send several requests",
+            jobs.len(),
+            limits::BATCH_JOBS_MAX
+        );
+        return Err(ApiError::new(ErrorCode::TooLarge, text));
+    }
+    let bytes = jobs.iter().map(|job| job.payload.data.len() + job.kind.len() + 128).sum();
+    if bytes > BATCH_BYTES_MAX {
+        let text =
+            format!("the jobs have {bytes} bytes, one request takes at most {BATCH_BYTES_MAX}; send several");
+        return Err(ApiError::new(ErrorCode::TooLarge, text));
+    }
+    Ok(bytes)
+}
+
+/// Most bytes of the jobs of one request: as much as fits into a frame, and far below what a store takes at once.
+pub const BATCH_BYTES_MAX: usize = limits::FRAME_BYTES_MAX + limits::BATCH_JOBS_MAX * 128;

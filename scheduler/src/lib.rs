@@ -8,6 +8,7 @@
 //! - [`schedules`]: the actor that fires schedules.
 //! - [`api`]: one dispatcher for every request, whichever door it came through.
 //! - [`node`]: the composition root; start order and stop order.
+//! - [`testing`]: a server inside the process of a test.
 //! - [`cli`]: the command line, a client of the node like any other.
 
 pub mod api;
@@ -21,3 +22,4 @@ pub mod schedules;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod testing;

@@ -1,1 +1,85 @@
-//! Being written.
+//! The node: everything put together, started in one order and stopped in another.
+//!
+//! A node has a thread of its own with one arbiter for all actors, so it can be embedded in a program or a test as well as be
+//! the program. HTTP runs on two more threads, the store writer on one.
+//!
+//! # Start order
+//! 1. doors are bound, so that a taken port is an error before anything else happens; nobody is served yet
+//! 2. the store is opened, its writer started
+//! 3. queues are rebuilt, with their leases
+//! 4. hub, schedules, requests
+//! 5. gossip
+//! 6. doors are opened: native, then HTTP
+//!
+//! # Stop order
+//! 1. no new connections; peers are told, so that they reconnect elsewhere or later; pages' streams end
+//! 2. HTTP finishes what it is doing
+//! 3. schedules fire no more
+//! 4. queues make durable what they have taken on, and its answers leave
+//! 5. native connections end; workers keep their jobs and come back with them
+//! 6. gossip ends
+//! 7. the writer commits what is left and closes the store
+//!
+//! Stopping twice is legal, and so is stopping a node that has ended by itself.
+
+mod config;
+mod run;
+mod running;
+
+pub use config::{GOSSIP_PORT, HTTP_PORT, NATIVE_PORT, NodeConfig};
+pub use running::{Node, RunningNode};
+
+use std::net::SocketAddr;
+
+use crate::cluster::GossipError;
+use crate::queue::RecoverError;
+use crate::schedules::LoadError;
+use crate::store::OpenError;
+
+/// Why a node did not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address that others can reach, without anything that keeps them out.
+    #[error(
+        "{door} would listen on {addr}, which others can reach, without authentication; bind it to 127.0.0.1 and put a \
+         proxy in front, or insist with --insecure-bind"
+    )]
+    Exposed {
+        /// Which door.
+        door: &'static str,
+        /// Its address.
+        addr: SocketAddr,
+    },
+    /// An address that cannot be bound.
+    #[error("{door} cannot listen on {addr}: {source}")]
+    Bind {
+        /// Which door.
+        door: &'static str,
+        /// Its address.
+        addr: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Times that do not fit together.
+    #[error("{0}")]
+    Timing(String),
+    /// The store was not opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The queues cannot be rebuilt.
+    #[error("the store cannot be read: {0}")]
+    Recover(#[from] RecoverError),
+    /// The schedules cannot be loaded.
+    #[error("the schedules cannot be loaded: {0}")]
+    Schedules(#[from] LoadError),
+    /// The gossip cannot start.
+    #[error(transparent)]
+    Gossip(#[from] GossipError),
+    /// The system gives no thread, or no runtime.
+    #[error("the system gives no thread: {0}")]
+    System(#[from] std::io::Error),
+    /// Something that should not happen.
+    #[error("the node did not start: {0}")]
+    Failed(String),
+}

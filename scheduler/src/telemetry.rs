@@ -1,1 +1,64 @@
-//! Being written.
+//! Logs: where they go, in which form, and the list of what is said.
+//!
+//! Text on a terminal, one JSON object per line elsewhere or on request. The same field names everywhere:
+//! `queue`, `job_id`, `worker`, `worker_name`, `peer`, `node`, `epoch`, `error`.
+//!
+//! | event | level | meaning |
+//! |---|---|---|
+//! | `node started` | info | all doors are open; carries their addresses |
+//! | `node stopping`, `node stopped` | info | the graceful stop began, ended |
+//! | `queues recovered` | info | how many queues and jobs, and how long it took |
+//! | `queue created` | info | first use of a name |
+//! | `queue stopped writing` | error | a commit failed; the first reason; only a restart helps |
+//! | `queue found a fault in itself` | error | a defect: the rule that was broken; the queue went on |
+//! | `the store is full` | warn | batches wait until there is space |
+//! | `worker connected`, `worker away`, `worker back` | info | sessions |
+//! | `worker lost` | warn | its leases end; how it is known |
+//! | `connection refused`, `connection broke a rule` | warn | the peer and the rule |
+//! | `accept failed` | warn | out of file descriptors, mostly; it goes on |
+//! | `gossip stopped` | warn | it is started again |
+//! | `member joined`, `member dead` | info | the gossip's view |
+//!
+//! Payloads, results and tokens are never logged. Metrics are rendered by the dashboard crate from the same snapshots that
+//! its pages show.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Sends logs to standard error. `filter` follows the `tracing` syntax, such as `info` or `windlass_scheduler=debug`;
+/// the gossip library is quiet below warnings unless the filter names it. Legal twice: the first call wins.
+///
+/// # Errors
+/// A filter that cannot be read, with the reason.
+pub fn init(filter: &str, format: Format) -> Result<(), String> {
+    let filter =
+        if filter.contains("chitchat") { filter.to_owned() } else { format!("{filter},chitchat=error") };
+    let filter =
+        EnvFilter::try_new(&filter).map_err(|e| format!("the log filter {filter:?} cannot be read: {e}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let json = match format {
+        Format::Auto => !std::io::stderr().is_terminal(),
+        Format::Text => false,
+        Format::Json => true,
+    };
+    // An error means that a subscriber is set already, by the program that embeds the node.
+    let _ = if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_target(false).try_init()
+    };
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! What a node is told at its start: plain data.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use windlass_core::limits;
+
+use super::StartError;
+use crate::clock::Clock;
+use crate::store::StoreConfig;
+
+/// Port of pages and HTTP API.
+pub const HTTP_PORT: u16 = 7_420;
+/// Port of the native protocol.
+pub const NATIVE_PORT: u16 = 7_421;
+/// Port of the gossip, UDP.
+pub const GOSSIP_PORT: u16 = 7_422;
+
+/// Settings of a node.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Where data is kept. Has no default.
+    pub store: StoreConfig,
+    /// Address of pages and HTTP API; port 0 takes a free one. Defaults to `127.0.0.1:7420`.
+    pub http: Option<SocketAddr>,
+    /// Address of the native port. Defaults to `127.0.0.1:7421`.
+    pub native: Option<SocketAddr>,
+    /// Address of the gossip; without one, workers are watched by heartbeats alone. Defaults to `127.0.0.1:7422`.
+    pub gossip: Option<SocketAddr>,
+    /// Only members with the same cluster id hear each other. Defaults to `windlass`.
+    pub cluster: String,
+    /// Gossip members to start from, `host:port`. Defaults to none: workers come to the server.
+    pub seeds: Vec<String>,
+    /// Listen on addresses that others can reach although nothing keeps them out. Defaults to no.
+    pub insecure_bind: bool,
+    /// Access tokens for the native port. Defaults to none: everybody who can reach it is let in.
+    pub tokens: Vec<String>,
+    /// Pages and HTTP API change nothing. Defaults to no.
+    pub read_only_dashboard: bool,
+    /// Names the environment on pages. Defaults to nothing.
+    pub badge: Option<String>,
+    /// Silence after which a worker loses its leases, in milliseconds. Defaults to 8,000.
+    pub lease_ms: u64,
+    /// Interval of a worker's heartbeats, in milliseconds. Defaults to 1,000.
+    pub heartbeat_ms: u64,
+    /// Time a lost session has to come back with its leases, in milliseconds. Defaults to 3,000.
+    pub resume_grace_ms: u64,
+    /// The clock. Defaults to the system's.
+    pub clock: Clock,
+}
+
+impl NodeConfig {
+    /// The defaults: all doors on loopback, at their standard ports.
+    #[must_use]
+    pub fn new(store: StoreConfig) -> NodeConfig {
+        let loopback = |port| Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+        NodeConfig {
+            store,
+            http: loopback(HTTP_PORT),
+            native: loopback(NATIVE_PORT),
+            gossip: loopback(GOSSIP_PORT),
+            cluster: "windlass".to_owned(),
+            seeds: Vec::new(),
+            insecure_bind: false,
+            tokens: Vec::new(),
+            read_only_dashboard: false,
+            badge: None,
+            lease_ms: limits::LEASE_MS_DEFAULT,
+            heartbeat_ms: limits::HEARTBEAT_MS_DEFAULT,
+            resume_grace_ms: limits::RESUME_GRACE_MS_DEFAULT,
+            clock: Clock::system(),
+        }
+    }
+
+    /// Checks what can be known to be wrong before anything is opened.
+    ///
+    /// # Errors
+    /// [`StartError::Exposed`] or [`StartError::Timing`].
+    pub fn validate(&self) -> Result<(), StartError> {
+        // Pages and HTTP API have no authentication of their own, so tokens do not help them.
+        let doors = [
+            ("HTTP", self.http, false),
+            ("the native port", self.native, !self.tokens.is_empty()),
+            ("the gossip", self.gossip, !self.tokens.is_empty()),
+        ];
+        for (door, addr, guarded) in doors {
+            if let Some(addr) = addr.filter(|addr| !addr.ip().is_loopback())
+                && !guarded
+                && !self.insecure_bind
+            {
+                return Err(StartError::Exposed { door, addr });
+            }
+        }
+        if self.heartbeat_ms == 0 || self.lease_ms < 2 * self.heartbeat_ms {
+            return Err(StartError::Timing(format!(
+                "a lease of {} ms does not survive one lost heartbeat of {} ms; make it at least twice as long",
+                self.lease_ms, self.heartbeat_ms
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_door_needs_a_guard_or_insistence() {
+        let mut config = NodeConfig::new(StoreConfig::memory());
+        assert!(config.validate().is_ok());
+        config.native = Some("0.0.0.0:7421".parse().unwrap());
+        assert!(matches!(config.validate(), Err(StartError::Exposed { door: "the native port", .. })));
+        config.tokens = vec!["secret".to_owned()];
+        assert!(config.validate().is_ok());
+        config.http = Some("192.0.2.1:80".parse().unwrap());
+        assert!(matches!(config.validate(), Err(StartError::Exposed { door: "HTTP", .. })));
+        config.insecure_bind = true;
+        assert!(config.validate().is_ok());
+        config.heartbeat_ms = config.lease_ms;
+        assert!(matches!(config.validate(), Err(StartError::Timing(_))));
+    }
+}

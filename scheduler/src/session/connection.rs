@@ -1,0 +1,345 @@
+//! One connection from its first byte to its last: handshake, reading, writing, the end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout, timeout_at};
+use windlass_core::api::{ApiError, ErrorCode};
+use windlass_core::limits;
+use windlass_core::wire::{
+    ClientFrame, FrameError, Hello, PREFIX_BYTES, PROTOCOL, PROTOCOL_OLDEST, ServerFrame, Welcome,
+    decode_exact, encode_frame, next_frame,
+};
+
+use super::actor::{Ended, Frames, SessionActor};
+use super::hub::Arrival;
+use super::link::Link;
+use super::{FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX};
+
+/// Longest text of a client's self-description that is kept.
+const TEXT_BYTES_MAX: usize = 256;
+/// Most kinds of a worker that are kept for lists.
+const KINDS_MAX: usize = 256;
+/// Time that the last frames of a conversation have to reach the peer.
+const FLUSH_MS_MAX: u64 = 2_000;
+/// Bytes written at a time.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// Why a conversation ended before it began, or in the middle.
+enum End {
+    /// The peer is gone.
+    Gone,
+    /// It broke a rule and is told so.
+    Refused(ApiError),
+}
+
+impl From<std::io::Error> for End {
+    fn from(_: std::io::Error) -> End {
+        End::Gone
+    }
+}
+
+impl From<FrameError> for End {
+    fn from(error: FrameError) -> End {
+        let code = match error {
+            FrameError::TooLong { .. } => ErrorCode::TooLarge,
+            FrameError::Garbled(_) => ErrorCode::Invalid,
+        };
+        End::Refused(ApiError::new(code, error.to_string()))
+    }
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, parts: SessionParts) {
+    // A frame is written as a whole, so waiting for more would only cost time.
+    let _ = stream.set_nodelay(true);
+    let (mut reader, mut writer) = stream.into_split();
+    let mut buffer = BytesMut::with_capacity(limits::FRAME_BYTES_MAX_UNGREETED);
+    let greeting = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
+    let hello = match timeout(greeting, read_hello(&mut reader, &mut buffer, &parts)).await {
+        Ok(Ok(hello)) => hello,
+        Ok(Err(End::Gone)) => return,
+        Ok(Err(End::Refused(error))) => return refuse(&mut writer, peer, error).await,
+        Err(_) => {
+            let text = format!("no Hello came within {} ms", limits::HANDSHAKE_MS_MAX);
+            return refuse(&mut writer, peer, ApiError::new(ErrorCode::Timeout, text)).await;
+        }
+    };
+    let link = Link::new(parts.clock.now().mono);
+    link.send(&ServerFrame::Welcome(welcome(&hello, &parts)));
+    let inherited = match &hello.worker {
+        Some(worker) => {
+            let arrival = Arrival {
+                hello: worker.clone(),
+                client: hello.client.clone(),
+                peer,
+                link: Arc::clone(&link),
+            };
+            parts.hub.arrive(arrival).await
+        }
+        None => Vec::new(),
+    };
+    let actor = SessionActor::new(parts.clone(), Arc::clone(&link), hello.worker.as_ref(), inherited).start();
+    let writing = actix_rt::spawn(write_all(writer, Arc::clone(&link)));
+    let read = tokio::select! {
+        biased;
+        () = link.broken.cancelled() => Err(End::Gone),
+        // Everything is said; what the peer still sends is not read.
+        () = link.finish.cancelled() => Ok(()),
+        () = parts.phases.closing.cancelled() => Ok(()),
+        never = announce_stop(&link, &parts) => match never {},
+        read = read_frames(&mut reader, buffer, &actor, &parts) => read,
+    };
+    if let Err(End::Refused(error)) = read {
+        tracing::warn!(%peer, %error, "connection broke a rule");
+        link.send(&ServerFrame::Refused(error));
+    }
+    // A mailbox that is gone means that the actor has stopped already.
+    let orderly = actor.send(Ended).await.unwrap_or(false);
+    if let Some(worker) = &hello.worker {
+        parts.hub.leave(worker.id, link.session, orderly);
+    }
+    link.finish.cancel();
+    // The writer ends by itself: it has a limit for its last flush.
+    let _ = writing.await;
+}
+
+/// Tells the peer when the server is about to stop.
+async fn announce_stop(link: &Link, parts: &SessionParts) -> std::convert::Infallible {
+    parts.phases.draining.cancelled().await;
+    link.send(&ServerFrame::Draining);
+    std::future::pending().await
+}
+
+async fn read_hello(
+    reader: &mut OwnedReadHalf,
+    buffer: &mut BytesMut,
+    parts: &SessionParts,
+) -> Result<Hello, End> {
+    let body = loop {
+        if let Some(body) = next_frame(buffer, limits::FRAME_BYTES_MAX_UNGREETED)? {
+            break body;
+        }
+        if reader.read_buf(buffer).await? == 0 {
+            return Err(End::Gone);
+        }
+    };
+    let refuse = |code, text: String| Err(End::Refused(ApiError::new(code, text)));
+    let Ok(ClientFrame::Hello(mut hello)) = decode_exact(&body) else {
+        let text = "the first frame has to be a Hello of the Windlass protocol; HTTP is on another port";
+        return refuse(ErrorCode::Invalid, text.to_owned());
+    };
+    if hello.magic != *b"WLSS" {
+        return refuse(ErrorCode::Invalid, "this is the native port of Windlass".to_owned());
+    }
+    if hello.protocol < PROTOCOL_OLDEST {
+        let text = format!(
+            "protocol {} is too old, this server speaks {PROTOCOL_OLDEST} to {PROTOCOL}; update the client",
+            hello.protocol
+        );
+        return refuse(ErrorCode::Unsupported, text);
+    }
+    let known = |given: &str| parts.tokens.iter().any(|token| same(token.as_bytes(), given.as_bytes()));
+    if !parts.tokens.is_empty() && !hello.token.as_deref().is_some_and(known) {
+        return refuse(
+            ErrorCode::Denied,
+            "the access token is missing or not one of this server's".to_owned(),
+        );
+    }
+    hello.token = None;
+    tidy(&mut hello);
+    Ok(hello)
+}
+
+/// Compares without telling by its duration how much was right.
+fn same(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+/// Bounds what a peer says about itself, since it is kept and shown.
+fn tidy(hello: &mut Hello) {
+    let clip = |text: &mut String| *text = windlass_core::job::clip(std::mem::take(text), TEXT_BYTES_MAX);
+    clip(&mut hello.client);
+    if let Some(worker) = &mut hello.worker {
+        clip(&mut worker.name);
+        clip(&mut worker.host);
+        clip(&mut worker.gossip_id);
+        worker.kinds.truncate(KINDS_MAX);
+        worker.kinds.iter_mut().for_each(clip);
+    }
+}
+
+fn welcome(hello: &Hello, parts: &SessionParts) -> Welcome {
+    let greeting = &parts.greeting;
+    Welcome {
+        protocol: hello.protocol.min(PROTOCOL),
+        server: greeting.server.clone(),
+        node: greeting.node.clone(),
+        gossip_addr: greeting.gossip_addr.clone(),
+        cluster: greeting.cluster.clone(),
+        heartbeat_ms: parts.heartbeat_ms,
+        lease_ms: parts.lease_ms,
+        resume_grace_ms: parts.resume_grace_ms,
+        frame_bytes_max: u32::try_from(limits::FRAME_BYTES_MAX).unwrap_or(u32::MAX),
+    }
+}
+
+/// Reads frames and hands them to the actor, as many at a time as have arrived.
+async fn read_frames(
+    reader: &mut OwnedReadHalf,
+    mut buffer: BytesMut,
+    actor: &Addr<SessionActor>,
+    parts: &SessionParts,
+) -> Result<(), End> {
+    loop {
+        let mut frames = Vec::new();
+        let mut failed = None;
+        while frames.len() < FRAMES_PER_MESSAGE_MAX {
+            match next_frame(&mut buffer, limits::FRAME_BYTES_MAX).and_then(decode) {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        let complete = frames.len() >= FRAMES_PER_MESSAGE_MAX;
+        // What came before a broken frame counts. A closed mailbox: the session has ended.
+        if !frames.is_empty() && !actor.send(Frames(frames)).await.unwrap_or(false) {
+            return Ok(());
+        }
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        if !complete {
+            read_more(reader, &mut buffer, parts).await?;
+        }
+    }
+}
+
+fn decode(body: Option<Bytes>) -> Result<Option<ClientFrame>, FrameError> {
+    body.map(|body| decode_exact(&body)).transpose()
+}
+
+/// Reads what is there. A frame that does not fit the small buffer waits for a share of the budget for large ones, and
+/// has to be complete in time, so that a peer that drips cannot keep its share.
+async fn read_more(
+    reader: &mut OwnedReadHalf,
+    buffer: &mut BytesMut,
+    parts: &SessionParts,
+) -> Result<(), End> {
+    if buffer.is_empty() {
+        // A large frame has been here: give its memory back.
+        if buffer.capacity() > 2 * READ_BUFFER_BYTES {
+            *buffer = BytesMut::with_capacity(READ_BUFFER_BYTES);
+        }
+        buffer.reserve(READ_BUFFER_BYTES);
+        return if reader.read_buf(buffer).await? == 0 { Err(End::Gone) } else { Ok(()) };
+    }
+    let deadline = Instant::now() + Duration::from_millis(FRAME_MS_MAX);
+    let slow = || {
+        let text = format!("a frame has to arrive within {FRAME_MS_MAX} ms");
+        End::Refused(ApiError::new(ErrorCode::Timeout, text))
+    };
+    timeout_at(deadline, finish_frame(reader, buffer, parts)).await.map_err(|_| slow())?
+}
+
+async fn finish_frame(
+    reader: &mut OwnedReadHalf,
+    buffer: &mut BytesMut,
+    parts: &SessionParts,
+) -> Result<(), End> {
+    let mut share: Option<OwnedSemaphorePermit> = None;
+    loop {
+        let Some(prefix) = buffer.first_chunk::<PREFIX_BYTES>() else {
+            if reader.read_buf(buffer).await? == 0 {
+                return Err(End::Gone);
+            }
+            continue;
+        };
+        let whole = PREFIX_BYTES + u32::from_le_bytes(*prefix) as usize;
+        // The caller checks the length against the limit before it takes the frame.
+        if buffer.len() >= whole || whole > PREFIX_BYTES + limits::FRAME_BYTES_MAX {
+            return Ok(());
+        }
+        if whole > READ_BUFFER_BYTES && share.is_none() {
+            let permits = u32::try_from(whole.div_ceil(1024)).unwrap_or(u32::MAX);
+            // The semaphore is never closed.
+            share = Arc::clone(&parts.budget.arriving).acquire_many_owned(permits).await.ok();
+        }
+        buffer.reserve((whole - buffer.len()).min(READ_BUFFER_BYTES));
+        if reader.read_buf(buffer).await? == 0 {
+            return Err(End::Gone);
+        }
+    }
+}
+
+/// Writes what there is to send until the conversation is over, then what is left.
+async fn write_all(mut writer: OwnedWriteHalf, link: Arc<Link>) {
+    let ended = loop {
+        let chunk = tokio::select! {
+            biased;
+            () = link.broken.cancelled() => break false,
+            () = link.finish.cancelled() => break true,
+            chunk = link.next_outgoing() => chunk,
+        };
+        if write_chunk(&mut writer, chunk, &link).await.is_err() {
+            link.broken.cancel();
+            break false;
+        }
+    };
+    if ended || link.finish.is_cancelled() {
+        let rest = link.take_outgoing();
+        let flush = async {
+            writer.write_all(&rest).await?;
+            writer.shutdown().await
+        };
+        // The peer may be gone; nobody waits for these bytes any more.
+        let _ = timeout(Duration::from_millis(FLUSH_MS_MAX), flush).await;
+    }
+}
+
+async fn write_chunk(writer: &mut OwnedWriteHalf, chunk: BytesMut, link: &Link) -> std::io::Result<()> {
+    for part in chunk.chunks(WRITE_BYTES) {
+        let mut rest = part;
+        while !rest.is_empty() {
+            let stall = Duration::from_millis(WRITE_STALL_MS_MAX);
+            let written = tokio::select! {
+                biased;
+                () = link.broken.cancelled() => return Err(std::io::ErrorKind::ConnectionAborted.into()),
+                written = timeout(stall, writer.write(rest)) => written??,
+            };
+            if written == 0 {
+                return Err(std::io::ErrorKind::WriteZero.into());
+            }
+            rest = &rest[written..];
+        }
+    }
+    Ok(())
+}
+
+async fn refuse(writer: &mut OwnedWriteHalf, peer: SocketAddr, error: ApiError) {
+    tracing::warn!(%peer, %error, "connection refused");
+    let mut out = BytesMut::new();
+    encode_frame(&mut out, &ServerFrame::Refused(error));
+    let flush = async {
+        writer.write_all(&out).await?;
+        writer.shutdown().await
+    };
+    let _ = timeout(Duration::from_millis(FLUSH_MS_MAX), flush).await;
+}
+
+/// Tells a peer that there are too many, without serving it.
+pub(super) async fn turn_away(stream: TcpStream, peer: SocketAddr) {
+    let (_reader, mut writer) = stream.into_split();
+    let text = format!("there are {} connections already; try again in a moment", limits::CONNECTIONS_MAX);
+    refuse(&mut writer, peer, ApiError::new(ErrorCode::Busy, text)).await;
+}
