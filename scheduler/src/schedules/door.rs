@@ -1,0 +1,73 @@
+//! The way from the schedules to the store: a firing goes through its queue, anything else straight to the writer.
+
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::oneshot;
+use windlass_core::api::{ApiError, Enqueued, ErrorCode};
+use windlass_core::id::QueueName;
+use windlass_core::job::JobSpec;
+use windlass_core::store::{Batch, CommitError, Space, Write};
+
+use crate::queue::{Registry, busy, stopping};
+use crate::store::writer::{StoreWriter, SubmitError};
+
+/// What the actor needs from the node. Both answers come when the writes are durable.
+pub(super) trait Door: 'static {
+    /// Enqueues one job, with more writes in the same commit.
+    fn enqueue(
+        &self,
+        queue: QueueName,
+        job: JobSpec,
+        alongside: Write,
+    ) -> LocalBoxFuture<'static, Result<Vec<Enqueued>, ApiError>>;
+
+    /// Commits one write. `settles`: it makes the store smaller or keeps its size, and is taken when space is low.
+    fn commit(&self, write: Write, settles: bool) -> LocalBoxFuture<'static, Result<(), ApiError>>;
+}
+
+/// The real one.
+pub(super) struct NodeDoor {
+    pub(super) registry: Registry,
+    pub(super) writer: StoreWriter,
+}
+
+impl Door for NodeDoor {
+    fn enqueue(
+        &self,
+        queue: QueueName,
+        job: JobSpec,
+        alongside: Write,
+    ) -> LocalBoxFuture<'static, Result<Vec<Enqueued>, ApiError>> {
+        let registry = self.registry.clone();
+        Box::pin(async move { registry.enqueue(&queue, vec![job], vec![alongside]).await })
+    }
+
+    fn commit(&self, write: Write, settles: bool) -> LocalBoxFuture<'static, Result<(), ApiError>> {
+        if !settles && self.writer.space() == Space::Low {
+            let full = CommitError::Full("new schedules are taken again when there is space".to_owned());
+            return Box::pin(std::future::ready(Err(refusal(&full))));
+        }
+        let (tell, told) = oneshot::channel();
+        let done = Box::new(move |result| {
+            // Nobody listens when the node has been stopped meanwhile.
+            let _ = tell.send(result);
+        });
+        let submitted = self.writer.submit(Batch { writes: vec![write], settles }, done);
+        Box::pin(async move {
+            match submitted {
+                Ok(()) => told.await.unwrap_or(Err(CommitError::Unknown("the writer is gone".to_owned()))),
+                Err(SubmitError::Busy(_)) => return Err(busy()),
+                Err(SubmitError::Stopped(_)) => return Err(stopping()),
+            }
+            .map_err(|error| refusal(&error))
+        })
+    }
+}
+
+fn refusal(error: &CommitError) -> ApiError {
+    let code = match error {
+        CommitError::Full(_) => ErrorCode::StoreFull,
+        CommitError::TooBig { .. } => ErrorCode::TooLarge,
+        _ => ErrorCode::StoreFailed,
+    };
+    ApiError::new(code, error.to_string())
+}
