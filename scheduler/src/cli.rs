@@ -7,6 +7,8 @@ mod bench;
 mod check;
 mod connect;
 mod demo;
+mod dev;
+mod doctor;
 mod error;
 mod job;
 mod output;
@@ -14,6 +16,7 @@ mod process;
 mod queue;
 mod runner;
 mod schedule;
+mod server;
 mod shell;
 mod spec;
 mod top;
@@ -29,12 +32,17 @@ use output::Output;
 
 /// A durable job queue and task scheduler: one binary, no dependency to start with.
 #[derive(Debug, Parser)]
-#[command(name = "windlass", version, max_term_width = 110, before_help = "\
+#[command(
+    name = "windlass",
+    version,
+    max_term_width = 110,
+    before_help = "\
 Examples:
   windlass dev                                             server, dashboard and a shell worker, here and now
   windlass job enqueue shell --payload '\"uname -a\"' --wait  run a command as a job and print its result
   windlass top                                             watch queues and workers
-  windlass server --data-dir /var/lib/windlass             a server for real")]
+  windlass server --data-dir /var/lib/windlass             a server for real"
+)]
 struct Cli {
     /// Data as JSON on stdout, with the keys of the HTTP API; errors as JSON on stderr
     #[arg(long, global = true, help_heading = "Output")]
@@ -45,6 +53,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Server, dashboard and a worker with the kind `shell`, for trying things out
+    Dev(dev::DevArgs),
+    /// Run a server
+    Server(server::ServerArgs),
     /// Enqueue, look at, wait for, cancel, retry and delete jobs
     #[command(visible_alias = "jobs")]
     Job(job::JobArgs),
@@ -61,6 +73,8 @@ enum Command {
     Top(top::TopArgs),
     /// Measure: enqueue and run no-op jobs, print rates and latencies
     Bench(bench::BenchArgs),
+    /// Examine the store of a server that does not run
+    Doctor(doctor::DoctorArgs),
     /// Print the configuration in force, with the origin of each value
     Check(check::CheckArgs),
     /// Print completions for a shell
@@ -81,7 +95,8 @@ struct CompletionsArgs {
 }
 
 /// Examples stand before the options, because most people read no further.
-const HELP_TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
+const HELP_TEMPLATE: &str =
+    "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
 /// The whole command tree, as the parser, the completions and the documents use it.
 #[must_use]
@@ -116,12 +131,15 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, out: Output) -> Result<(), CliError> {
     match command {
+        Command::Dev(args) => dev::run(args, out),
+        Command::Server(args) => server::run(args, out),
         Command::Job(args) => job::run(args, out),
         Command::Queue(args) => queue::run(args, out),
         Command::Worker(args) => worker::run(args, out),
         Command::Schedule(args) => schedule::run(args, out),
         Command::Top(args) => top::run(args, out),
         Command::Bench(args) => bench::run(args, out),
+        Command::Doctor(args) => doctor::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Completions(args) => completions(args, out),
         Command::Version => version(out),

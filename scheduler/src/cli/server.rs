@@ -1,6 +1,6 @@
 //! `windlass server`: one node, until it is told to stop.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use serde_json::json;
 use windlass_core::time::millis;
@@ -9,8 +9,8 @@ use super::error::{CliError, Exit};
 use super::output::{self, Output};
 use super::process::{Signals, raise_file_limit};
 use crate::config::{Config, LogFormat, ServerFlags, StoreKind, resolve};
-use crate::node::{Node, NodeConfig, RunningNode};
-use crate::store::StoreConfig;
+use crate::node::{Node, NodeConfig, RunningNode, StartError};
+use crate::store::{OpenError, StoreConfig};
 use crate::telemetry;
 
 /// Arguments of `windlass server`.
@@ -55,9 +55,9 @@ pub(super) fn start_log(config: &Config) -> Result<(), CliError> {
 /// Starts a node, with the errors of a start turned into advice.
 ///
 /// # Errors
-/// Exit code 4 for an address or a directory in use, 1 otherwise.
+/// Exit code 4 for an address or a directory in use, 6 for a damaged store, 1 otherwise.
 pub(super) fn start(config: &Config) -> Result<RunningNode, CliError> {
-    Node::start(node_config(config)).map_err(|e| advise(config, &e.to_string()))
+    Node::start(node_config(config)).map_err(|e| advise(config, &e))
 }
 
 fn node_config(config: &Config) -> NodeConfig {
@@ -78,24 +78,26 @@ fn node_config(config: &Config) -> NodeConfig {
     node
 }
 
-/// Adds what to do to the commonest reason why a server does not start.
-fn advise(config: &Config, reason: &str) -> CliError {
-    let taken = reason.to_lowercase().contains("in use");
-    if !taken {
-        return CliError::failure(format!("server: {reason}"));
+/// The exit code of a failed start, and what to do about the commonest one.
+fn advise(config: &Config, error: &StartError) -> CliError {
+    let text = format!("server: {error}");
+    match error {
+        StartError::Exposed { .. } | StartError::Timing(_) => CliError::usage(text),
+        StartError::Store(OpenError::Locked { .. }) => CliError::new(Exit::Refused, text),
+        StartError::Store(OpenError::Damaged(_)) => CliError::new(Exit::CheckFailed, text),
+        StartError::Bind { addr, source, .. } if source.kind() == ErrorKind::AddrInUse => {
+            let doors = [("http", config.http), ("native", Some(config.native)), ("gossip", config.gossip)];
+            let flag = doors.iter().find(|(_, at)| *at == Some(*addr)).map_or("native", |(flag, _)| flag);
+            let advice = format!(
+                "another process has it (`ss -lntup 'sport = :{}'` names it): stop that one, or choose another port with --{flag} {}:{}",
+                addr.port(),
+                addr.ip(),
+                addr.port().wrapping_add(1000).max(1024),
+            );
+            CliError::new(Exit::Refused, format!("{text}; {advice}"))
+        }
+        _ => CliError::failure(text),
     }
-    let doors = [("--http", config.http), ("--native", Some(config.native)), ("--gossip", config.gossip)];
-    let named = doors.iter().find(|(_, at)| at.is_some_and(|at| reason.contains(&at.to_string())));
-    let advice = match named {
-        Some((flag, Some(at))) => format!(
-            "another process has it (`ss -ltnup 'sport = :{port}'` names it): stop that one, or choose another port with {flag} {ip}:{next}",
-            port = at.port(),
-            ip = at.ip(),
-            next = at.port().saturating_add(1000),
-        ),
-        _ => "another process has an address or the directory: stop that one, or choose others with --http, --native, --gossip, --data-dir".to_owned(),
-    };
-    CliError::new(Exit::Refused, format!("server: {reason}; {advice}"))
 }
 
 /// Says on stderr where the doors are, and with `--json` on stdout too, on one line that a parent process can read.
