@@ -15,13 +15,19 @@ impl Addresses {
     pub(crate) fn parse(text: &str) -> Result<Addresses, Error> {
         let list: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
         for part in &list {
-            let port = part.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+            let port = part
+                .rsplit_once(':')
+                .filter(|(host, _)| !host.is_empty())
+                .map(|(_, port)| port.parse::<u16>());
             if !matches!(port, Some(Ok(port)) if port > 0) {
                 return Err(Error::BadAddress(part.clone()));
             }
         }
         if list.len() > ADDRESSES_MAX {
-            return Err(Error::BadAddress(format!("a list of {} addresses (at most {ADDRESSES_MAX})", list.len())));
+            return Err(Error::BadAddress(format!(
+                "a list of {} addresses (at most {ADDRESSES_MAX})",
+                list.len()
+            )));
         }
         Ok(Addresses(list))
     }
@@ -43,7 +49,8 @@ mod tests {
 
     #[test]
     fn lists_names_and_ipv6_are_addresses() {
-        let list = Addresses::parse("127.0.0.1:7421, queue.example:7421,[::1]:7421").expect("three good addresses");
+        let list =
+            Addresses::parse("127.0.0.1:7421, queue.example:7421,[::1]:7421").expect("three good addresses");
         assert_eq!(list.iter().collect::<Vec<_>>(), ["127.0.0.1:7421", "queue.example:7421", "[::1]:7421"]);
     }
 

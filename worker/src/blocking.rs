@@ -19,8 +19,10 @@ pub(crate) struct BlockingPool {
 
 impl BlockingPool {
     pub(crate) fn new(threads: usize) -> io::Result<BlockingPool> {
-        let runtime =
-            Builder::new_current_thread().max_blocking_threads(threads.max(1)).thread_name("windlass-job").build()?;
+        let runtime = Builder::new_current_thread()
+            .max_blocking_threads(threads.max(1))
+            .thread_name("windlass-job")
+            .build()?;
         Ok(BlockingPool { runtime: Some(runtime) })
     }
 

@@ -189,7 +189,9 @@ impl ClientBuilder {
 async fn first_link(route: &Route) -> Result<Link, Error> {
     connect(&route.addresses, &route.hello).await.map_err(|e| match e {
         ConnectError::Refused(e) => Error::Refused(e),
-        ConnectError::Unreachable(reason) => Error::Unreachable { addresses: route.addresses.to_string(), reason },
+        ConnectError::Unreachable(reason) => {
+            Error::Unreachable { addresses: route.addresses.to_string(), reason }
+        }
     })
 }
 

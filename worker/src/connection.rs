@@ -38,7 +38,9 @@ impl Running {
 
     /// Waits for the end; must not be called again after that.
     pub(crate) async fn ended(&mut self) -> Result<(), Error> {
-        let gone = |_| Err(Error::Setup("the connection's thread ended without a word: this is a defect".to_owned()));
+        let gone = |_| {
+            Err(Error::Setup("the connection's thread ended without a word: this is a defect".to_owned()))
+        };
         (&mut self.done).await.unwrap_or_else(gone)
     }
 }
@@ -46,8 +48,9 @@ impl Running {
 /// Starts the connection's thread. Handlers run on the present runtime.
 pub(crate) fn start(plan: Plan) -> Result<Running, Error> {
     let setup = |what: &str, e: std::io::Error| Error::Setup(format!("{what}: {e}"));
-    let app = tokio::runtime::Handle::try_current()
-        .map_err(|_| Error::Setup("a worker runs inside of a tokio runtime; there is none here".to_owned()))?;
+    let app = tokio::runtime::Handle::try_current().map_err(|_| {
+        Error::Setup("a worker runs inside of a tokio runtime; there is none here".to_owned())
+    })?;
     let own = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -173,8 +173,13 @@ pub(crate) enum StopReason {
 }
 
 impl StopReason {
-    const ALL: [StopReason; 5] =
-        [StopReason::Cancelled, StopReason::Shutdown, StopReason::Now, StopReason::TimedOut, StopReason::LeaseLost];
+    const ALL: [StopReason; 5] = [
+        StopReason::Cancelled,
+        StopReason::Shutdown,
+        StopReason::Now,
+        StopReason::TimedOut,
+        StopReason::LeaseLost,
+    ];
 }
 
 /// Tells one handler to stop. Costs one atomic while nobody does.
@@ -224,7 +229,9 @@ impl States {
 
     pub(crate) fn get<S: Clone + Send + Sync + 'static>(&self) -> Result<S, String> {
         let found = self.0.get(&TypeId::of::<S>()).and_then(|state| state.downcast_ref::<S>());
-        found.cloned().ok_or_else(|| format!("there is no state of type {0}: add it with .state(…)", type_name::<S>()))
+        found
+            .cloned()
+            .ok_or_else(|| format!("there is no state of type {0}: add it with .state(…)", type_name::<S>()))
     }
 }
 

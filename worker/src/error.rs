@@ -11,10 +11,14 @@ use windlass_core::job::JobState;
 #[non_exhaustive]
 pub enum Error {
     /// The server's address cannot be understood.
-    #[error("{0:?} is no server address; write host:port, such as 127.0.0.1:7421, several separated by commas")]
+    #[error(
+        "{0:?} is no server address; write host:port, such as 127.0.0.1:7421, several separated by commas"
+    )]
     BadAddress(String),
     /// No server answered at any of the addresses.
-    #[error("no windlass server answers at {addresses}: {reason}; is it running, and is this its native port?")]
+    #[error(
+        "no windlass server answers at {addresses}: {reason}; is it running, and is this its native port?"
+    )]
     Unreachable {
         /// What was tried.
         addresses: String,
@@ -42,7 +46,9 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The server is away and the buffer for that time is full: slow down, or drop work knowingly.
-    #[error("the server is away and the buffer is full ({jobs} jobs, {bytes} bytes wait): enqueue again later")]
+    #[error(
+        "the server is away and the buffer is full ({jobs} jobs, {bytes} bytes wait): enqueue again later"
+    )]
     BufferFull {
         /// Jobs that wait to be sent.
         jobs: usize,
@@ -50,7 +56,9 @@ pub enum Error {
         bytes: usize,
     },
     /// The connection broke before the answer came, and asking twice could do the thing twice.
-    #[error("the connection broke before the server answered: whether it was done is not known, look before asking again")]
+    #[error(
+        "the connection broke before the server answered: whether it was done is not known, look before asking again"
+    )]
     AnswerLost,
     /// The client was closed.
     #[error("the client is closed")]

@@ -170,7 +170,9 @@ fn classify(job: &JobCtx, ending: Ending) -> Option<wire::Verdict> {
         (Some(StopReason::Cancelled), Verdict::Retry { error, .. }) => {
             Some(Verdict::cancel(format!("cancelled while it ran ({error})")).into_wire())
         }
-        (Some(StopReason::Shutdown | StopReason::Now), Verdict::Retry { .. }) => Some(wire::Verdict::Released),
+        (Some(StopReason::Shutdown | StopReason::Now), Verdict::Retry { .. }) => {
+            Some(wire::Verdict::Released)
+        }
         (_, verdict) => {
             if let Verdict::Retry { error, .. } | Verdict::Dead { error } = &verdict {
                 tracing::info!(error, "the attempt failed");

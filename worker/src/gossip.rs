@@ -89,7 +89,9 @@ impl Drop for Gossip {
 /// Where the server gossips; a server that listens everywhere is meant at the address where it was reached.
 fn seed(address: &str, peer: SocketAddr) -> String {
     match address.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_unspecified() => SocketAddr::new(peer.ip(), address.port()).to_string(),
+        Ok(address) if address.ip().is_unspecified() => {
+            SocketAddr::new(peer.ip(), address.port()).to_string()
+        }
         _ => address.to_owned(),
     }
 }
@@ -105,7 +107,13 @@ async fn member(id: WorkerId, name: String, place: Place) -> anyhow::Result<()> 
         gossip_interval: INTERVAL,
         listen_addr: address,
         seed_nodes: vec![place.seed],
-        failure_detector_config: FailureDetectorConfig::new(PHI, SAMPLES, INTERVAL_MAX, INITIAL_INTERVAL, GRACE),
+        failure_detector_config: FailureDetectorConfig::new(
+            PHI,
+            SAMPLES,
+            INTERVAL_MAX,
+            INITIAL_INTERVAL,
+            GRACE,
+        ),
         marked_for_deletion_grace_period: GRACE,
         catchup_callback: None,
         extra_liveness_predicate: None,
@@ -136,7 +144,9 @@ impl Transport for Opened {
         Self: 'b,
     {
         let socket = self.0.lock().map_or(None, |mut socket| socket.take());
-        Box::pin(async move { socket.ok_or_else(|| anyhow::anyhow!("the gossip's socket was taken already")) })
+        Box::pin(
+            async move { socket.ok_or_else(|| anyhow::anyhow!("the gossip's socket was taken already")) },
+        )
     }
 }
 

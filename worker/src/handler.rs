@@ -89,9 +89,13 @@ impl<T: DeserializeOwned> FromJob<ViaPayload> for T {
     fn from_job(job: &JobCtx) -> Result<T, String> {
         let payload = job.payload();
         if !payload.is_json() {
-            return Err(format!("the payload is {}, the handler reads JSON; take RawPayload instead", payload.mime()));
+            return Err(format!(
+                "the payload is {}, the handler reads JSON; take RawPayload instead",
+                payload.mime()
+            ));
         }
-        serde_json::from_slice(&payload.data).map_err(|e| format!("the payload does not fit the handler: {e}"))
+        serde_json::from_slice(&payload.data)
+            .map_err(|e| format!("the payload does not fit the handler: {e}"))
     }
 }
 
@@ -220,7 +224,10 @@ impl JobService {
         JobService(Arc::new(Async { handler, via: PhantomData::<fn() -> M> }))
     }
 
-    pub(crate) fn from_blocking<M: 'static, H: BlockingHandler<M>>(handler: H, pool: Arc<BlockingPool>) -> JobService {
+    pub(crate) fn from_blocking<M: 'static, H: BlockingHandler<M>>(
+        handler: H,
+        pool: Arc<BlockingPool>,
+    ) -> JobService {
         JobService(Arc::new(Blocking { handler, pool, via: PhantomData::<fn() -> M> }))
     }
 

@@ -70,14 +70,16 @@ pub use client::{
 };
 pub use context::JobCtx;
 pub use error::Error;
-pub use handler::{BlockingHandler, BoxError, FromJob, Handler, JobService, RawPayload, State, ViaContext, ViaPayload};
+pub use handler::{
+    BlockingHandler, BoxError, FromJob, Handler, JobService, RawPayload, State, ViaContext, ViaPayload,
+};
 pub use job::{IntoJob, Job, JobKind};
 pub use verdict::{IntoVerdict, Verdict, ViaResult, ViaVerdict, ViaVerdictError};
 pub use worker::{CANCEL_GRACE_DEFAULT, CONCURRENCY_DEFAULT, STOP_DEADLINE_DEFAULT, Worker, WorkerBuilder};
 
 pub use windlass_core::api::{
-    ApiError, Enqueued, ErrorCode, JobPage, JobQuery, JobView, Overview, QueueView, Request, Response, ScheduleView,
-    WorkerView,
+    ApiError, Enqueued, ErrorCode, JobPage, JobQuery, JobView, Overview, QueueView, Request, Response,
+    ScheduleView, WorkerView,
 };
 pub use windlass_core::id::{JobId, QueueName, WorkerId};
 pub use windlass_core::job::{JobState, Payload};

@@ -102,7 +102,9 @@ pub async fn perform_attempt(worker: &Worker, job: impl IntoJob, attempt: u32) -
         told.push((note.percent, note.message));
     }
     match finished {
-        Some(Finished { verdict: Some(verdict), .. }) => Ok(Performed { verdict: from_wire(verdict), progress: told }),
+        Some(Finished { verdict: Some(verdict), .. }) => {
+            Ok(Performed { verdict: from_wire(verdict), progress: told })
+        }
         _ => Err(Error::Setup("the handler's end was not told: this is a defect".to_owned())),
     }
 }

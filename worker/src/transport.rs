@@ -11,7 +11,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use windlass_core::api::{ApiError, ErrorCode};
 use windlass_core::limits;
 use windlass_core::wire::{
-    ClientFrame, FrameError, Hello, PROTOCOL, ServerFrame, Welcome, WorkerHello, decode_exact, encode_frame, next_frame,
+    ClientFrame, FrameError, Hello, PROTOCOL, ServerFrame, Welcome, WorkerHello, decode_exact, encode_frame,
+    next_frame,
 };
 
 use crate::address::Addresses;

@@ -94,13 +94,15 @@ impl Verdict {
     pub(crate) fn into_wire(self) -> wire::Verdict {
         let short = |text: String| clip(text, limits::ERROR_BYTES_MAX);
         match self {
-            Verdict::Done(Some(result)) if result.data.len() > limits::RESULT_BYTES_MAX => wire::Verdict::Dead {
-                error: format!(
-                    "the job was done, but its result has {} bytes and at most {} are kept; put large data elsewhere and return its address",
-                    result.data.len(),
-                    limits::RESULT_BYTES_MAX
-                ),
-            },
+            Verdict::Done(Some(result)) if result.data.len() > limits::RESULT_BYTES_MAX => {
+                wire::Verdict::Dead {
+                    error: format!(
+                        "the job was done, but its result has {} bytes and at most {} are kept; put large data elsewhere and return its address",
+                        result.data.len(),
+                        limits::RESULT_BYTES_MAX
+                    ),
+                }
+            }
             Verdict::Done(result) => wire::Verdict::Done(result),
             Verdict::Retry { error, retry_in } => {
                 wire::Verdict::Retry { error: short(error), retry_in_ms: retry_in.map(millis) }

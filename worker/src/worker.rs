@@ -124,8 +124,10 @@ impl Worker {
     /// # Errors
     /// [`Error::Setup`] for a mistake in the builder, [`Error::Refused`] when the server does not want this worker.
     pub async fn run(self) -> Result<(), Error> {
+        let plan = self.plan?;
+        // Before the first job, so that no signal is missed; after the last mistake, so that a failed start leaves signals alone.
         let mut signals = signals()?;
-        let mut running = self.start()?;
+        let mut running = connection::start(plan)?;
         tokio::select! {
             ended = running.ended() => return ended,
             name = signals.next() => tracing::info!(signal = name, "the worker stops; running jobs may finish"),
@@ -145,17 +147,13 @@ impl Worker {
     /// # Errors
     /// As [`Worker::run`].
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        let mut running = self.start()?;
+        let mut running = connection::start(self.plan?)?;
         tokio::select! {
             ended = running.ended() => return ended,
             () = stop => {}
         }
         running.tell(Control::Stop).await;
         running.ended().await
-    }
-
-    fn start(self) -> Result<connection::Running, Error> {
-        connection::start(self.plan?)
     }
 }
 

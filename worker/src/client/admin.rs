@@ -176,7 +176,8 @@ impl Client {
     /// [`Error::Server`] when there is none of that name; [`Error::AnswerLost`] when the connection broke meanwhile.
     pub async fn trigger_schedule(&self, name: &str) -> Result<Enqueued, Error> {
         let name = name.to_owned();
-        let answers = ask!(self, Request::TriggerSchedule { name }, Response::Enqueued(answers) => answers, "trigger")?;
+        let answers =
+            ask!(self, Request::TriggerSchedule { name }, Response::Enqueued(answers) => answers, "trigger")?;
         answers.first().copied().ok_or(Error::UnexpectedAnswer("trigger"))
     }
 
@@ -253,6 +254,13 @@ impl IntoSchedule for ScheduleSpec {
 impl IntoSchedule for Schedule {
     fn into_spec(self) -> Result<ScheduleSpec, Error> {
         let (queue, job) = self.job.into_parts()?;
-        Ok(ScheduleSpec { name: self.name, when: self.when, zone: self.zone, catch_up: self.catch_up, queue, job })
+        Ok(ScheduleSpec {
+            name: self.name,
+            when: self.when,
+            zone: self.zone,
+            catch_up: self.catch_up,
+            queue,
+            job,
+        })
     }
 }

@@ -9,8 +9,8 @@ use windlass_core::api::{Enqueued, ErrorCode};
 use windlass_core::id::QueueName;
 use windlass_core::job::JobSpec;
 
-use super::calls::{Bounced, FRAME_JOB_BYTES_MAX, FRAME_JOBS_MAX};
 use super::Client;
+use super::calls::{Bounced, FRAME_JOB_BYTES_MAX, FRAME_JOBS_MAX};
 use crate::error::Error;
 use crate::job::{IntoJob, new_id, wire_bytes};
 
@@ -92,7 +92,10 @@ impl Client {
 
 impl<'c, S> EnqueueMany<'c, S> {
     /// Is called once per job with its position, in no particular order.
-    pub fn on_result(mut self, each: impl FnMut(u64, &Result<Enqueued, Error>) + Send + 'c) -> EnqueueMany<'c, S> {
+    pub fn on_result(
+        mut self,
+        each: impl FnMut(u64, &Result<Enqueued, Error>) + Send + 'c,
+    ) -> EnqueueMany<'c, S> {
         self.on_result = Some(Box::new(each));
         self
     }
@@ -258,7 +261,10 @@ impl<'c> Bulk<'c> {
         match result {
             Ok(answers) => {
                 for (mark, answer) in marks.into_iter().zip(answers) {
-                    self.tell(mark.index, Ok(Enqueued { duplicate: answer.duplicate && !mark.made, ..answer }));
+                    self.tell(
+                        mark.index,
+                        Ok(Enqueued { duplicate: answer.duplicate && !mark.made, ..answer }),
+                    );
                 }
             }
             Err(Bounced { error, .. }) => {
@@ -303,7 +309,8 @@ impl<'c> Bulk<'c> {
 }
 
 fn is_about_one_job(error: &Error) -> bool {
-    matches!(error, Error::Invalid(_)) || matches!(error.code(), Some(ErrorCode::Invalid | ErrorCode::TooLarge))
+    matches!(error, Error::Invalid(_))
+        || matches!(error.code(), Some(ErrorCode::Invalid | ErrorCode::TooLarge))
 }
 
 /// The same error once more, for the next job of a refused frame.

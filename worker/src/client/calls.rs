@@ -40,7 +40,12 @@ pub(crate) enum Submit {
     /// Any request; answered as it is.
     Call { body: Box<Request>, reply: oneshot::Sender<Result<Response, Error>>, hold: Hold },
     /// Jobs of one queue.
-    Enqueue { queue: QueueName, jobs: Vec<JobSpec>, reply: oneshot::Sender<Result<Vec<Enqueued>, Bounced>>, hold: Hold },
+    Enqueue {
+        queue: QueueName,
+        jobs: Vec<JobSpec>,
+        reply: oneshot::Sender<Result<Vec<Enqueued>, Bounced>>,
+        hold: Hold,
+    },
     /// Leave when all answers are there.
     Close,
 }
@@ -56,8 +61,18 @@ struct Part {
 
 #[derive(Debug)]
 enum Waiting {
-    Call { body: Box<Request>, reply: oneshot::Sender<Result<Response, Error>>, hold: Hold },
-    Enqueue { queue: QueueName, jobs: Vec<JobSpec>, bytes: usize, parts: Vec<Part>, busy_since: Option<Instant> },
+    Call {
+        body: Box<Request>,
+        reply: oneshot::Sender<Result<Response, Error>>,
+        hold: Hold,
+    },
+    Enqueue {
+        queue: QueueName,
+        jobs: Vec<JobSpec>,
+        bytes: usize,
+        parts: Vec<Part>,
+        busy_since: Option<Instant>,
+    },
 }
 
 /// The calls of one client, in the order of their numbers.
@@ -86,8 +101,13 @@ impl Calls {
                 if let Some((jobs, part)) = self.join(&queue, jobs, bytes, part) {
                     let whole = jobs.len() >= FRAME_JOBS_MAX || bytes >= FRAME_JOB_BYTES_MAX;
                     let parts = vec![part];
-                    let number =
-                        self.add(Waiting::Enqueue { queue: queue.clone(), jobs, bytes, parts, busy_since: None });
+                    let number = self.add(Waiting::Enqueue {
+                        queue: queue.clone(),
+                        jobs,
+                        bytes,
+                        parts,
+                        busy_since: None,
+                    });
                     if !whole {
                         self.open.insert(queue, number);
                     }
@@ -98,7 +118,13 @@ impl Calls {
     }
 
     /// Adds the jobs to the queue's open frame; hands them back when there is none with room.
-    fn join(&mut self, queue: &QueueName, new: Vec<JobSpec>, more: usize, part: Part) -> Option<(Vec<JobSpec>, Part)> {
+    fn join(
+        &mut self,
+        queue: &QueueName,
+        new: Vec<JobSpec>,
+        more: usize,
+        part: Part,
+    ) -> Option<(Vec<JobSpec>, Part)> {
         let Some(number) = self.open.get(queue) else { return Some((new, part)) };
         let Some(Waiting::Enqueue { jobs, bytes, parts, .. }) = self.waiting.get_mut(number) else {
             return Some((new, part));
@@ -151,7 +177,9 @@ impl Calls {
             let bytes = out.len() - start - PREFIX_BYTES;
             if bytes > frame_bytes_max {
                 out.truncate(start);
-                let text = format!("the request has {bytes} bytes, the server takes {frame_bytes_max}: send it in parts");
+                let text = format!(
+                    "the request has {bytes} bytes, the server takes {frame_bytes_max}: send it in parts"
+                );
                 self.finish(number, Err(ApiError::new(ErrorCode::TooLarge, text)));
             }
         }
@@ -178,7 +206,9 @@ impl Calls {
 
     /// Sends the parts of a shared frame again, each on its own.
     fn split(&mut self, number: u64) {
-        let Some(Waiting::Enqueue { queue, mut jobs, parts, .. }) = self.waiting.remove(&number) else { return };
+        let Some(Waiting::Enqueue { queue, mut jobs, parts, .. }) = self.waiting.remove(&number) else {
+            return;
+        };
         for part in parts {
             let rest = jobs.split_off(part.count);
             let own = std::mem::replace(&mut jobs, rest);

@@ -169,7 +169,12 @@ impl Engine {
         }
     }
 
-    fn hear(&mut self, first: ServerFrame, reader: &mut FrameReader, pulse: &mut Pulse) -> Result<(), LinkError> {
+    fn hear(
+        &mut self,
+        first: ServerFrame,
+        reader: &mut FrameReader,
+        pulse: &mut Pulse,
+    ) -> Result<(), LinkError> {
         pulse.heard();
         let mut next = Some(first);
         while let Some(frame) = next {

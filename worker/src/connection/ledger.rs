@@ -83,7 +83,12 @@ impl Ledger {
             if !self.taking || self.granted == 0 {
                 // After Quiet a few may still be on their way. Anything else is a defect of the server, and harmless.
                 tracing::debug!(id = %delivery.id, "a job came without credit and is given back");
-                self.push(Outcome { queue: lease.queue, id: lease.id, token: lease.token, verdict: Verdict::Released });
+                self.push(Outcome {
+                    queue: lease.queue,
+                    id: lease.id,
+                    token: lease.token,
+                    verdict: Verdict::Released,
+                });
                 continue;
             }
             self.granted -= 1;
@@ -116,7 +121,9 @@ impl Ledger {
             let (mut outcomes, mut bytes) = (Vec::new(), 0);
             while let Some(next) = self.finished.front() {
                 let more = outcome_bytes(next);
-                if outcomes.len() == REPORT_JOBS_MAX || (!outcomes.is_empty() && bytes + more > REPORT_BYTES_MAX) {
+                if outcomes.len() == REPORT_JOBS_MAX
+                    || (!outcomes.is_empty() && bytes + more > REPORT_BYTES_MAX)
+                {
                     break;
                 }
                 bytes += more;
@@ -152,7 +159,11 @@ impl Ledger {
             return;
         };
         if outcomes.len() != results.len() {
-            tracing::error!(sent = outcomes.len(), answered = results.len(), "the server's answer does not fit its report");
+            tracing::error!(
+                sent = outcomes.len(),
+                answered = results.len(),
+                "the server's answer does not fit its report"
+            );
         }
         for (outcome, result) in outcomes.into_iter().zip(results) {
             match result {
@@ -188,15 +199,18 @@ impl Ledger {
     /// The connection is gone: no credit is out, and what was not answered is reported again.
     pub(crate) fn disconnected(&mut self) {
         self.granted = 0;
-        let mut again: VecDeque<Outcome> = std::mem::take(&mut self.unanswered).into_values().flatten().collect();
+        let mut again: VecDeque<Outcome> =
+            std::mem::take(&mut self.unanswered).into_values().flatten().collect();
         again.append(&mut self.finished);
         self.finished = again;
     }
 
     /// Leases to present after a reconnect: those that run, and those whose end the server has not recorded yet.
     pub(crate) fn leases(&self) -> Vec<LeaseRef> {
-        let running = self.running.iter().filter(|(_, job)| job.running().stop.reason() != Some(StopReason::LeaseLost));
-        let running = running.map(|(key, _)| LeaseRef { queue: key.queue.clone(), id: key.id, token: key.token });
+        let running =
+            self.running.iter().filter(|(_, job)| job.running().stop.reason() != Some(StopReason::LeaseLost));
+        let running =
+            running.map(|(key, _)| LeaseRef { queue: key.queue.clone(), id: key.id, token: key.token });
         let ended = self.finished.iter().chain(self.delayed.iter().map(|(_, outcome)| outcome));
         let ended = ended.map(|o| LeaseRef { queue: o.queue.clone(), id: o.id, token: o.token });
         running.chain(ended).collect()
@@ -245,9 +259,9 @@ impl Ledger {
 fn outcome_bytes(outcome: &Outcome) -> usize {
     64 + match &outcome.verdict {
         Verdict::Done(Some(result)) => result.data.len(),
-        Verdict::Retry { error: text, .. } | Verdict::Dead { error: text } | Verdict::Cancelled { reason: text } => {
-            text.len()
-        }
+        Verdict::Retry { error: text, .. }
+        | Verdict::Dead { error: text }
+        | Verdict::Cancelled { reason: text } => text.len(),
         Verdict::Done(None) | Verdict::Snooze { .. } | Verdict::Released => 0,
     }
 }

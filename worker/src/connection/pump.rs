@@ -19,7 +19,9 @@ use crate::context::{JobCtx, ProgressNote, Running, Stop, StopReason};
 use crate::error::Error;
 use crate::executor::{Finished, Slot, execute};
 use crate::gossip::Gossip;
-use crate::transport::{ConnectError, FrameReader, Link, LinkError, OUT_BYTES_HIGH, connect, frame_name, hello};
+use crate::transport::{
+    ConnectError, FrameReader, Link, LinkError, OUT_BYTES_HIGH, connect, frame_name, hello,
+};
 use crate::worker::Plan;
 
 /// Outcomes taken from the handlers at a time.
@@ -116,7 +118,11 @@ impl Pump {
         }
         if !self.ledger.is_settled() {
             let (running, ended) = (self.ledger.running(), self.ledger.unrecorded());
-            tracing::warn!(running, ended, "the worker leaves with jobs whose end the server does not know; they run again");
+            tracing::warn!(
+                running,
+                ended,
+                "the worker leaves with jobs whose end the server does not know; they run again"
+            );
         }
         Ok(())
     }
@@ -254,7 +260,12 @@ impl Pump {
         None
     }
 
-    fn hear(&mut self, first: ServerFrame, reader: &mut FrameReader, pulse: &mut Pulse) -> Result<(), LinkError> {
+    fn hear(
+        &mut self,
+        first: ServerFrame,
+        reader: &mut FrameReader,
+        pulse: &mut Pulse,
+    ) -> Result<(), LinkError> {
         pulse.heard();
         let mut jobs = Vec::new();
         let mut next = Some(first);
@@ -267,7 +278,11 @@ impl Pump {
                 ServerFrame::CancelJob(lease) => self.ledger.stop(lease, StopReason::Cancelled),
                 ServerFrame::LeaseLost(lease) => self.ledger.stop(lease, StopReason::LeaseLost),
                 ServerFrame::Resumed { kept, lost } => {
-                    tracing::info!(kept = kept.len(), lost = lost.len(), "the server knows this worker again");
+                    tracing::info!(
+                        kept = kept.len(),
+                        lost = lost.len(),
+                        "the server knows this worker again"
+                    );
                     lost.into_iter().for_each(|lease| self.ledger.stop(lease, StopReason::LeaseLost));
                 }
                 ServerFrame::HeartbeatAck { .. } => {}
@@ -341,7 +356,10 @@ impl Pump {
             && Instant::now() >= stopping.until
         {
             stopping.told = true;
-            tracing::warn!(running = self.ledger.running(), "the stop deadline is over; running jobs are given back");
+            tracing::warn!(
+                running = self.ledger.running(),
+                "the stop deadline is over; running jobs are given back"
+            );
             self.ledger.stop_all(StopReason::Shutdown);
         }
     }

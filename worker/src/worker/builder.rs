@@ -54,7 +54,10 @@ pub struct WorkerBuilder {
 
 impl std::fmt::Debug for WorkerBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WorkerBuilder").field("server", &self.server).field("queues", &self.queues).finish_non_exhaustive()
+        f.debug_struct("WorkerBuilder")
+            .field("server", &self.server)
+            .field("queues", &self.queues)
+            .finish_non_exhaustive()
     }
 }
 
@@ -240,7 +243,8 @@ impl WorkerBuilder {
             return Err(setup(format!("concurrency is 1 to {}", limits::WORKER_SLOTS_MAX)));
         }
         if !self.blocking.is_empty() {
-            let pool = BlockingPool::new(self.blocking_threads).map_err(|e| setup(format!("no thread pool: {e}")))?;
+            let pool = BlockingPool::new(self.blocking_threads)
+                .map_err(|e| setup(format!("no thread pool: {e}")))?;
             let pool = Arc::new(pool);
             for (kind, make) in self.blocking {
                 self.handlers.insert(kind, make(Arc::clone(&pool)));
@@ -270,12 +274,17 @@ fn subscription(mut queues: Vec<(String, u32)>, strict: bool) -> Result<Subscrip
         queues.push((QueueName::default().as_str().to_owned(), 1));
     }
     if queues.len() > limits::WORKER_QUEUES_MAX {
-        return Err(Error::Setup(format!("a worker takes jobs from at most {} queues", limits::WORKER_QUEUES_MAX)));
+        return Err(Error::Setup(format!(
+            "a worker takes jobs from at most {} queues",
+            limits::WORKER_QUEUES_MAX
+        )));
     }
     let mut named = Vec::with_capacity(queues.len());
     for (name, weight) in queues {
         if weight == 0 {
-            return Err(Error::Setup(format!("queue {name:?} has weight 0 and would never be asked: leave it out")));
+            return Err(Error::Setup(format!(
+                "queue {name:?} has weight 0 and would never be asked: leave it out"
+            )));
         }
         named.push((QueueName::new(&name)?, weight));
     }
