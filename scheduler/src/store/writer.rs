@@ -7,7 +7,7 @@
 //! submission, and a batch of one sender is never overtaken by a later one.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -239,10 +239,7 @@ fn commit_group(shared: &Shared, receiver: &Receiver<Order>, first: Order) -> bo
         if stop || batches.len() >= GROUP_BATCHES_MAX || bytes_total >= GROUP_BYTES_MAX {
             break;
         }
-        next = match receiver.try_recv() {
-            Ok(order) => Some(order),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        };
+        next = receiver.try_recv().ok();
     }
     if batches.is_empty() {
         return stop;
@@ -264,7 +261,6 @@ fn commit_group(shared: &Shared, receiver: &Receiver<Order>, first: Order) -> bo
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use std::sync::mpsc;
     use windlass_core::store::Write;
     use windlass_core::store::memory::MemoryStore;
 
@@ -276,7 +272,7 @@ mod tests {
     #[test]
     fn results_come_in_order_and_the_batches_are_there() {
         let writer = StoreWriter::start(Arc::new(MemoryStore::new())).unwrap();
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = sync_channel(1_000);
         for number in 0..1_000 {
             let tell = tell.clone();
             writer
@@ -296,7 +292,7 @@ mod tests {
     #[test]
     fn stop_finishes_what_waits_and_takes_nothing_more() {
         let writer = StoreWriter::start(Arc::new(MemoryStore::new())).unwrap();
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = sync_channel(1_000);
         for number in 0..100 {
             let tell = tell.clone();
             let done: Done = Box::new(move |result| tell.send(result).unwrap());
@@ -312,8 +308,8 @@ mod tests {
     fn a_full_writer_refuses_and_gives_the_batch_back() {
         let writer = StoreWriter::start(Arc::new(MemoryStore::new())).unwrap();
         // The first callback holds the writer, so that what follows has to wait.
-        let (release, released) = mpsc::channel::<()>();
-        let (entered, has_entered) = mpsc::channel();
+        let (release, released) = sync_channel::<()>(1);
+        let (entered, has_entered) = sync_channel(1);
         let hold: Done = Box::new(move |_| {
             entered.send(()).unwrap();
             released.recv().unwrap();

@@ -135,10 +135,10 @@ impl<'a> Checkpointer<'a> {
         if let Err(error) = blocks.reopen() {
             match error {
                 BlocksError::Damaged(damage) => {
-                    engine.fail(format!("sled cannot be opened any more: {damage}"))
+                    engine.fail(format!("sled cannot be opened any more: {damage}"));
                 }
                 BlocksError::Full(_) | BlocksError::Failed(_) => {
-                    tracing::warn!(%error, "failed to open sled anew")
+                    tracing::warn!(%error, "failed to open sled anew");
                 }
             }
         }

@@ -202,8 +202,10 @@ impl Engine {
         if self.failed_error().is_some() {
             return;
         }
-        if let Err(error) = lock(&self.journal).log.seal() {
-            self.fail(format!("failed to seal the journal: {error}"));
+        let sealed = lock(&self.journal).log.seal();
+        match sealed {
+            Ok(wrote) => drop(self.groups.fetch_add(u64::from(wrote), Ordering::Relaxed)),
+            Err(error) => self.fail(format!("failed to seal the journal: {error}")),
         }
     }
 

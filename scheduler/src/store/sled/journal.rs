@@ -219,12 +219,13 @@ impl Journal {
     }
 
     /// Writes an empty record behind the last one, unless one stands there: its presence proves that the last one was
-    /// durable. A segment that is full needs none, since the next one's first record proves the same.
-    pub(super) fn seal(&mut self) -> io::Result<()> {
-        if !self.sealed && self.seal_room() {
+    /// durable. A segment that is full needs none, since the next one's first record proves the same. Tells whether it wrote.
+    pub(super) fn seal(&mut self) -> io::Result<bool> {
+        let wanted = !self.sealed && self.seal_room();
+        if wanted {
             self.write(&mut Group::default())?;
         }
-        Ok(())
+        Ok(wanted)
     }
 
     /// Whether a seal fits into the active segment.

@@ -178,7 +178,7 @@ fn reopen(
 /// Makes the new epoch durable: an empty record says it, in space that is there already.
 fn announce(journal: &mut Journal, shape: &Shape) -> std::io::Result<()> {
     if journal.seal_room() {
-        return journal.seal();
+        return journal.seal().map(drop);
     }
     if !journal.rotate() {
         let (number, free) = journal.wanted().expect("nothing is prepared");

@@ -214,7 +214,7 @@ fn a_low_disk_takes_only_what_settles() {
     let store = subject.store();
     assert_eq!(store.space(), Space::Low);
     let settling = Batch { writes: vec![put("ack", "1")], settles: true };
-    let results = store.commit(vec![numbered(1, 10), settling.clone(), numbered(2, 10)]);
+    let results = store.commit(vec![numbered(1, 10), settling, numbered(2, 10)]);
     assert!(matches!(results[0], Err(CommitError::Full(_))));
     assert_eq!(results[1], Ok(()));
     assert!(matches!(results[2], Err(CommitError::Full(_))));
