@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use windlass_core::api::{ErrorCode, Request, Response};
 use windlass_core::id::JobId;
-use windlass_worker::{Client, Error};
+use windlass_worker::{Client, Connection, Error};
 
 use super::error::CliError;
 use super::value;
@@ -13,6 +13,11 @@ use crate::config::NATIVE_DEFAULT;
 
 /// How long a busy or full server is asked again before the command gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a server may be away, as in a restart, before a command that waits for it gives up.
+const ABSENCE: Duration = Duration::from_secs(30);
+/// How often a waiting command looks whether the server is away.
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// Which server a client command talks to.
 #[derive(Debug, Clone, clap::Args)]
@@ -53,7 +58,27 @@ impl Server {
     /// # Errors
     /// The server's refusal, or that it could not be reached.
     pub(crate) async fn call(&self, request: Request) -> Result<Response, CliError> {
-        self.client.call(request).await.map_err(|e| translate(&self.address, &e))
+        self.ask(request).await.map_err(|e| translate(&self.address, &e))
+    }
+
+    /// The client waits for a lost server for ever, which suits applications; whoever typed a command wants to know.
+    async fn ask(&self, request: Request) -> Result<Response, Error> {
+        let asked = self.client.call(request);
+        tokio::pin!(asked);
+        let mut away = Duration::ZERO;
+        loop {
+            tokio::select! {
+                answer = &mut asked => return answer,
+                () = tokio::time::sleep(GLANCE) => {}
+            }
+            match self.client.connection() {
+                Connection::Away { reason } if away >= ABSENCE => {
+                    return Err(Error::Unreachable { addresses: self.address.clone(), reason });
+                }
+                Connection::Away { .. } => away += GLANCE,
+                _ => away = Duration::ZERO,
+            }
+        }
     }
 
     /// Asks again while the server is busy or full. Only for requests that may be repeated, such as enqueueing jobs
@@ -64,7 +89,7 @@ impl Server {
     pub(crate) async fn call_patiently(&self, request: Request) -> Result<Response, CliError> {
         let begun = std::time::Instant::now();
         loop {
-            let error = match self.client.call(request.clone()).await {
+            let error = match self.ask(request.clone()).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };

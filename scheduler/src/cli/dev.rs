@@ -50,7 +50,7 @@ pub(crate) fn run(args: DevArgs, out: Output) -> Result<(), CliError> {
     let log_is_default = resolved.settings.iter().any(|s| s.key == "log" && s.origin == Origin::Default);
     if log_is_default {
         // The banner is what a newcomer should read; problems still show.
-        "warn".clone_into(&mut config.log);
+        "warn,windlass_worker=error".clone_into(&mut config.log);
     }
     server::start_log(&config)?;
     raise_file_limit();

@@ -1,7 +1,6 @@
 //! Data on stdout, talk on stderr; tables for people, JSON for programs.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, TableStyle, presets};
 use serde::Serialize;
@@ -119,11 +118,14 @@ impl Output {
         for row in rows {
             table.add_row(row.into_iter().map(Word::cell).collect::<Vec<_>>());
         }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
         self.line(table.trim_fmt())
     }
 }
 
-/// Columns two blanks apart, without lines.
+/// No lines: blanks keep columns apart, and tools that split on them work.
 const COLUMNS: TableStyle = presets::NOTHING;
 
 /// A cell of a table: text, and perhaps a colour of the terminal's palette.
@@ -181,17 +183,22 @@ pub(crate) fn state_colour(state: JobState) -> u8 {
     }
 }
 
-/// A duration with its two largest units: `3h 5m`, `12s 40ms`.
+/// A duration as short as is useful: `632ms`, `4.6s`, `17m 42s`, `14h 1m`, `2d 14h`.
 #[must_use]
 pub(crate) fn span(ms: u64) -> String {
-    let rounded = match ms {
-        0..10_000 => ms,
-        10_000..600_000 => ms / 100 * 100,
-        600_000..86_400_000 => ms / 60_000 * 60_000,
-        _ => ms / 3_600_000 * 3_600_000,
+    let (seconds, minutes, hours, days) = (ms / 1_000, ms / 60_000, ms / 3_600_000, ms / 86_400_000);
+    let two = |large: u64, unit: char, small: u64, below: char| match small {
+        0 => format!("{large}{unit}"),
+        _ => format!("{large}{unit} {small}{below}"),
     };
-    let text = humantime::format_duration(Duration::from_millis(rounded)).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    match ms {
+        0..1_000 => format!("{ms}ms"),
+        _ if ms < 10_000 && ms % 1_000 >= 100 => format!("{seconds}.{}s", ms % 1_000 / 100),
+        _ if minutes == 0 => format!("{seconds}s"),
+        _ if hours == 0 => two(minutes, 'm', seconds % 60, 's'),
+        _ if days == 0 => two(hours, 'h', minutes % 60, 'm'),
+        _ => two(days, 'd', hours % 24, 'h'),
+    }
 }
 
 /// How long ago `at` was, or how long it still takes.
@@ -271,8 +278,15 @@ mod tests {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(3 * 1024 * 1024 / 2), "1.5 MiB");
-        assert_eq!(span(12_345), "12s 300ms");
-        assert_eq!(span(3_661_000), "1h 1m");
+        let spans =
+            [(0, "0ms"), (632, "632ms"), (1_040, "1s"), (4_620, "4.6s"), (12_345, "12s"), (90_000, "1m 30s")];
+        for (ms, text) in spans {
+            assert_eq!(span(ms), text);
+        }
+        assert_eq!(
+            (span(3_600_000), span(3_661_000), span(223_200_000)),
+            ("1h".into(), "1h 1m".into(), "2d 14h".into())
+        );
     }
 
     #[test]

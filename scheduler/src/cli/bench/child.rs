@@ -33,7 +33,7 @@ impl OwnServer {
     /// Starts `windlass server` from this very binary and waits until it is up.
     ///
     /// # Errors
-    /// When it cannot be started or ends at once; its own words stand on stderr.
+    /// When it cannot be started or ends at once, with its own words.
     pub(super) async fn start(store: &str) -> Result<OwnServer, CliError> {
         let failed = |what: &str, why: String| {
             CliError::failure(format!("bench: {what}: {why}; name a running server with --server"))
@@ -44,6 +44,9 @@ impl OwnServer {
             .map_err(|e| failed("no temporary directory here", e.to_string()))?;
         let program = std::env::current_exe()
             .map_err(|e| failed("this program does not find itself", e.to_string()))?;
+        // What the server says stays beside its data, and is shown only when it does not come up.
+        let log = dir.path().join("server.log");
+        let stderr = std::fs::File::create(&log).map_err(|e| failed("no log file", e.to_string()))?;
         let mut child = Command::new(program)
             .args([
                 "server",
@@ -65,6 +68,7 @@ impl OwnServer {
             .kill_on_drop(true)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .map_err(|e| failed("the server was not started", e.to_string()))?;
         let pid = child.id().unwrap_or_default();
@@ -73,7 +77,10 @@ impl OwnServer {
         let mut reader = BufReader::new(stdout);
         match tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await {
             Ok(Ok(1..)) => {}
-            _ => return Err(failed("the server", "did not come up".to_owned())),
+            _ => {
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                return Err(failed("the server did not come up", said.trim().replace('\n', " / ")));
+            }
         }
         let ready: Ready =
             serde_json::from_str(&line).map_err(|e| failed("the server's first line", e.to_string()))?;

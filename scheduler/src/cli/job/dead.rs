@@ -87,7 +87,7 @@ pub(super) async fn each(server: &Server, ids: &[JobId], act: Act, out: Output) 
     for id in ids {
         match server.call(act.request(*id)).await {
             Ok(response) if out.json => out.response(&response)?,
-            Ok(Response::Job(job)) if job.cancel_requested && !job.state.is_final() => {
+            Ok(Response::Job(job)) if act == Act::Cancel && !job.state.is_final() => {
                 out.line(format!("{id} {} (asked to stop)", job.state))?;
             }
             Ok(Response::Job(job)) => out.line(format!("{id} {}", job.state))?,

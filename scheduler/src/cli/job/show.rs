@@ -1,7 +1,7 @@
 //! Jobs as people read them.
 
 use windlass_core::api::JobView;
-use windlass_core::job::{AttemptOutcome, Payload};
+use windlass_core::job::{AttemptOutcome, JobState, Payload};
 use windlass_core::time::Timestamp;
 
 use crate::cli::error::CliError;
@@ -27,10 +27,16 @@ pub(super) fn rows(jobs: &[JobView], out: Output) -> Result<(), CliError> {
             cell(&job.kind).into(),
             format!("{}/{}", job.attempt, job.max_attempts).into(),
             when.into(),
-            cell(&job.reason).into(),
+            cell(why(job)).into(),
         ]
     };
     out.table(&["ID", "STATE", "QUEUE", "KIND", "ATTEMPT", "WHEN", "REASON"], jobs.iter().map(row).collect())
+}
+
+/// The last error where there is one, since it says more than "failed 3 of 3 attempts".
+fn why(job: &JobView) -> &str {
+    let last = job.attempts.last().map_or("", |attempt| attempt.error.as_str());
+    if job.state == JobState::Succeeded || last.is_empty() { &job.reason } else { last }
 }
 
 /// One job with everything that is known about it.

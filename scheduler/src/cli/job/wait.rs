@@ -10,7 +10,7 @@ use windlass_core::time::millis;
 
 use crate::cli::connect::{Server, unexpected};
 use crate::cli::error::{CliError, Exit};
-use crate::cli::output::{Output, payload_text, span};
+use crate::cli::output::{self, Output, payload_text, span};
 use crate::cli::value;
 
 /// Longest single wait that is asked of the server: short enough that a middlebox does not forget the connection.
@@ -91,10 +91,15 @@ pub(super) fn conclude(job: &JobView, out: Output) -> Result<(), CliError> {
     if job.state == JobState::Succeeded {
         return Ok(());
     }
-    let reason = if job.reason.is_empty() { "no reason was given" } else { job.reason.trim() };
+    let said = job.attempts.last().map_or("", |attempt| attempt.error.trim());
+    let reason =
+        [said, job.reason.trim()].into_iter().find(|text| !text.is_empty()).unwrap_or("no reason was given");
+    // One line: a stack trace stands in `job get`.
+    let reason = output::cell(reason.lines().next().unwrap_or(reason));
+    let tries = if job.attempt == 1 { "attempt" } else { "attempts" };
     let advice = format!("look at it with `windlass job get {}`", job.id);
     Err(CliError::failure(format!(
-        "job {}: {} after {} attempts: {reason}; {advice}",
+        "job {}: {} after {} {tries}: {reason}; {advice}",
         job.id, job.state, job.attempt
     )))
 }
