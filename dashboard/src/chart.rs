@@ -7,13 +7,58 @@ use windlass_core::api::HistoryPoint;
 use crate::i18n::Lang;
 use crate::text;
 
-/// Size of the drawing in its own units; the page scales it.
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 240.0;
-const LEFT: f64 = 52.0;
-const RIGHT: f64 = 12.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = 28.0;
+/// A drawing in its own units; the page scales it. Small screens get one of their own, since scaled text would be too
+/// small to read.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    class: &'static str,
+    width: f64,
+    height: f64,
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+    /// Labels on the axis of time at most.
+    labels: u64,
+}
+
+const LARGE: Frame = Frame {
+    class: "large",
+    width: 960.0,
+    height: 240.0,
+    left: 48.0,
+    right: 14.0,
+    top: 12.0,
+    bottom: 28.0,
+    labels: 7,
+};
+const SMALL: Frame = Frame {
+    class: "small",
+    width: 340.0,
+    height: 190.0,
+    left: 38.0,
+    right: 12.0,
+    top: 10.0,
+    bottom: 26.0,
+    labels: 3,
+};
+/// Distances between labels on the axis of time, in milliseconds.
+const TIME_STEPS: [u64; 14] = [
+    5_000,
+    10_000,
+    30_000,
+    60_000,
+    120_000,
+    300_000,
+    600_000,
+    1_800_000,
+    3_600_000,
+    7_200_000,
+    21_600_000,
+    43_200_000,
+    86_400_000,
+    604_800_000,
+];
 /// Points drawn at most; longer histories are averaged into so many.
 const POINTS_MAX: usize = 150;
 /// Rows of the table twin at most.
@@ -88,6 +133,17 @@ fn nice_step(top: f64) -> f64 {
         }
 }
 
+/// What both drawings share.
+struct Plot<'a> {
+    lang: Lang,
+    points: &'a [Sample],
+    span_ms: u64,
+    /// Top of the grid, and the step between its lines.
+    top: f64,
+    step: f64,
+    frame: Frame,
+}
+
 /// Draws the history.
 pub(crate) fn draw(lang: Lang, history: &[HistoryPoint], step_ms: u64) -> Chart {
     let points = samples(history, step_ms, POINTS_MAX);
@@ -95,27 +151,10 @@ pub(crate) fn draw(lang: Lang, history: &[HistoryPoint], step_ms: u64) -> Chart 
     let step = nice_step(most);
     let top = (most / step).ceil().max(1.0) * step;
     let span_ms = points.first().map_or(0, |p| p.ago_ms).max(step_ms.max(1_000));
-    let x = |ago_ms: u64| {
-        #[expect(clippy::cast_precision_loss, reason = "drawn with a few hundred pixels")]
-        let share = ago_ms as f64 / span_ms as f64;
-        WIDTH - RIGHT - share * (WIDTH - LEFT - RIGHT)
-    };
-    let y = |value: f64| HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM);
-    let mut svg = String::with_capacity(8_192);
-    let _ = write!(
-        svg,
-        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"chart-title chart-desc\">\
-         <title id=\"chart-title\">{}</title><desc id=\"chart-desc\">{}</desc>",
-        lang.t("chart.title"),
-        lang.fill("chart.desc", &[("span", &text::duration(lang, span_ms))])
-    );
-    grid(&mut svg, lang, top, step, span_ms, &x, &y);
-    let series: [(&str, fn(&Sample) -> f64); 3] =
-        [("enqueued", |p| p.enqueued), ("succeeded", |p| p.succeeded), ("failed", |p| p.failed)];
-    for (class, value) in series {
-        line(&mut svg, class, &points, value, &x, &y);
+    let mut svg = String::with_capacity(16_384);
+    for frame in [LARGE, SMALL] {
+        Plot { lang, points: &points, span_ms, top, step, frame }.draw(&mut svg);
     }
-    svg.push_str("</svg>");
     let rows = samples(history, step_ms, ROWS_MAX).iter().rev().map(|p| row(lang, p)).collect();
     Chart { svg, rows, is_empty: points.len() < 2 }
 }
@@ -129,70 +168,89 @@ fn row(lang: Lang, sample: &Sample) -> Row {
     }
 }
 
-fn grid(
-    svg: &mut String,
-    lang: Lang,
-    top: f64,
-    step: f64,
-    span_ms: u64,
-    x: &impl Fn(u64) -> f64,
-    y: &impl Fn(f64) -> f64,
-) {
-    let mut value = 0.0;
-    while value <= top + step / 2.0 {
-        let at = y(value);
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-             <text class=\"tick\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            WIDTH - RIGHT,
-            LEFT - 8.0,
-            at + 4.0,
-            text::rate(value)
-        );
-        value += step;
+impl Plot<'_> {
+    fn x(&self, ago_ms: u64) -> f64 {
+        let Frame { width, left, right, .. } = self.frame;
+        #[expect(clippy::cast_precision_loss, reason = "drawn with a few hundred pixels")]
+        let share = ago_ms as f64 / self.span_ms as f64;
+        width - right - share * (width - left - right)
     }
-    for quarter in 0..=4_u64 {
-        let ago = span_ms * quarter / 4;
-        let anchor = match quarter {
-            0 => "end",
-            4 => "start",
-            _ => "middle",
-        };
-        let label = if quarter == 0 {
-            lang.t("chart.now").to_owned()
-        } else {
-            format!("−{}", text::duration(lang, ago / 1_000 * 1_000))
-        };
-        let _ = write!(
-            svg,
-            "<text class=\"tick\" x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{label}</text>",
-            x(ago),
-            HEIGHT - 8.0
-        );
-    }
-}
 
-fn line(
-    svg: &mut String,
-    class: &str,
-    points: &[Sample],
-    value: fn(&Sample) -> f64,
-    x: &impl Fn(u64) -> f64,
-    y: &impl Fn(f64) -> f64,
-) {
-    let path: Vec<String> = points.iter().map(|p| format!("{:.1},{:.1}", x(p.ago_ms), y(value(p)))).collect();
-    if let (Some(first), Some(last), "enqueued") = (points.first(), points.last(), class) {
+    fn y(&self, value: f64) -> f64 {
+        let Frame { height, top, bottom, .. } = self.frame;
+        height - bottom - value / self.top * (height - top - bottom)
+    }
+
+    fn draw(&self, svg: &mut String) {
+        let Frame { class, width, height, .. } = self.frame;
+        let span = text::duration(self.lang, self.span_ms / 1_000 * 1_000);
         let _ = write!(
             svg,
-            "<polygon class=\"area {class}\" points=\"{:.1},{base:.1} {} {:.1},{base:.1}\"/>",
-            x(first.ago_ms),
-            path.join(" "),
-            x(last.ago_ms),
-            base = y(0.0)
+            "<svg class=\"chart {class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+             aria-labelledby=\"chart-title-{class} chart-desc-{class}\">\
+             <title id=\"chart-title-{class}\">{}</title><desc id=\"chart-desc-{class}\">{}</desc>",
+            self.lang.t("chart.title"),
+            self.lang.fill("chart.desc", &[("span", &span)])
         );
+        self.grid(svg);
+        self.times(svg);
+        self.line(svg, "enqueued", |p| p.enqueued);
+        self.line(svg, "succeeded", |p| p.succeeded);
+        self.line(svg, "failed", |p| p.failed);
+        svg.push_str("</svg>");
     }
-    let _ = write!(svg, "<polyline class=\"line {class}\" points=\"{}\"/>", path.join(" "));
+
+    fn grid(&self, svg: &mut String) {
+        let Frame { width, left, right, .. } = self.frame;
+        let mut value = 0.0;
+        while value <= self.top + self.step / 2.0 {
+            let at = self.y(value);
+            let _ = write!(
+                svg,
+                "<line class=\"grid\" x1=\"{left}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
+                 <text class=\"tick\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                width - right,
+                left - 8.0,
+                at + 4.0,
+                text::rate(value)
+            );
+            value += self.step;
+        }
+    }
+
+    fn times(&self, svg: &mut String) {
+        let fits = |step: &&u64| self.span_ms / **step < self.frame.labels;
+        let step = TIME_STEPS.iter().find(fits).copied().unwrap_or(self.span_ms.max(1));
+        for n in 0..=self.span_ms / step {
+            let ago = n * step;
+            let label = match n {
+                0 => self.lang.t("chart.now").to_owned(),
+                _ => format!("−{}", text::duration(self.lang, ago)),
+            };
+            // The label at the right edge would be cut in the middle.
+            let anchor = if n == 0 { "end" } else { "middle" };
+            let (x, y) = (self.x(ago), self.frame.height - 8.0);
+            if n == 0 || x > self.frame.left + 16.0 {
+                let _ = write!(
+                    svg,
+                    "<text class=\"tick\" x=\"{x:.1}\" y=\"{y}\" text-anchor=\"{anchor}\">{label}</text>"
+                );
+            }
+        }
+    }
+
+    fn line(&self, svg: &mut String, class: &str, value: fn(&Sample) -> f64) {
+        let place = |p: &Sample| format!("{:.1},{:.1}", self.x(p.ago_ms), self.y(value(p)));
+        let path = self.points.iter().map(place).collect::<Vec<_>>().join(" ");
+        if let (Some(first), Some(last), "enqueued") = (self.points.first(), self.points.last(), class) {
+            let (from, to, base) = (self.x(first.ago_ms), self.x(last.ago_ms), self.y(0.0));
+            let _ = write!(
+                svg,
+                "<polygon class=\"area {class}\" points=\"{from:.1},{base:.1} {path} {to:.1},{base:.1}\"/>"
+            );
+        }
+        let _ = write!(svg, "<polyline class=\"line {class}\" points=\"{path}\"/>");
+    }
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Lang {
             Some(text) => text,
             None => {
                 tracing::debug!(key, lang = self.code(), "no text");
-                "?"
+                "⁇"
             }
         }
     }
@@ -121,35 +121,29 @@ mod tests {
     /// Keys that are put together at run time; each prefix stands where the code names it.
     const BUILT: [&str; 6] = ["state.", "outcome.", "status.", "gossip.", "route.", "notice."];
 
-    fn keys_in(text: &str) -> BTreeSet<String> {
-        let mut keys = BTreeSet::new();
-        for (call, counted) in
-            [(".t(\"", false), (".fill(\"", false), (".count(\"", true), ("key: \"", false)]
-        {
-            for rest in text.split(call).skip(1) {
-                let key = rest.split('"').next().unwrap_or("");
-                if counted {
-                    keys.extend([format!("{key}_one"), format!("{key}_other")]);
-                } else {
-                    keys.insert(key.to_owned());
-                }
-            }
-        }
-        keys
-    }
-
-    fn used() -> BTreeSet<String> {
-        let mut keys = BTreeSet::new();
-        for folder in ["templates", "src", "src/pages", "src/api"] {
+    /// Every text in quotes in templates and sources.
+    fn literals() -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for folder in ["templates", "src", "src/pages", "src/api", "src/forms"] {
             let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
             for entry in std::fs::read_dir(path).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_file() && !path.ends_with("i18n.rs") {
-                    keys.extend(keys_in(&std::fs::read_to_string(path).unwrap()));
+                    let text = std::fs::read_to_string(path).unwrap();
+                    // Escaped or unpaired quotes shift what is inside and what is outside, so both are looked at.
+                    found.extend(text.split('"').map(str::to_owned));
                 }
             }
         }
-        keys
+        found
+    }
+
+    /// Whether a literal has the form of a key: the name of a section, a dot, and a word.
+    fn is_key(text: &str) -> bool {
+        let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let sections: BTreeSet<&str> = EN.keys().filter_map(|key| key.split('.').next()).collect();
+        text.split_once('.')
+            .is_some_and(|(section, key)| sections.contains(section) && word(key) && key != "html")
     }
 
     #[test]
@@ -166,14 +160,44 @@ mod tests {
 
     #[test]
     fn every_key_that_is_used_exists_and_every_key_is_used() {
-        let used = used();
-        assert!(used.len() > 60, "the search for keys finds too few: {}", used.len());
-        for key in used.iter().filter(|key| key.contains('.')) {
-            assert!(EN.contains_key(key), "{key} is used and has no text");
+        let literals = literals();
+        let used: BTreeSet<&String> = literals.iter().filter(|text| is_key(text)).collect();
+        assert!(used.len() > 100, "the search for keys finds too few: {}", used.len());
+        for key in &used {
+            let counted = EN.contains_key(&format!("{key}_one")) && EN.contains_key(&format!("{key}_other"));
+            assert!(counted || EN.contains_key(*key), "{key} is used and has no text");
         }
         for key in EN.keys() {
+            let stem = key.trim_end_matches("_one").trim_end_matches("_other").to_owned();
             let built = BUILT.iter().any(|prefix| key.starts_with(prefix));
-            assert!(built || used.contains(key), "{key} has a text and no use");
+            assert!(
+                built || literals.contains(key) || literals.contains(&stem),
+                "{key} has a text and no use"
+            );
+        }
+    }
+
+    /// Words between tags of a template would stay English whatever the visitor speaks.
+    #[test]
+    fn templates_have_no_bare_text() {
+        const ALLOWED: [&str; 5] = ["Windlass", "API", "pid", "UTC", "Enter"];
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            let mut text = std::fs::read_to_string(&path).unwrap();
+            // Commands and examples of JSON are the same in every language.
+            for (open, close) in
+                [("<pre", "</pre>"), ("<kbd", "</kbd>"), ("{{", "}}"), ("{%", "%}"), ("<", ">")]
+            {
+                while let Some(start) = text.find(open) {
+                    let end = text[start..].find(close).map_or(text.len(), |end| start + end + close.len());
+                    text.replace_range(start..end, "\n");
+                }
+            }
+            for line in text.lines() {
+                let bare: String = line.split_whitespace().filter(|word| !ALLOWED.contains(word)).collect();
+                assert!(!bare.chars().any(char::is_alphabetic), "{}: {line:?}", path.display());
+            }
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn rate(per_second: f64) -> String {
     } else if per_second < 10.0 {
         format!("{per_second:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
     } else if per_second < 100.0 {
-        format!("{per_second:.1}")
+        format!("{per_second:.1}").trim_end_matches(".0").to_owned()
     } else {
         #[expect(
             clippy::cast_possible_truncation,
@@ -47,18 +47,17 @@ pub(crate) fn duration(lang: Lang, ms: u64) -> String {
     let unit = |key: &str| lang.t(key);
     let seconds = ms / 1_000;
     let (d, h, min, s) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-    if ms < 1_000 {
-        format!("{ms} {}", unit("unit.ms"))
-    } else if ms < 10_000 {
-        format!("{}.{} {}", s, ms % 1_000 / 100, unit("unit.s"))
-    } else if seconds < 60 {
-        format!("{s} {}", unit("unit.s"))
-    } else if seconds < 3_600 {
-        format!("{min} {} {s:02} {}", unit("unit.min"), unit("unit.s"))
-    } else if seconds < 86_400 {
-        format!("{h} {} {min:02} {}", unit("unit.h"), unit("unit.min"))
-    } else {
-        format!("{} {} {h} {}", number(d), unit("unit.d"), unit("unit.h"))
+    let two = |first: u64, one: &str, second: String, other: &str, rest: u64| {
+        let first = format!("{} {}", number(first), unit(one));
+        if rest == 0 { first } else { format!("{first} {second} {}", unit(other)) }
+    };
+    match seconds {
+        0 => format!("{ms} {}", unit("unit.ms")),
+        1..10 if ms / 100 % 10 != 0 => format!("{s}.{} {}", ms / 100 % 10, unit("unit.s")),
+        1..60 => format!("{s} {}", unit("unit.s")),
+        60..3_600 => two(min, "unit.min", format!("{s:02}"), "unit.s", s),
+        3_600..86_400 => two(h, "unit.h", format!("{min:02}"), "unit.min", min),
+        _ => two(d, "unit.d", h.to_string(), "unit.h", h),
     }
 }
 
@@ -127,7 +126,9 @@ mod tests {
             (4_250, "4.2 s"),
             (59_999, "59 s"),
             (185_000, "3 min 05 s"),
-            (3_600_000, "1 h 00 min"),
+            (2_000, "2 s"),
+            (3_600_000, "1 h"),
+            (3_900_000, "1 h 05 min"),
             (187_200_000, "2 d 4 h"),
         ];
         for (ms, text) in cases {

@@ -164,6 +164,11 @@ pub(crate) fn exact(at: impl Value<Timestamp>) -> Html {
     time_of(at.get(), "exact")
 }
 
+/// An instant to come, by day and minute.
+pub(crate) fn plan(at: impl Value<Timestamp>) -> Html {
+    time_of(at.get(), "plan")
+}
+
 /// The time that has gone by since an instant, counting.
 pub(crate) fn since(at: impl Value<Timestamp>) -> Html {
     time_of(at.get(), "since")

@@ -1,8 +1,13 @@
 // @ts-check
 /** Writes times in the visitor's language and zone. The exact time is always in the hint. */
 
-const lang = document.documentElement.lang || "en";
-const relative = new Intl.RelativeTimeFormat(lang, { numeric: "always", style: "short" });
+const page = document.documentElement.lang || "en";
+/** The visitor's own variety of the page's language, for the order of day and month. */
+const lang = navigator.languages.find((tag) => tag.split("-")[0] === page.split("-")[0]) ?? page;
+const relative = new Intl.RelativeTimeFormat(lang, { numeric: "always", style: "narrow" });
+const plan = new Intl.DateTimeFormat(lang, {
+  weekday: "short", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit",
+});
 const exact = new Intl.DateTimeFormat(lang, { dateStyle: "medium", timeStyle: "medium" });
 const full = new Intl.DateTimeFormat(lang, {
   year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
@@ -28,7 +33,10 @@ function one(element) {
   const at = Date.parse(element.dateTime);
   if (Number.isNaN(at)) return;
   const how = element.dataset.time;
-  const text = how === "exact" ? `${exact.format(at)} · ${ago(at)}` : how === "since" ? length(Date.now() - at) : ago(at);
+  const text = how === "exact" ? `${exact.format(at)} · ${ago(at)}`
+    : how === "plan" ? `${plan.format(at)} · ${ago(at)}`
+    : how === "since" ? length(Date.now() - at)
+    : ago(at);
   if (element.textContent !== text) element.textContent = text;
   if (element.dataset.written !== element.dateTime) {
     element.dataset.written = element.dateTime;

@@ -98,10 +98,6 @@ impl JobRow {
         format!("…{}", &id[id.len() - 12..])
     }
 
-    pub(crate) fn kind_link(&self, filter: &Filter) -> String {
-        Filter { kind: Some(self.view.kind.clone()), cursor: None, ..filter.clone() }.address()
-    }
-
     pub(crate) fn attempt(&self) -> String {
         format!(
             "{} / {}",

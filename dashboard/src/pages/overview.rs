@@ -10,7 +10,8 @@ use crate::api::unexpected;
 use crate::chart::{self, Chart};
 use crate::problem::Problem;
 use crate::shell::{Place, Shell};
-use crate::{Dashboard, text};
+use crate::ui::Html;
+use crate::{Dashboard, text, ui};
 
 /// Queues on the overview; the page of queues has all of them.
 const QUEUES_SHOWN: usize = 10;
@@ -19,8 +20,7 @@ const QUEUES_SHOWN: usize = 10;
 pub(crate) struct Tile {
     pub(crate) href: &'static str,
     pub(crate) text: &'static str,
-    pub(crate) value: String,
-    pub(crate) unit: &'static str,
+    pub(crate) value: Html,
     /// Colour: a state's class, or nothing.
     pub(crate) class: &'static str,
 }
@@ -61,26 +61,32 @@ pub(crate) async fn load(dashboard: &Dashboard, shell: Shell) -> Result<Page, Pr
 
 fn tiles(shell: &Shell, overview: &Overview) -> [Tile; 7] {
     let lang = shell.lang;
-    let per_second = lang.t("unit.per_s");
     let count = |state: JobState| text::number(overview.counts.get(&state).copied().unwrap_or(0));
-    let tile = |href, text, value, unit, class| Tile { href, text, value, unit, class };
+    let rate = |per_second: f64| format!("{} {}", text::rate(per_second), lang.t("unit.per_s"));
+    let tile = |href, text, value: String, class| Tile { href, text, value: small_units(&value), class };
     let failing = if overview.fail_rate >= 0.005 { "retrying" } else { "" };
     let dead = if overview.counts.get(&JobState::Dead).is_some_and(|n| *n > 0) { "dead" } else { "" };
     [
-        tile("/queues", lang.t("tile.enqueued"), text::rate(overview.enqueue_rate), per_second, ""),
-        tile("/jobs?state=succeeded", lang.t("tile.done"), text::rate(overview.done_rate), per_second, ""),
-        tile(
-            "/jobs?state=retrying",
-            lang.t("tile.failed"),
-            text::rate(overview.fail_rate),
-            per_second,
-            failing,
-        ),
-        tile("/jobs?state=running", lang.t("tile.running"), count(JobState::Running), "", ""),
-        tile("/queues", lang.t("tile.oldest"), text::duration(lang, overview.oldest_wait_ms), "", ""),
-        tile("/jobs?state=scheduled", lang.t("tile.scheduled"), count(JobState::Scheduled), "", ""),
-        tile("/jobs?state=dead", lang.t("tile.dead"), count(JobState::Dead), "", dead),
+        tile("/queues", lang.t("tile.enqueued"), rate(overview.enqueue_rate), ""),
+        tile("/jobs?state=succeeded", lang.t("tile.done"), rate(overview.done_rate), ""),
+        tile("/jobs?state=retrying", lang.t("tile.failed"), rate(overview.fail_rate), failing),
+        tile("/jobs?state=running", lang.t("tile.running"), count(JobState::Running), ""),
+        tile("/queues", lang.t("tile.oldest"), text::duration(lang, overview.oldest_wait_ms), ""),
+        tile("/jobs?state=scheduled", lang.t("tile.scheduled"), count(JobState::Scheduled), ""),
+        tile("/jobs?state=dead", lang.t("tile.dead"), count(JobState::Dead), dead),
     ]
+}
+
+/// `3 min 05 s` with the words smaller than the numbers.
+fn small_units(value: &str) -> Html {
+    let part = |part: &str| {
+        if part.starts_with(|c: char| c.is_ascii_digit()) {
+            part.to_owned()
+        } else {
+            format!("<small>{}</small>", ui::esc(part))
+        }
+    };
+    Html(value.split(' ').map(part).collect::<Vec<_>>().join(" "))
 }
 
 pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {

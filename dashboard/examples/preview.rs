@@ -1,0 +1,23 @@
+//! Serves the pages over made-up data, for work on templates, styles and scripts: `cargo run --example preview`.
+//!
+//! Style sheets and scripts are read from disk at each request in a debug build, so a reload shows a change.
+
+use std::sync::Arc;
+
+use windlass_dashboard::{Dashboard, Options};
+
+#[path = "../tests/http/fake.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod fake;
+
+#[actix_web::main]
+async fn main() -> std::io::Result<()> {
+    let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(7420);
+    let backend = if std::env::args().nth(2).is_some() { fake::Fake::empty() } else { fake::Fake::busy() };
+    let options =
+        Options { version: "preview".to_owned(), badge: Some("staging".to_owned()), ..Options::default() };
+    let dashboard = Dashboard::new(Arc::new(backend), options);
+    println!("http://127.0.0.1:{port}/");
+    let app = move || actix_web::App::new().configure(|cfg| dashboard.configure(cfg));
+    actix_web::HttpServer::new(app).workers(1).bind(("127.0.0.1", port))?.run().await
+}
