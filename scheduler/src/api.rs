@@ -9,8 +9,8 @@ mod overview;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use windlass_core::api::{ApiError, ErrorCode, JobView, Request, Response};
 use windlass_core::id::QueueName;
@@ -50,70 +50,75 @@ pub struct ApiParts {
     pub node: String,
     /// When it started.
     pub started_at: Timestamp,
+    /// From when this is set, every request is answered with `Unavailable`.
+    pub stopping: AtomicBool,
 }
 
-/// A cheap handle that carries out requests; usable from any thread.
+/// A cheap handle that carries out requests; usable from any thread. It does not keep the node's store open: when the node
+/// is gone, it answers `Unavailable`.
 #[derive(Clone)]
 pub struct ApiHandle {
-    parts: Arc<ApiParts>,
-    stopping: Arc<AtomicBool>,
+    parts: Weak<ApiParts>,
 }
 
 impl ApiHandle {
     /// A handle over the node's actors.
     #[must_use]
-    pub fn new(parts: ApiParts) -> ApiHandle {
-        ApiHandle { parts: Arc::new(parts), stopping: Arc::default() }
+    pub fn new(parts: &Arc<ApiParts>) -> ApiHandle {
+        ApiHandle { parts: Arc::downgrade(parts) }
     }
 
     /// Carries out one request. Dropping the future gives up waiting, not what was asked.
     pub fn call(&self, request: Request) -> impl Future<Output = Result<Response, ApiError>> + Send + use<> {
-        let api = self.clone();
+        let parts = self.parts.upgrade().filter(|parts| !parts.stopping.load(Ordering::Relaxed));
         async move {
-            if api.stopping.load(Ordering::Relaxed) {
-                return Err(stopping());
+            match parts {
+                Some(parts) => parts.dispatch(request).await,
+                None => Err(stopping()),
             }
-            api.dispatch(request).await
         }
-    }
-
-    /// From now on every request is answered with `Unavailable`.
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn parts(&self) -> &ApiParts {
-        &self.parts
     }
 
     /// Why the node does not take work right now, one sentence each; empty when it does.
     #[must_use]
     pub fn obstacles(&self) -> Vec<String> {
+        self.parts.upgrade().map_or_else(|| vec![STOPPING.to_owned()], |parts| parts.obstacles())
+    }
+}
+
+const STOPPING: &str = "the server is stopping";
+
+impl ApiParts {
+    /// From now on every request is answered with `Unavailable`.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn obstacles(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.stopping.load(Ordering::Relaxed) {
-            reasons.push("the server is stopping".to_owned());
+            reasons.push(STOPPING.to_owned());
         }
-        if self.parts.writer.space() == Space::Low {
+        if self.writer.space() == Space::Low {
             reasons.push("the disk is full: no new jobs are taken until there is space".to_owned());
         }
-        if let Some(queue) =
-            self.parts.registry.all().iter().find(|q| q.figures().stopped.load(Ordering::Relaxed))
+        if let Some(queue) = self.registry.all().iter().find(|q| q.figures().stopped.load(Ordering::Relaxed))
         {
             reasons.push(format!("queue {} has stopped writing; the server's log says why", queue.name()));
         }
         reasons
     }
 
-    async fn dispatch(self, request: Request) -> Result<Response, ApiError> {
+    async fn dispatch(&self, request: Request) -> Result<Response, ApiError> {
         let done = |count: u64| Response::Done { count };
         match request {
             Request::Enqueue { queue, jobs } => {
                 check_jobs(&jobs)?;
-                self.parts.registry.enqueue(&queue, jobs, Vec::new()).await.map(Response::Enqueued)
+                self.registry.enqueue(&queue, jobs, Vec::new()).await.map(Response::Enqueued)
             }
             Request::GetJob { id } => self.get_job(id).await.map(job),
             Request::ListJobs(query) => {
-                let mut page = self.parts.registry.list_jobs(query, self.parts.clock.now().wall).await?;
+                let mut page = self.registry.list_jobs(query, self.clock.now().wall).await?;
                 self.name_workers(&mut page.jobs).await;
                 Ok(Response::Jobs(page))
             }
@@ -147,12 +152,12 @@ impl ApiHandle {
             | Request::PauseSchedule { .. }
             | Request::ResumeSchedule { .. }
             | Request::TriggerSchedule { .. }
-            | Request::DeleteSchedule { .. }) => self.parts.schedules.call(schedule).await,
+            | Request::DeleteSchedule { .. }) => self.schedules.call(schedule).await,
         }
     }
 
     fn queue(&self, name: &QueueName) -> Result<QueueHandle, ApiError> {
-        self.parts.registry.find(name).ok_or_else(|| no_queue(name))
+        self.registry.find(name).ok_or_else(|| no_queue(name))
     }
 }
 

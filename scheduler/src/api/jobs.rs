@@ -7,7 +7,7 @@ use windlass_core::api::{ApiError, ErrorCode, JobView};
 use windlass_core::id::{JobId, RequestId};
 use windlass_core::limits;
 
-use super::ApiHandle;
+use super::ApiParts;
 use crate::queue::{Act, Op, QueueHandle, next_request, stopping};
 
 /// Queues that are asked about an id at the same time.
@@ -27,10 +27,10 @@ impl Drop for Watch {
     }
 }
 
-impl ApiHandle {
+impl ApiParts {
     pub(super) async fn get_job(&self, id: JobId) -> Result<Box<JobView>, ApiError> {
         let mut failed = None;
-        for some in self.parts().registry.all().chunks(ASKED_AT_ONCE) {
+        for some in self.registry.all().chunks(ASKED_AT_ONCE) {
             for answer in join_all(some.iter().map(|queue| queue.ask(|then| Op::Get { id, then }))).await {
                 match answer {
                     Ok(Some(mut view)) => {
@@ -48,7 +48,7 @@ impl ApiHandle {
     /// The first queue, by name, that knows the job.
     async fn locate(&self, id: JobId) -> Result<QueueHandle, ApiError> {
         let mut failed = None;
-        for some in self.parts().registry.all().chunks(ASKED_AT_ONCE) {
+        for some in self.registry.all().chunks(ASKED_AT_ONCE) {
             let answers = join_all(some.iter().map(|queue| queue.ask(|then| Op::Knows { id, then }))).await;
             for (queue, answer) in some.iter().zip(answers) {
                 match answer {
@@ -97,7 +97,7 @@ impl ApiHandle {
         if ids.is_empty() {
             return;
         }
-        let names = self.parts().hub.names(ids.into_iter().collect()).await;
+        let names = self.hub.names(ids.into_iter().collect()).await;
         for attempt in jobs.iter_mut().flat_map(|job| &mut job.attempts) {
             if let Some(name) = names.get(&attempt.worker) {
                 attempt.worker_name.clone_from(name);

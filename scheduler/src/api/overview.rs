@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use windlass_core::api::{ApiError, NodeView, Overview, QueueView, WorkerView};
 use windlass_core::job::JobState;
 
-use super::ApiHandle;
+use super::ApiParts;
 use super::history::{STEP_MS, Sample};
 use crate::queue::Op;
 
@@ -17,9 +17,9 @@ const OLD_WAIT_MS: u64 = 5 * 60 * 1_000;
 /// Problems of one kind that are named; more are counted.
 const NAMED_MAX: usize = 5;
 
-impl ApiHandle {
+impl ApiParts {
     pub(super) async fn list_queues(&self) -> Result<Vec<QueueView>, ApiError> {
-        let parts = self.parts();
+        let parts = self;
         let queues = parts.registry.all();
         let views = join_all(queues.iter().map(|queue| queue.ask(|then| Op::Snapshot { then }))).await;
         let workers = parts.hub.subscribers().await;
@@ -36,7 +36,7 @@ impl ApiHandle {
     }
 
     pub(super) async fn list_workers(&self) -> Result<Vec<WorkerView>, ApiError> {
-        let listed = self.parts().hub.list().await?;
+        let listed = self.hub.list().await?;
         let complete = |listed: crate::session::Listed| async move {
             let mut view = listed.view;
             let worker = view.id;
@@ -54,7 +54,7 @@ impl ApiHandle {
     }
 
     pub(super) async fn overview(&self) -> Result<Overview, ApiError> {
-        let parts = self.parts();
+        let parts = self;
         let queues = self.list_queues().await?;
         let workers = parts.hub.list().await?;
         let connected = workers.iter().filter(|worker| worker.view.status != "away").count();
@@ -86,7 +86,7 @@ impl ApiHandle {
     }
 
     fn node_view(&self) -> NodeView {
-        let parts = self.parts();
+        let parts = self;
         let members = parts.cluster.members();
         NodeView {
             id: parts.node.clone(),
@@ -101,7 +101,7 @@ impl ApiHandle {
 
     fn problems(&self, queues: &[QueueView]) -> Vec<String> {
         let mut problems = self.obstacles();
-        let stopped = self.parts().registry.all();
+        let stopped = self.registry.all();
         let stopped = stopped.iter().filter(|queue| queue.figures().stopped.load(Ordering::Relaxed)).count();
         if stopped > 1 {
             problems.push(format!(

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ struct Bound {
 
 /// Everything of a running node that its stop needs.
 struct Parts {
-    api: ApiHandle,
+    api: Arc<ApiParts>,
     writer: StoreWriter,
     registry: Registry,
     schedules: schedules::Handle,
@@ -189,7 +190,7 @@ async fn compose(
     let budget = Arc::new(Budget::default());
     let history = History::default();
     history.follow(registry.clone(), clock.clone());
-    let api = ApiHandle::new(ApiParts {
+    let parts = Arc::new(ApiParts {
         registry: registry.clone(),
         hub: hub.clone(),
         schedules: schedules.clone(),
@@ -200,7 +201,9 @@ async fn compose(
         budget: Arc::clone(&budget),
         node: node.clone(),
         started_at: clock.now().wall,
+        stopping: AtomicBool::new(false),
     });
+    let api = ApiHandle::new(&parts);
     let phases = Phases::default();
     let sessions = SessionParts {
         registry: registry.clone(),
@@ -217,8 +220,8 @@ async fn compose(
     };
     let door = bound.native.map(|port| port.open(sessions));
     let http = bound.http.map(|listener| serve_http(listener, &config, &api, native_addr)).transpose()?;
-    let started = Started { http: http_addr, native: native_addr, gossip: cluster.addr(), api: api.clone() };
-    Ok((Parts { api, writer, registry, schedules, cluster, door, phases, http }, started))
+    let started = Started { http: http_addr, native: native_addr, gossip: cluster.addr(), api };
+    Ok((Parts { api: parts, writer, registry, schedules, cluster, door, phases, http }, started))
 }
 
 fn facts(http: Option<SocketAddr>, native: Option<SocketAddr>) -> Vec<(String, String)> {
