@@ -215,6 +215,15 @@ impl World {
                     Err(ApiError::new(ErrorCode::Timeout, "not done yet"))
                 }
             }
+            Request::ListQueues => Ok(Response::Queues(self.queues())),
+            Request::ListWorkers => Ok(Response::Workers(self.workers.clone())),
+            Request::GetOverview => Ok(Response::Overview(Box::new(self.overview()))),
+            other => self.queue_call(other),
+        }
+    }
+
+    fn queue_call(&mut self, request: Request) -> Result<Response, ApiError> {
+        match request {
             Request::RetryDead { queue, kind } => {
                 let ids = self.dead(&queue, kind.as_deref());
                 for id in &ids {
@@ -238,9 +247,6 @@ impl World {
                 Ok(Response::Done { count: 1 })
             }
             Request::SetRetention { .. } => Ok(Response::Done { count: 1 }),
-            Request::ListQueues => Ok(Response::Queues(self.queues())),
-            Request::ListWorkers => Ok(Response::Workers(self.workers.clone())),
-            Request::GetOverview => Ok(Response::Overview(Box::new(self.overview()))),
             other => self.schedule_call(other),
         }
     }

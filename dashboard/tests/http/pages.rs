@@ -227,6 +227,16 @@ async fn the_files_are_there_under_their_version() {
     }
 }
 
+/// What the page about the API shows is taken as it stands.
+#[actix_web::test]
+async fn the_example_with_every_option_is_true() {
+    let site = site(Fake::empty(), Options::default()).await;
+    let text = site.page("/docs/api").await.text;
+    let body = text.split("id=\"every-option\" tabindex=\"0\">").nth(1).unwrap().split("</pre>").next().unwrap();
+    let reply = site.post("/api/v1/jobs", body).await;
+    assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text);
+}
+
 /// The scripts are small, and stay so.
 #[actix_web::test]
 async fn the_scripts_keep_their_budget() {
