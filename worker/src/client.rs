@@ -100,7 +100,9 @@ pub enum ConnectionEvent {
 
 /// Where connection events go.
 #[derive(Clone, Default)]
-pub(crate) struct EventSink(Option<Arc<dyn Fn(&ConnectionEvent) + Send + Sync>>);
+pub(crate) struct EventSink(Option<Arc<OnEvent>>);
+
+type OnEvent = dyn Fn(&ConnectionEvent) + Send + Sync;
 
 impl EventSink {
     pub(crate) fn new(sink: impl Fn(&ConnectionEvent) + Send + Sync + 'static) -> EventSink {
@@ -288,7 +290,7 @@ impl Client {
     pub async fn wait<R: DeserializeOwned>(&self, id: JobId, timeout: Duration) -> Result<R, Error> {
         let job = self.wait_end(id, timeout).await?;
         if job.state != JobState::Succeeded {
-            return Err(Error::JobFailed { id, state: job.state, reason: job.reason });
+            return Err(Error::JobFailed { id, state: job.state, reason: why(&job) });
         }
         let data = job.result.as_ref().map_or(&b"null"[..], |payload| &payload.data);
         serde_json::from_slice(data).map_err(|source| Error::Decode { id, source })
@@ -352,6 +354,14 @@ impl Client {
         // A closed inbox means that the engine has ended already.
         let _ = self.shared.submit.send(Submit::Close).await;
         self.shared.submit.closed().await;
+    }
+}
+
+/// Why a job failed: the reason of its state, and the last attempt's error when that does not say it already.
+fn why(job: &JobView) -> String {
+    match job.attempts.last().map(|attempt| attempt.error.as_str()) {
+        Some(error) if !error.is_empty() && !job.reason.contains(error) => format!("{}: {error}", job.reason),
+        _ => job.reason.clone(),
     }
 }
 

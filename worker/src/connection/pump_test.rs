@@ -184,7 +184,7 @@ async fn heartbeats_go_on_while_the_handlers_block_the_runtime() {
     let address = peer.address();
     // A runtime of its own, whose only thread the handler blocks.
     let (stop, stopped) = oneshot::channel::<()>();
-    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    let (unblock, blocked) = std::sync::mpsc::sync_channel::<()>(1);
     let blocked = std::sync::Arc::new(std::sync::Mutex::new(blocked));
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

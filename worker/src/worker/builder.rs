@@ -28,6 +28,8 @@ pub const STOP_DEADLINE_DEFAULT: Duration = Duration::from_secs(25);
 pub const CANCEL_GRACE_DEFAULT: Duration = Duration::from_secs(5);
 
 type Check = Box<dyn Fn(&States) -> Result<(), String> + Send>;
+/// Makes a service as soon as there is a pool for it.
+type OnPool = Box<dyn FnOnce(Arc<BlockingPool>) -> JobService + Send>;
 type Wrap = Box<dyn Fn(JobService) -> JobService + Send>;
 
 /// Makes a [`Worker`]. What is wrong with it is told when the worker runs.
@@ -40,7 +42,7 @@ pub struct WorkerBuilder {
     strict: bool,
     concurrency: u32,
     handlers: HashMap<String, JobService>,
-    blocking: Vec<(String, Box<dyn FnOnce(Arc<BlockingPool>) -> JobService + Send>)>,
+    blocking: Vec<(String, OnPool)>,
     blocking_threads: usize,
     checks: Vec<(String, Check)>,
     layers: Vec<Wrap>,
