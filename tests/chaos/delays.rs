@@ -23,7 +23,7 @@ async fn a_delayed_job_is_never_early() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut server = Server::start(dir.path(), &[])?;
     let client = Client::connect(server.address()).await?;
-    let lateness = Arc::new(Mutex::new(Vec::new()));
+    let lateness = Arc::new(Mutex::new(Vec::<i128>::new()));
     let (quit, quitted) = tokio::sync::oneshot::channel::<()>();
     let worker = Worker::builder(server.address()).concurrency(16).state(lateness.clone()).handle("note", note).build();
     let worker = tokio::spawn(worker.run_until(async move {

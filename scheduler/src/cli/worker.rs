@@ -58,6 +58,9 @@ struct RunArgs {
     /// Time that running commands have to end when the worker stops; then they are given back
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = value::duration)]
     stop_timeout: Duration,
+    /// Stay out of the gossip; the server then watches this worker by its heartbeats alone
+    #[arg(long)]
+    no_gossip: bool,
 }
 
 fn queue_with_weight(text: &str) -> Result<(QueueName, Option<u32>), String> {
@@ -93,6 +96,7 @@ async fn run_worker(client: ClientArgs, args: RunArgs, out: Output) -> Result<()
     let mut builder = Worker::builder(&client.server)
         .concurrency(args.concurrency)
         .stop_deadline(args.stop_timeout)
+        .gossip(!args.no_gossip)
         .handle(shell::KIND, shell::handle);
     if let Some(name) = args.name {
         builder = builder.name(name);
