@@ -57,11 +57,11 @@ fn a_full_disk_refuses_new_work_and_finishes_the_old() {
     assert!(taken > 500, "a good part of the disk was used before: {taken}");
     fill(&disk);
     finish_some(store.as_ref(), taken);
-    // A start on a disk without a single free byte finds everything, too, or says what to do.
+    // A start on a disk without a single free byte finds everything, too.
     drop(store);
-    remove_filler(&disk);
     let store = open(&config).unwrap();
     assert_eq!(count(store.as_ref()), taken * JOBS - FINISHED);
+    remove_filler(&disk);
     assert!(matches!(store.commit(vec![enqueue(taken)]).remove(0), Err(CommitError::Full(_))));
     let text = disk.dir.to_str().unwrap();
     run("mount", &["-o", "remount,size=256m", text]).unwrap();

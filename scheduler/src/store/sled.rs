@@ -90,7 +90,7 @@ impl Limits {
         let journal_segments = usize::try_from(total_bytes / 8 / segment_bytes).unwrap_or(usize::MAX);
         Limits {
             segment_bytes,
-            overlay_bytes: config.overlay_bytes,
+            overlay_bytes: config.overlay_bytes.min(usize::try_from(total_bytes / 16).unwrap_or(usize::MAX)),
             journal_segments: journal_segments.clamp(2, 8),
             block_bytes: config.block_bytes.unwrap_or(block_bytes),
             sled_cache_bytes: 32 * MIB,

@@ -12,6 +12,7 @@
 //! - A page of more than a quarter of a segment goes to a file of its own that sled never syncs: the segment size is
 //!   derived from the block size so that no page (sixteen entries, twenty for a moment) gets near.
 //! - Damage makes it panic, or start empty: every call is guarded, every answer is held against the directory.
+//! - A snapshot that it was writing when it was stopped makes it refuse to open: such files are removed before.
 //! - After a failed write it fails for ever: it is opened anew.
 //! - It evicts pages only after 64 accesses to one of 256 shards: accesses are repeated, see [`ACCESSES`].
 
@@ -40,6 +41,8 @@ const SLED_SEGMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that sled writes per byte of a new block, about: the link, the page when it is consolidated, both halves when
 /// it is split.
 const SLED_WRITE_FACTOR: usize = 5;
+/// Bytes that sled's log grows by per byte of a new block, at worst: what a rewritten page leaves behind is used again.
+const SLED_SPACE_FACTOR: u64 = 3;
 /// Times that a page is touched per read or write, so that sled notices soon that its cache is full: it would hold 64
 /// pages per shard otherwise, of half a mebibyte each.
 const ACCESSES: usize = 8;
@@ -144,6 +147,7 @@ impl Blocks {
             File::open(&path).and_then(|log| log.sync_all()).map_err(io)?;
         }
         self.refuse_blobs()?;
+        self.remove_unfinished_snapshots().map_err(io)?;
         let segment_bytes = (self.block_bytes * SLED_SEGMENT_BLOCKS).next_power_of_two();
         let config = ::sled::Config::new()
             .path(&self.dir)
@@ -163,6 +167,18 @@ impl Blocks {
         }
         files::sync_dir(self.dir.parent().expect("it lies in the data directory")).map_err(io)?;
         Ok(Opened { db, log })
+    }
+
+    /// sled takes a snapshot that it did not come to finish for the newest one, and then for damage.
+    fn remove_unfinished_snapshots(&self) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten() {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("snap.") && name.ends_with(".generating") {
+                std::fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Opens sled anew, after an error that it would repeat for ever.
@@ -343,7 +359,7 @@ fn io_error(path: &Path, error: &std::io::Error) -> BlocksError {
 
 /// Bytes of disk that writing `bytes` of pairs down may take for a while, about.
 pub(super) fn disk_bytes_for(bytes: u64, block_bytes: usize) -> u64 {
-    bytes * SLED_WRITE_FACTOR as u64 + 2 * (block_bytes * SLED_SEGMENT_BLOCKS) as u64
+    bytes * SLED_SPACE_FACTOR + 2 * (block_bytes * SLED_SEGMENT_BLOCKS) as u64
 }
 
 /// Name of a sled directory.

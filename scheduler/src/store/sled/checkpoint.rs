@@ -231,7 +231,10 @@ impl<'a> Checkpointer<'a> {
         view.frozen = None;
         drop(view);
         self.frozen_lsn = None;
-        let surplus = lock(&engine.journal).log.release(start);
+        let mut journal = lock(&engine.journal);
+        let surplus = journal.log.release(start);
+        engine.note_journal(&journal);
+        drop(journal);
         engine.keeper_wake.notify_all();
         engine.progress.notify_all();
         for path in surplus.iter().chain([&old_file]) {

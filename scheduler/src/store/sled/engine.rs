@@ -2,7 +2,7 @@
 //!
 //! Locks are taken in this order: journal, then view. The journal's is held through a commit; the view's only for moments.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -41,6 +41,9 @@ pub(super) struct Engine {
     failed: OnceLock<String>,
     pub(super) low: AtomicBool,
     pub(super) stop: AtomicBool,
+    /// Copies of the journal's figures, for those who must not wait for a commit.
+    journal_bytes: AtomicU64,
+    journal_segments: AtomicUsize,
     pub(super) groups: AtomicU64,
     pub(super) checkpoints: AtomicU64,
     pub(super) _lock: Lock,
@@ -79,7 +82,7 @@ pub(super) struct Parts {
 
 impl Engine {
     pub(super) fn new(parts: Parts) -> Engine {
-        Engine {
+        let engine = Engine {
             config: parts.config,
             limits: parts.limits,
             shape: parts.shape,
@@ -94,10 +97,20 @@ impl Engine {
             failed: OnceLock::new(),
             low: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            journal_bytes: AtomicU64::new(0),
+            journal_segments: AtomicUsize::new(0),
             groups: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
             _lock: parts.lock,
-        }
+        };
+        engine.note_journal(&lock(&engine.journal));
+        engine
+    }
+
+    /// Brings the copies of the journal's figures up to date.
+    pub(super) fn note_journal(&self, log: &Log) {
+        self.journal_bytes.store(log.log.bytes(), Ordering::Relaxed);
+        self.journal_segments.store(log.log.segments(), Ordering::Relaxed);
     }
 
     pub(super) fn commit(&self, group: Vec<Batch>) -> Vec<Result<(), CommitError>> {
@@ -116,7 +129,9 @@ impl Engine {
         }
         commit.flush();
         let Commit { results, log, .. } = commit;
-        drop(log);
+        if let Some(log) = log {
+            self.note_journal(&log);
+        }
         self.wake_checkpoint_if_due();
         results
     }
@@ -157,7 +172,7 @@ impl Engine {
     }
 
     pub(super) fn stats(&self) -> StoreStats {
-        let journal_bytes = lock(&self.journal).log.bytes();
+        let journal_bytes = self.journal_bytes.load(Ordering::Relaxed);
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         let frozen = view.frozen.as_ref().map_or(0, |frozen| frozen.bytes());
         let memory_bytes = (view.active.bytes() + frozen) as u64;
@@ -248,7 +263,7 @@ impl Engine {
 
     /// Whether enough has gathered for a checkpoint.
     pub(super) fn checkpoint_due(&self) -> bool {
-        let segments = lock(&self.journal).log.segments();
+        let segments = self.journal_segments.load(Ordering::Relaxed);
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         segments > self.limits.journal_segments || view.active.bytes() > self.limits.overlay_bytes
     }
@@ -276,7 +291,9 @@ impl<'a> Commit<'a> {
         self.log.as_mut().expect("only a wait takes the guard, and puts it back")
     }
 
+    /// Lets others have the journal for a moment. Only with an empty group: they may write, and its room would be gone.
     fn wait(&mut self) {
+        debug_assert!(self.staged.is_empty(), "a group that is being filled owns the journal");
         let guard = self.log.take().expect("only a wait takes the guard, and puts it back");
         let (guard, _) =
             self.engine.progress.wait_timeout(guard, WAIT_STEP).unwrap_or_else(PoisonError::into_inner);
@@ -293,12 +310,18 @@ impl<'a> Commit<'a> {
         if bytes > bytes_max {
             return Err(CommitError::TooBig { bytes, bytes_max });
         }
+        if self.staged.is_empty() {
+            self.wait_for_checkpoint();
+        }
         if !batch.settles && self.engine.space() == Space::Low {
             return Err(self.engine.full_error());
         }
         let log = self.log();
         if log.group.bytes() + bytes > log.log.room() {
             self.flush();
+            if let Some(error) = self.engine.failed_error() {
+                return Err(error);
+            }
             if bytes > self.log().log.room() {
                 self.rotate(batch.settles)?;
             }
@@ -306,6 +329,18 @@ impl<'a> Commit<'a> {
         self.log().group.push(&batch);
         self.staged.push(batch.writes);
         Ok(())
+    }
+
+    /// Waits while too much has gathered. When space is low no checkpoint may come, and what settles must go on.
+    fn wait_for_checkpoint(&mut self) {
+        let engine = self.engine;
+        while engine.overloaded(self.log())
+            && engine.space() == Space::Ample
+            && engine.failed_error().is_none()
+        {
+            engine.wake_checkpoint();
+            self.wait();
+        }
     }
 
     /// Takes the next segment. The last prepared one is kept for batches that settle earlier work.
@@ -335,13 +370,6 @@ impl<'a> Commit<'a> {
             return;
         }
         let engine = self.engine;
-        while engine.overloaded(self.log())
-            && engine.space() == Space::Ample
-            && engine.failed_error().is_none()
-        {
-            engine.wake_checkpoint();
-            self.wait();
-        }
         let staged = std::mem::take(&mut self.staged);
         let count = staged.len();
         let log = self.log();

@@ -202,7 +202,10 @@ impl Journal {
     /// # Errors
     /// After an error nobody knows what is on the disk: the journal must not be written again.
     pub(super) fn write(&mut self, group: &mut Group) -> io::Result<Lsn> {
-        debug_assert!(group.bytes() <= self.room(), "the caller asks for room first");
+        if group.bytes() > self.room() {
+            // A defect of the caller's; a record beyond the end would make the segment unreadable.
+            return Err(io::Error::other("the group does not fit into the journal segment"));
+        }
         let lsn = self.next_lsn;
         if group.bytes.is_empty() {
             group.bytes.resize(RECORD_HEADER_BYTES, 0);

@@ -153,20 +153,27 @@ fn reopen(
     limits.block_bytes = manifest.block_bytes as usize;
     let shape =
         Shape { dir: dir.join(JOURNAL_DIR), salt: manifest.salt, segment_bytes: limits.segment_bytes };
-    let row = journal::segments(&shape.dir, manifest.start.segment)?;
-    let full = !directory.is_empty();
-    let blocks = Blocks::open(dir, manifest.rest, limits.block_bytes, limits.sled_cache_bytes, full)?;
-    verify(&directory, &blocks)?;
-    let resting = Arc::new(Resting { directory, blocks: Arc::new(blocks) });
-    let mut view = View { active: Overlay::default(), frozen: None, resting: Arc::clone(&resting) };
+    let mut row = journal::segments(&shape.dir, manifest.start.segment)?;
     let end = (manifest.end_lsn > 0).then_some(manifest.end_lsn);
-    let mut apply = |write| view.apply(write);
-    let replayed =
+    let mut active = Overlay::default();
+    let mut apply = |write| active.apply(write, |key| directory.covering(key).is_some());
+    let mut replayed =
         journal::replay(manifest.salt, manifest.start, &row, manifest.checkpoint_lsn, end, &mut apply)?;
     if replayed.torn {
         let (path, offset) = &replayed.tail;
         tracing::warn!(path = %path.display(), offset, "cut a torn record that was never confirmed");
     }
+    let open_blocks = || {
+        Blocks::open(dir, manifest.rest, limits.block_bytes, limits.sled_cache_bytes, !directory.is_empty())
+    };
+    let blocks = match open_blocks() {
+        // sled cannot start without some space; that is what the reserve is for.
+        Err(BlocksError::Full(_)) if replayed.remove_reserve(&mut row).map_err(at)? => open_blocks()?,
+        outcome => outcome?,
+    };
+    verify(&directory, &blocks)?;
+    let resting = Arc::new(Resting { directory, blocks: Arc::new(blocks) });
+    let view = View { active, frozen: None, resting: Arc::clone(&resting) };
     // From here on the store is whole, and is written.
     let epoch = manifest.epoch.max(replayed.epoch) + 1;
     let mut journal = replayed.into_journal(shape.clone(), epoch, row).map_err(at)?;

@@ -1,7 +1,6 @@
 //! The one ordered view over what is recent and what rests: active overlay, frozen overlay, blocks, in this order of
 //! precedence.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -51,7 +50,7 @@ impl View {
 
     /// What a scan needs from `from` on: some of the active overlay, and all below it, up to a bound.
     pub(super) fn chunk(&self, from: &[u8], to: &[u8]) -> Chunk {
-        let mut recent = BTreeMap::new();
+        let mut recent = Vec::new();
         let mut bytes = 0;
         let mut until = Bytes::copy_from_slice(to);
         for (key, slot) in self.active.range(Bound::Included(from), Bound::Excluded(to)) {
@@ -62,7 +61,7 @@ impl View {
             if let Slot::Put { value, .. } = slot {
                 bytes += value.len();
             }
-            recent.insert(key.clone(), slot.clone());
+            recent.push((key.clone(), slot.clone()));
         }
         Chunk { recent, frozen: self.frozen.clone(), resting: Arc::clone(&self.resting), until }
     }
@@ -70,7 +69,7 @@ impl View {
 
 /// A part of a scan, read without a lock.
 pub(super) struct Chunk {
-    recent: BTreeMap<Bytes, Slot>,
+    recent: Vec<(Bytes, Slot)>,
     frozen: Option<Arc<Overlay>>,
     resting: Arc<Resting>,
     /// One past the last key that the chunk knows.
@@ -78,15 +77,15 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Hands out the pairs from `from` on; `false` when the caller wants no more.
+    /// Hands out the pairs from `from` on, where the chunk was asked to begin; `false` when the caller wants no more.
     pub(super) fn scan(
         &self,
         from: &[u8],
         each: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<bool, ReadError> {
         let until = &self.until[..];
+        let mut recent = self.recent.iter().map(|(key, slot)| (&key[..], slot)).peekable();
         let range = (Bound::Included(from), Bound::Excluded(until));
-        let mut recent = self.recent.range::<[u8], _>(range).map(|(key, slot)| (&key[..], slot)).peekable();
         let frozen = self.frozen.iter().flat_map(|frozen| frozen.range(range.0, range.1));
         let mut frozen = frozen.map(|(key, slot)| (&key[..], slot)).peekable();
         let mut next = self.resting.directory.from(from);

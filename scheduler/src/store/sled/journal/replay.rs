@@ -253,6 +253,20 @@ impl Replayed {
         closed.chain(active.map(|(number, _)| (*number, self.active_first_lsn, self.last_lsn)))
     }
 
+    /// Removes what stands ready without a record in it: all free segments and the last prepared one. `false` when
+    /// there is nothing of that kind.
+    pub(in crate::store::sled) fn remove_reserve(&mut self, row: &mut Row) -> io::Result<bool> {
+        let mut surplus = std::mem::take(&mut row.free);
+        if self.segments.len() > self.closed.len() + 1 {
+            self.segments.pop();
+            surplus.extend(row.needed.pop().map(|(_, path)| path));
+        }
+        for path in &surplus {
+            fs::remove_file(path)?;
+        }
+        Ok(!surplus.is_empty())
+    }
+
     /// Opens the segments for writing, behind the last whole record.
     pub(in crate::store::sled) fn into_journal(
         self,
