@@ -38,14 +38,17 @@ pub enum Format {
     Json,
 }
 
-/// Sends logs to standard error. `filter` follows the `tracing` syntax, such as `info` or `windlass_scheduler=debug`;
-/// the gossip library is quiet below warnings unless the filter names it. Legal twice: the first call wins.
+/// Libraries that are quiet unless the filter names them, with the level that is left to them.
+const QUIET: [(&str, &str); 2] = [("chitchat", "error"), ("actix_server", "warn")];
+
+/// Sends logs to standard error. `filter` follows the `tracing` syntax, such as `info` or `windlass_scheduler=debug`.
+/// Legal twice: the first call wins.
 ///
 /// # Errors
 /// A filter that cannot be read, with the reason.
 pub fn init(filter: &str, format: Format) -> Result<(), String> {
-    let filter =
-        if filter.contains("chitchat") { filter.to_owned() } else { format!("{filter},chitchat=error") };
+    let unnamed = QUIET.iter().filter(|(library, _)| !filter.contains(library));
+    let filter = unnamed.fold(filter.to_owned(), |all, (library, level)| format!("{all},{library}={level}"));
     let filter =
         EnvFilter::try_new(&filter).map_err(|e| format!("the log filter {filter:?} cannot be read: {e}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -196,3 +196,24 @@ async fn tokens_keep_strangers_out() {
     right.token = Some("another".to_owned());
     Peer::greeted(server.native_addr(), right).await;
 }
+
+/// Somebody who connects and says nothing, or never finishes what he says, does not keep his place.
+#[tokio::test]
+async fn a_handshake_has_a_deadline() {
+    let server = TestServer::start();
+    let started = std::time::Instant::now();
+    let mut mute = Peer::raw(server.native_addr()).await;
+    let mut dripping = Peer::raw(server.native_addr()).await;
+    let drip = async {
+        for byte in framed(&ClientFrame::Hello(hello(None))) {
+            if dripping.stream.write_all(&[byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+        refusal(&mut dripping).await
+    };
+    let (told, _) = tokio::join!(refusal(&mut mute), drip);
+    assert_eq!(told.expect("told why").code, ErrorCode::Timeout);
+    assert!(started.elapsed() >= Duration::from_millis(limits::HANDSHAKE_MS_MAX - 100));
+}

@@ -102,7 +102,9 @@ async fn live(config: NodeConfig, ready: Ready, mut orders: watch::Receiver<Orde
             return writer;
         }
     };
-    tracing::info!(http = ?started.http, native = ?started.native, gossip = ?started.gossip, "node started");
+    let text = |addr: Option<SocketAddr>| addr.map_or_else(|| "off".to_owned(), |addr| addr.to_string());
+    let (http, native, gossip) = (text(started.http), text(started.native), text(started.gossip));
+    tracing::info!(node = parts.api.node, http, native, gossip, "node started");
     let writer = parts.writer.clone();
     if ready.send(Ok(started)).is_err() {
         return Some(writer);

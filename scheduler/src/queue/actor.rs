@@ -459,3 +459,7 @@ pub(super) fn store_failed(reason: &CommitError) -> ApiError {
 pub(super) fn unreadable(error: &ReadError) -> ApiError {
     ApiError::new(ErrorCode::StoreFailed, error.to_string())
 }
+
+#[cfg(test)]
+#[path = "actor_test.rs"]
+mod tests;

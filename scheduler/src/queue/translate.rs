@@ -68,6 +68,8 @@ impl QueueActor {
     /// The command of an operation about a worker.
     fn translate_workers(&mut self, reply: RequestId, op: Op) -> Step {
         match op {
+            // A connection that was replaced has nothing to ask for.
+            Op::Fetch { link, .. } if !self.outbox.is_last(&link.worker, link.session) => Step::Nothing,
             Op::Fetch { link, slots } => {
                 let worker = link.worker;
                 self.outbox.attach(link);
