@@ -63,6 +63,8 @@ pub(crate) struct Pump {
     progress_in: mpsc::Sender<ProgressNote>,
     stopping: Option<Stopping>,
     gossip: Gossip,
+    /// Heartbeat after Quiet whose answer is awaited: when it is there, no job is on its way any more.
+    quiet_beat: Option<u64>,
     /// Whether a server has ever taken this worker.
     known: bool,
     reported_at: Instant,
@@ -95,6 +97,7 @@ impl Pump {
             progress,
             progress_in,
             stopping: None,
+            quiet_beat: None,
             known: false,
             reported_at: Instant::now(),
         }
@@ -113,6 +116,7 @@ impl Pump {
                     tracing::warn!(error = %e, running = self.ledger.running(), "the connection to the server is lost");
                     self.plan.events.emit(&ConnectionEvent::Lost { reason: e.to_string() });
                     self.ledger.disconnected();
+                    self.quiet_beat = None;
                 }
             }
         }
@@ -215,6 +219,7 @@ impl Pump {
                 Woken::Order(order) => {
                     self.obey(order);
                     encode_frame(&mut out, &ClientFrame::Quiet);
+                    self.quiet_beat = Some(pulse.ask(&mut out));
                 }
                 Woken::Beat => pulse.beat(&mut out)?,
                 Woken::Time => {
@@ -285,7 +290,11 @@ impl Pump {
                     );
                     lost.into_iter().for_each(|lease| self.ledger.stop(lease, StopReason::LeaseLost));
                 }
-                ServerFrame::HeartbeatAck { .. } => {}
+                ServerFrame::HeartbeatAck { seq } => {
+                    if self.quiet_beat.is_some_and(|awaited| awaited <= seq) {
+                        self.quiet_beat = None;
+                    }
+                }
                 ServerFrame::Draining => tracing::info!("the server is about to stop; running jobs go on"),
                 ServerFrame::Refused(e) => return Err(LinkError::Refused(e)),
                 other @ (ServerFrame::Welcome(_) | ServerFrame::Reply { .. }) => {
@@ -364,9 +373,10 @@ impl Pump {
         }
     }
 
-    /// Whether the worker may leave: everything is recorded, or its time is over.
+    /// Whether the worker may leave: nothing comes any more and everything is recorded, or its time is over.
     fn stop_is_over(&self) -> bool {
-        self.stopping.as_ref().is_some_and(|s| self.ledger.is_settled() || Instant::now() >= s.leave_at)
+        let settled = self.ledger.is_settled() && self.quiet_beat.is_none();
+        self.stopping.as_ref().is_some_and(|s| settled || Instant::now() >= s.leave_at)
     }
 }
 
@@ -400,11 +410,18 @@ impl Pulse {
         {
             return Err(LinkError::Silent(now.duration_since(asked)));
         }
+        self.ask(out);
+        Ok(())
+    }
+
+    /// Sends a heartbeat; returns its number.
+    fn ask(&mut self, out: &mut BytesMut) -> u64 {
+        let now = Instant::now();
         self.asked.get_or_insert(now);
         self.seq += 1;
         self.next = now + self.every;
         encode_frame(out, &ClientFrame::Heartbeat { seq: self.seq });
-        Ok(())
+        self.seq
     }
 }
 

@@ -231,3 +231,18 @@ async fn a_server_that_does_not_want_the_worker_ends_it() {
     let error = within(run).await.expect("no panic").expect_err("refused");
     assert_eq!(error.code(), Some(ErrorCode::Denied));
 }
+
+#[tokio::test]
+async fn a_worker_leaves_only_when_nothing_is_on_its_way_any_more() {
+    let peer = Peer::bind().await;
+    let mut started = start(&peer, builder(&peer).handle("k", async || ())).await;
+    started.stop.send(()).expect("runs");
+    assert_eq!(started.talk.next().await, ClientFrame::Quiet);
+    let ClientFrame::Heartbeat { seq } = started.talk.next().await else { panic!("expected the barrier") };
+    // This job was on its way when the server read Quiet.
+    started.talk.send(ServerFrame::Deliver(vec![delivery(1, "k", "null")])).await;
+    started.talk.send(ServerFrame::HeartbeatAck { seq }).await;
+    assert_eq!(started.talk.record().await[0].verdict, WireVerdict::Released);
+    assert_eq!(started.talk.next_but_beats().await, ClientFrame::Goodbye);
+    within(started.run).await.expect("no panic").expect("an orderly end");
+}
