@@ -476,3 +476,28 @@ impl<'a> Iterator for Pairs<'a> {
 pub(super) fn copied(value: &[u8]) -> Bytes {
     Bytes::copy_from_slice(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is on disks today is read by every later version: a change of these bytes needs a new format number.
+    #[test]
+    fn the_format_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let blocks = Blocks::open(dir.path(), 1, 64, 1024 * 1024, false).unwrap();
+        let mut builder = Builder::default();
+        builder.push(b"a", b"one");
+        builder.push(b"b", &[b'x'; 70]);
+        let (first, block) = builder.finish(&blocks, 9).unwrap();
+        assert_eq!((&first[..], &block.last[..], block.pairs), (&b"a"[..], &b"b"[..], 2));
+        assert_eq!(block.name, BlockName { id: 9, parts: 2 }, "larger than a block: cut in two");
+        let encoded = blocks.read(&block).unwrap();
+        let golden = [&b"\x01\0\0\0\x02\0\0\0\x01\0\0\0a\x03\0\0\0one\x01\0\0\0b\x46\0\0\0"[..], &[b'x'; 70]];
+        assert_eq!(&encoded[..], golden.concat());
+        assert_eq!(Pairs::new(&encoded).unwrap().count(), 2);
+        assert_eq!(part_key(9, 1), [0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1]);
+        blocks.remove(&[block.name]).unwrap();
+        assert!(matches!(blocks.read(&block), Err(BlocksError::Damaged(_))));
+    }
+}

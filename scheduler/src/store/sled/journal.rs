@@ -19,6 +19,8 @@
 
 mod record;
 mod replay;
+#[cfg(test)]
+mod tests;
 
 pub(super) use replay::{ReplayError, replay, segments};
 
