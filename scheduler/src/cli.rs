@@ -38,10 +38,10 @@ use output::Output;
     max_term_width = 110,
     before_help = "\
 Examples:
-  windlass dev                                             server, dashboard and a shell worker, here and now
-  windlass job enqueue shell --payload '\"uname -a\"' --wait  run a command as a job and print its result
-  windlass top                                             watch queues and workers
-  windlass server --data-dir /var/lib/windlass             a server for real"
+  windlass dev                                   server, dashboard and shell worker
+  windlass job enqueue shell --payload '\"date\"' --wait   a command as a job, and its result
+  windlass top                                   watch queues and workers
+  windlass server --data-dir /var/lib/windlass   a server for real"
 )]
 struct Cli {
     /// Data as JSON on stdout, with the keys of the HTTP API; errors as JSON on stderr

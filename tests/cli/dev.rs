@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Process, Server, run, until, windlass};
+use crate::support::{Process, Server, group_is_gone, run, until, windlass};
 
 const PORTS: [&str; 6] = ["--http", "127.0.0.1:0", "--native", "127.0.0.1:0", "--gossip", "127.0.0.1:0"];
 
@@ -103,4 +103,50 @@ fn the_ready_line_names_every_door() {
     let ready = &server.process.ready;
     assert_eq!((&ready["ready"], &ready["gossip"]), (&json!(true), &json!(null)));
     assert!(ready["http"].as_str().is_some_and(|at| !at.ends_with(":0")), "{ready}");
+}
+
+/// The first signal waits for running commands, the second does not, and no command outlives the process.
+#[test]
+fn a_second_signal_ends_at_once_and_takes_the_commands_along() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = windlass(&["dev", "--ephemeral", "--json"]);
+    command.args(PORTS).current_dir(dir.path());
+    let dev = Process::start(command);
+    let native = dev.address("native");
+    let line = "\"echo $$ > pid; sleep 600\"";
+    run(windlass(&["job", "enqueue", "shell", "--payload", line, "--server", &native])).ok();
+    let file = dir.path().join("pid");
+    let group =
+        until("the command runs", || fs::read_to_string(&file).ok().filter(|text| text.ends_with('\n')));
+    dev.signal(Signal::TERM);
+    let dev = dev.said_on_stderr("stopping");
+    assert!(!group_is_gone(group.trim()), "the running command may finish");
+    dev.signal(Signal::TERM);
+    let (code, err) = dev.ended();
+    assert_eq!(code, 1, "{err}");
+    until("the command is gone", || group_is_gone(group.trim()).then_some(()));
+}
+
+/// A command that waits for a server which does not come back says so.
+#[test]
+fn a_server_that_goes_away_is_waited_for_and_then_given_up() {
+    let server = Server::start();
+    let id = run({
+        let mut command = server.command(&["job", "enqueue", "k"]);
+        command.stdin(std::process::Stdio::null());
+        command
+    });
+    let id = id.ok().out.trim().to_owned();
+    let mut waiting = server.command(&["job", "wait", &id]);
+    let waiting = waiting.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
+    let waiting = waiting.expect("the command starts");
+    until("the wait has reached the server", || {
+        let overview = server.run(&["top", "--once", "--json"]).ok().json();
+        (overview["overview"]["node"]["connections"].as_u64() >= Some(2)).then_some(())
+    });
+    drop(server);
+    let output = waiting.wait_with_output().expect("the command ends");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{err}");
+    assert!(err.contains("windlass dev"), "{err}");
 }

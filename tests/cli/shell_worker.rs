@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::{Server, until};
+use crate::support::{Server, group_is_gone, until};
 
 #[test]
 fn stdout_is_the_result_and_the_status_the_verdict() {
@@ -46,15 +46,6 @@ fn cancelling_ends_the_command_and_its_children() {
     let said = server.run(&["job", "wait", &id, "--timeout", "60s"]).fails(1);
     assert!(said.err.contains("cancelled"), "{}", said.err);
     until("the process group is gone", || group_is_gone(pid.trim()).then_some(()));
-}
-
-/// Whether no process has this process group any more; field 5 of `stat`.
-fn group_is_gone(group: &str) -> bool {
-    let processes = fs::read_dir("/proc").expect("Linux has /proc");
-    !processes.flatten().filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok()).any(|stat| {
-        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        fields.split_whitespace().nth(2) == Some(group) && fields.split_whitespace().next() != Some("Z")
-    })
 }
 
 #[test]

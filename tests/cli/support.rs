@@ -157,6 +157,24 @@ impl Process {
         kill_process(pid, signal).expect("the child is ours and lives");
     }
 
+    /// Waits until it has said `text` on stderr.
+    pub(crate) fn said_on_stderr(mut self, text: &str) -> Process {
+        let pipe = self.child.stderr.as_mut().expect("stderr is piped");
+        let mut said = Vec::new();
+        let mut byte = [0];
+        while !String::from_utf8_lossy(&said).contains(text) {
+            // Byte by byte, so that nothing behind the text is taken away from whoever reads on.
+            assert_eq!(
+                pipe.read(&mut byte).expect("stderr can be read"),
+                1,
+                "{}",
+                String::from_utf8_lossy(&said)
+            );
+            said.push(byte[0]);
+        }
+        self
+    }
+
     /// Stops it in order; its exit code, and what it said on stderr.
     pub(crate) fn stop(self) -> (i32, String) {
         self.signal(Signal::TERM);
@@ -246,4 +264,15 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         // Each question starts a process, which is pause enough.
     }
+}
+
+/// Whether no process has this process group any more; field 5 of `stat`.
+pub(crate) fn group_is_gone(group: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("Linux has /proc");
+    !processes.flatten().filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok()).any(
+        |stat| {
+            let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+            fields.split_whitespace().nth(2) == Some(group) && fields.split_whitespace().next() != Some("Z")
+        },
+    )
 }

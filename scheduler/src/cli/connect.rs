@@ -24,7 +24,7 @@ const GLANCE: Duration = Duration::from_millis(500);
 pub(crate) struct ClientArgs {
     /// Native address of the server
     #[arg(long, global = true, env = "WINDLASS_SERVER", value_name = "HOST:PORT", default_value = NATIVE_DEFAULT)]
-    #[arg(help_heading = "Server")]
+    #[arg(help_heading = "Server", hide_env_values = true)]
     pub(crate) server: String,
 }
 

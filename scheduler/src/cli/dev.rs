@@ -54,35 +54,36 @@ pub(crate) fn run(args: DevArgs, out: Output) -> Result<(), CliError> {
     }
     server::start_log(&config)?;
     raise_file_limit();
-    let node = server::start(&config)?;
+    runner::block_on(serve(config, args.concurrency, args.demo, out))
+}
+
+async fn serve(config: Config, concurrency: u32, demo: bool, out: Output) -> Result<(), CliError> {
+    let mut signals = Signals::listen()?;
+    let node = server::start(&config, &mut signals).await?;
     let native = node.native_addr().unwrap_or(config.native);
-    runner::block_on(async move {
-        let mut signals = Signals::listen()?;
-        let mut worker = runner::start(&reachable(native), shell_worker(native, args.concurrency));
-        let demo = if args.demo { Some(demo::start(&reachable(native)).await?) } else { None };
-        let shown = Shown { concurrency: args.concurrency, demo: args.demo };
-        announce(&node, &config, native, &shown, out)?;
-        tokio::select! {
-            _ = signals.next() => {}
-            ended = worker.ended() => return ended,
-            () = node.stopped() => {
-                return Err(CliError::failure("dev: the node has ended by itself; its last log lines say why"));
-            }
+    let mut worker = runner::start(&reachable(native), shell_worker(native, concurrency));
+    let traffic = if demo { Some(demo::start(&reachable(native)).await?) } else { None };
+    announce(&node, &config, native, &Shown { concurrency, demo }, out)?;
+    tokio::select! {
+        _ = signals.next() => {}
+        ended = worker.ended() => return ended,
+        () = node.stopped() => {
+            return Err(CliError::failure("dev: the node has ended by itself; its last log lines say why"));
         }
-        output::note("\nstopping; once more ends at once");
-        let stop = async {
-            if let Some(demo) = demo {
-                demo.stop().await;
-            }
-            worker.stop().await
-        };
-        tokio::select! {
-            stopped = stop => stopped?,
-            () = signals.next_is_immediate() => {}
+    }
+    output::note("\nstopping; once more ends at once");
+    let stop = async {
+        if let Some(traffic) = traffic {
+            traffic.stop().await;
         }
-        server::stop(&node, &mut signals).await;
-        Ok(())
-    })
+        worker.stop().await
+    };
+    tokio::select! {
+        stopped = stop => stopped?,
+        () = signals.next_is_immediate() => {}
+    }
+    server::stop(&node, &mut signals).await;
+    Ok(())
 }
 
 /// An address to connect to: a server that listens on all addresses is reached by loopback.
@@ -156,7 +157,11 @@ fn banner(node: &RunningNode, config: &Config, native: SocketAddr, shown: &Shown
     lines.push(row("native", &native.to_string(), "workers and clients connect here"));
     match config.store {
         StoreKind::Sled => {
-            lines.push(row("data", &config.data_dir.display().to_string(), "kept; --ephemeral keeps nothing"))
+            lines.push(row(
+                "data",
+                &config.data_dir.display().to_string(),
+                "kept; --ephemeral keeps nothing",
+            ));
         }
         StoreKind::Memory => lines.push(row("data", "in memory", "gone when this ends")),
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, TableStyle, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, TableStyle, presets};
 use serde::Serialize;
 use windlass_core::api::Response;
 use windlass_core::job::{JobState, Payload};
@@ -115,11 +115,15 @@ impl Output {
         table.set_header(
             headers.iter().map(|h| Cell::new(h).add_attribute(Attribute::Bold)).collect::<Vec<_>>(),
         );
+        let numeric: Vec<_> = (0..headers.len()).map(|column| is_numeric(&rows, column)).collect();
         for row in rows {
             table.add_row(row.into_iter().map(Word::cell).collect::<Vec<_>>());
         }
-        for column in table.column_iter_mut() {
+        for (column, numeric) in table.column_iter_mut().zip(numeric) {
             column.set_padding((0, 2));
+            if numeric {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
         }
         self.line(table.trim_fmt())
     }
@@ -127,6 +131,12 @@ impl Output {
 
 /// No lines: blanks keep columns apart, and tools that split on them work.
 const COLUMNS: TableStyle = presets::NOTHING;
+
+/// Whether a column holds nothing but numbers, which people compare from the right.
+fn is_numeric(rows: &[Vec<Word>], column: usize) -> bool {
+    let is_number = |text: &str| text.chars().all(|c| c.is_ascii_digit() || ",.-".contains(c));
+    rows.iter().all(|row| row.get(column).is_some_and(|word| is_number(&word.text)))
+}
 
 /// A cell of a table: text, and perhaps a colour of the terminal's palette.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,6 +297,12 @@ mod tests {
             (span(3_600_000), span(3_661_000), span(223_200_000)),
             ("1h".into(), "1h 1m".into(), "2d 14h".into())
         );
+    }
+
+    #[test]
+    fn numbers_stand_at_the_right() {
+        let rows = vec![vec![Word::from("a"), Word::from("1,234.5")], vec![Word::from("1"), Word::from("-")]];
+        assert!(is_numeric(&rows, 1) && !is_numeric(&rows, 0) && !is_numeric(&rows, 2));
     }
 
     #[test]

@@ -36,6 +36,7 @@ impl Signals {
     pub(crate) async fn next_is_immediate(&mut self) {
         let name = self.next().await;
         super::output::note(format!("windlass: {name} again, ending at once"));
+        super::shell::end_all();
         std::process::exit(1);
     }
 }

@@ -62,5 +62,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Re
     })?;
     let result = runtime.block_on(work);
     runtime.shutdown_background();
+    // After an orderly stop there are none; after an error their handlers may not get to end them.
+    super::shell::end_all();
     result
 }

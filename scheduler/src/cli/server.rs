@@ -33,9 +33,13 @@ pub(crate) fn run(args: ServerArgs, out: Output) -> Result<(), CliError> {
     let config = resolve(&args.flags, &|name| std::env::var(name).ok())?.config;
     start_log(&config)?;
     raise_file_limit();
-    let node = start(&config)?;
-    announce(&node, out)?;
-    super::connect::block_on(until_stopped(&node))
+    super::connect::block_on(async move {
+        // Before anything else: whoever sees the ready line may send a signal.
+        let mut signals = Signals::listen()?;
+        let node = start(&config, &mut signals).await?;
+        announce(&node, out)?;
+        until_stopped(&node, &mut signals).await
+    })
 }
 
 /// Log lines go to stderr, so that stdout stays free for data.
@@ -52,12 +56,21 @@ pub(super) fn start_log(config: &Config) -> Result<(), CliError> {
         .map_err(|why| CliError::usage(format!("log: {why}; the default is info")))
 }
 
-/// Starts a node, with the errors of a start turned into advice.
+/// Starts a node, with the errors of a start turned into advice. A signal ends a start that takes long, which is the same to
+/// the store as a crash and loses nothing.
 ///
 /// # Errors
 /// Exit code 4 for an address or a directory in use, 6 for a damaged store, 1 otherwise.
-pub(super) fn start(config: &Config) -> Result<RunningNode, CliError> {
-    Node::start(node_config(config)).map_err(|e| advise(config, &e))
+pub(super) async fn start(config: &Config, signals: &mut Signals) -> Result<RunningNode, CliError> {
+    let settings = node_config(config);
+    let starting = tokio::task::spawn_blocking(move || Node::start(settings));
+    tokio::select! {
+        started = starting => match started {
+            Ok(started) => started.map_err(|e| advise(config, &e)),
+            Err(e) => Err(CliError::failure(format!("server: the start failed: {e}; this is a defect"))),
+        },
+        name = signals.next() => Err(CliError::failure(format!("server: {name} before it was ready; nothing was served"))),
+    }
 }
 
 fn node_config(config: &Config) -> NodeConfig {
@@ -126,8 +139,7 @@ fn announce(node: &RunningNode, out: Output) -> Result<(), CliError> {
 ///
 /// # Errors
 /// Exit code 1 when the node ended by itself, because its store failed.
-async fn until_stopped(node: &RunningNode) -> Result<(), CliError> {
-    let mut signals = Signals::listen()?;
+async fn until_stopped(node: &RunningNode, signals: &mut Signals) -> Result<(), CliError> {
     let name = tokio::select! {
         name = signals.next() => name,
         () = node.stopped() => {
@@ -135,7 +147,7 @@ async fn until_stopped(node: &RunningNode) -> Result<(), CliError> {
         }
     };
     output::note(format!("windlass: {name}, stopping; once more ends at once"));
-    stop(node, &mut signals).await;
+    stop(node, signals).await;
     output::note("windlass: stopped");
     Ok(())
 }

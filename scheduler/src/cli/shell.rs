@@ -4,10 +4,11 @@
 //! the result, its exit status the verdict: 0 is done, anything else is a failed attempt with the end of stderr as
 //! the error. It finds its job in `WINDLASS_JOB_ID`, `WINDLASS_QUEUE`, `WINDLASS_ATTEMPT` and `WINDLASS_TOKEN`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -128,16 +129,36 @@ fn spawn(line: Line, context: &Context) -> std::io::Result<(Child, Group)> {
         .process_group(0)
         .kill_on_drop(true);
     let child = command.spawn()?;
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    Ok((child, Group { leader: pid }))
+    let group = Group::of(&child);
+    Ok((child, group))
 }
 
-/// The command's process group; killed when this is dropped before the command has ended.
+/// Process groups of the commands that run in this process, for [`end_all`].
+static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Ends all commands at once, for a process that ends without waiting for its handlers.
+pub(crate) fn end_all() {
+    let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for leader in groups.into_iter().filter_map(Pid::from_raw) {
+        // The group may be gone already, which is what is wanted.
+        let _ = kill_process_group(leader, Signal::KILL);
+    }
+}
+
+/// The command's process group; killed when this is dropped.
 struct Group {
     leader: Option<Pid>,
 }
 
 impl Group {
+    fn of(child: &Child) -> Group {
+        let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(leader) = leader {
+            GROUPS.lock().unwrap_or_else(PoisonError::into_inner).insert(leader.as_raw_nonzero().get());
+        }
+        Group { leader }
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(leader) = self.leader {
             // The group may be gone already, which is what was wanted.
@@ -149,6 +170,9 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+        if let Some(leader) = self.leader {
+            GROUPS.lock().unwrap_or_else(PoisonError::into_inner).remove(&leader.as_raw_nonzero().get());
+        }
     }
 }
 

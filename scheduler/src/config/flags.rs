@@ -38,7 +38,7 @@ impl Args for ServerFlags {
         }
         let file = Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf));
         let help = "Configuration file. Defaults to ./windlass.toml, then /etc/windlass/windlass.toml, if there is one";
-        command.arg(file.env(FILE_ENV).help(help).help_heading("Server"))
+        command.arg(file.env(FILE_ENV).help(help).help_heading("Server").hide_env_values(true))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

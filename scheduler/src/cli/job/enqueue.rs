@@ -26,7 +26,7 @@ Examples:
   windlass job enqueue shell --payload '\"sha256sum README.md\"' --wait
   windlass job enqueue send_email --queue mail --payload '{\"to\":\"ada@example.org\"}' --delay 5m
   windlass job enqueue resize --payload @photo.json --max-attempts 3 --backoff exp:1s:2:1h
-  windlass job enqueue --batch jobs.ndjson       one job per line: {\"kind\":\"resize\",\"payload\":{\"id\":7}}")]
+  windlass job enqueue --batch jobs.ndjson    lines like {\"kind\":\"resize\",\"payload\":7}")]
 pub(super) struct EnqueueArgs {
     /// Which handler runs it, such as send_email
     #[arg(required_unless_present = "batch")]
