@@ -47,9 +47,9 @@ impl FromStr for JobId {
     type Err = InvalidName;
 
     fn from_str(s: &str) -> Result<JobId, InvalidName> {
-        uuid::Uuid::parse_str(s)
-            .map(|u| JobId(*u.as_bytes()))
-            .map_err(|_| InvalidName("a job id is a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057".to_owned()))
+        uuid::Uuid::parse_str(s).map(|u| JobId(*u.as_bytes())).map_err(|_| {
+            InvalidName("a job id is a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057".to_owned())
+        })
     }
 }
 

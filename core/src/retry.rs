@@ -43,7 +43,12 @@ pub enum Backoff {
 impl Default for Backoff {
     /// Exponential from 2 s, doubling, at most 2 days, 20 % jitter.
     fn default() -> Backoff {
-        Backoff::Exponential { base_ms: 2_000, factor_tenths: 20, max_ms: 2 * 24 * 3600 * 1000, jitter_percent: 20 }
+        Backoff::Exponential {
+            base_ms: 2_000,
+            factor_tenths: 20,
+            max_ms: 2 * 24 * 3600 * 1000,
+            jitter_percent: 20,
+        }
     }
 }
 
@@ -82,12 +87,14 @@ impl Backoff {
 
     pub(crate) fn validate(&self) -> Result<(), InvalidName> {
         match self {
-            Backoff::List { delays_ms, .. } if delays_ms.is_empty() || delays_ms.len() > limits::BACKOFF_LIST_MAX => {
+            Backoff::List { delays_ms, .. }
+                if delays_ms.is_empty() || delays_ms.len() > limits::BACKOFF_LIST_MAX =>
+            {
                 Err(InvalidName(format!("a list backoff has 1 to {} waits", limits::BACKOFF_LIST_MAX)))
             }
-            Backoff::Exponential { factor_tenths, .. } if *factor_tenths < 10 => {
-                Err(InvalidName("the factor of an exponential backoff is at least 1.0 (10 tenths)".to_owned()))
-            }
+            Backoff::Exponential { factor_tenths, .. } if *factor_tenths < 10 => Err(InvalidName(
+                "the factor of an exponential backoff is at least 1.0 (10 tenths)".to_owned(),
+            )),
             _ => Ok(()),
         }
     }

@@ -136,7 +136,12 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`get`](Store::get).
-    fn scan(&self, from: &[u8], to: &[u8], each: &mut dyn FnMut(&[u8], Bytes) -> bool) -> Result<(), ReadError>;
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], Bytes) -> bool,
+    ) -> Result<(), ReadError>;
 
     /// Whether new work is taken. Cheap; called for every enqueue.
     fn space(&self) -> Space;

@@ -6,7 +6,9 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// A wall-clock instant in milliseconds since the Unix epoch, UTC. For `run_at`, schedules and history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 
@@ -35,7 +37,8 @@ impl Timestamp {
     /// RFC 3339 with milliseconds, as the API prints it; `"-"` beyond the calendar's range.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
-        self.to_utc().map_or_else(|| "-".to_owned(), |t| t.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+        self.to_utc()
+            .map_or_else(|| "-".to_owned(), |t| t.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
     }
 }
 

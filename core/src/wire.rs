@@ -10,8 +10,8 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 pub use message::{
-    ClientFrame, Delivery, Hello, LeaseRef, Outcome, PROTOCOL, PROTOCOL_OLDEST, Report, ReportResult, ServerFrame,
-    Subscription, Token, Verdict, Welcome, WorkerHello,
+    ClientFrame, Delivery, Hello, LeaseRef, Outcome, PROTOCOL, PROTOCOL_OLDEST, Report, ReportResult,
+    ServerFrame, Subscription, Token, Verdict, Welcome, WorkerHello,
 };
 
 use crate::limits;
@@ -50,7 +50,8 @@ pub fn encode_into<T: bincode::Encode>(out: &mut Vec<u8>, value: &T) {
 pub fn encode_frame<T: bincode::Encode>(out: &mut BytesMut, frame: &T) {
     let start = out.len();
     out.put_u32_le(0);
-    bincode::encode_into_std_write(frame, &mut out.writer(), bincode::config::standard()).expect("plain data encodes");
+    bincode::encode_into_std_write(frame, &mut out.writer(), bincode::config::standard())
+        .expect("plain data encodes");
     let length = out.len() - start - PREFIX_BYTES;
     // Senders keep batches below the frame limit, which is far below u32::MAX.
     let prefix = u32::try_from(length).unwrap_or(u32::MAX);

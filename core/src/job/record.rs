@@ -15,7 +15,9 @@ const HEAD: usize = 17;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
     /// Written by a newer version.
-    #[error("the record has layout {0}, this version reads up to {LAYOUT}: start the newer version of windlass again")]
+    #[error(
+        "the record has layout {0}, this version reads up to {LAYOUT}: start the newer version of windlass again"
+    )]
     TooNew(u8),
     /// Not a record at all.
     #[error("the record cannot be decoded: {0}")]

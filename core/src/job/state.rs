@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::InvalidName;
 
 /// Where a job stands in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Waits for its time, before its first attempt.

@@ -164,8 +164,14 @@ impl Rig {
 
     fn answered(&mut self, request: RequestId, reply: Reply) {
         match (self.asked.remove(&request).expect("each request is answered once"), reply) {
-            (Asked::Enqueue(lives), Reply::Enqueued(_)) => {
-                self.owed.extend(lives.into_iter().filter(|life| !self.ended.contains(life)));
+            (Asked::Enqueue(lives), Reply::Enqueued(answers)) => {
+                for (life, answer) in lives.into_iter().zip(answers) {
+                    // A repeat of a job that has ended promises nothing; after a crash that may be an earlier life.
+                    let over = self.ended.range((life.0, 0)..=(life.0, life.1)).next().is_some();
+                    if !self.ended.contains(&life) && !(answer.duplicate && over) {
+                        self.owed.insert(life);
+                    }
+                }
             }
             (Asked::Report(outcomes), Reply::Reported(results)) => {
                 for ((life, ends), result) in outcomes.into_iter().zip(results) {
