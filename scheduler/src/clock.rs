@@ -107,7 +107,7 @@ impl Clock {
                         () = nap(mono_in) => {}
                     },
                     None => {
-                        nap(mono_in.into_iter().chain(wall_in.map(|ms| ms.min(WALL_NAP_MS_MAX))).min()).await
+                        nap(mono_in.into_iter().chain(wall_in.map(|ms| ms.min(WALL_NAP_MS_MAX))).min()).await;
                     }
                 }
             }

@@ -15,7 +15,7 @@ fn quick() -> TestServer {
     config.heartbeat_ms = 100;
     config.lease_ms = 800;
     config.resume_grace_ms = 300;
-    TestServer::with(config).unwrap()
+    TestServer::with(config).expect("loopback has free ports")
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use crate::peer::{Peer, hello, job, worker_hello};
 
 fn gossiping() -> TestServer {
     let mut config = TestServer::config();
-    config.gossip = Some("127.0.0.1:0".parse().unwrap());
-    TestServer::with(config).unwrap()
+    config.gossip = Some(([127, 0, 0, 1], 0).into());
+    TestServer::with(config).expect("loopback has free ports")
 }
 
 /// The server is a member of its own gossip, and peers learn where it is.

@@ -16,9 +16,9 @@ fn start(dir: &std::path::Path) -> RunningNode {
 
 /// Fills a node with a job in every state, ends it with `end`, and looks at all of them again.
 async fn everything_survives(end: impl AsyncFnOnce(&RunningNode)) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
     let node = start(dir.path());
-    let mut client = Peer::client(node.native_addr().unwrap()).await;
+    let mut client = Peer::client(node.native_addr().expect("it is on")).await;
     let mut later = job("later");
     later.run_at = RunAt::AfterMs(3_600_000);
     let mut low = job("low");
@@ -27,7 +27,7 @@ async fn everything_survives(end: impl AsyncFnOnce(&RunningNode)) {
     let ids: Vec<_> = client.enqueue("q", specs).await.iter().map(|e| e.id).collect();
     client.enqueue("paused", vec![job("held")]).await;
     client.done(Request::PauseQueue { queue: queue("paused") }).await;
-    let mut worker = Peer::worker_of(node.native_addr().unwrap(), 1, "q", 4).await;
+    let mut worker = Peer::worker_of(node.native_addr().expect("it is on"), 1, "q", 4).await;
     let held = worker.jobs(4).await;
     assert_eq!(kinds(&held), ["dead", "retry", "running", "done"]);
     worker.report(&held[0], Verdict::Dead { error: "no".to_owned() }).await;
@@ -38,7 +38,7 @@ async fn everything_survives(end: impl AsyncFnOnce(&RunningNode)) {
     drop((client, worker, node));
 
     let node = start(dir.path());
-    let addr = node.native_addr().unwrap();
+    let addr = node.native_addr().expect("it is on");
     let mut client = Peer::client(addr).await;
     let mut state = async |index: usize| client.view(ids[index]).await.state;
     assert_eq!(state(0).await, JobState::Ready);

@@ -330,7 +330,7 @@ async fn flush(registry: &Registry) {
             }
         }
         Err(_) => {
-            tracing::warn!("queues did not make everything durable in time; what was confirmed is safe")
+            tracing::warn!("queues did not make everything durable in time; what was confirmed is safe");
         }
     }
 }

@@ -114,11 +114,10 @@ impl StreamHandler<Answered> for QueueActor {
         self.made_durable(durable, ctx);
         match trouble {
             None => {}
+            Some(Trouble::Full(_)) if self.retrying => {}
             Some(Trouble::Full(error)) => {
-                if !self.retrying {
-                    tracing::warn!(queue = %self.queue.name(), %error, "the store is full");
-                    self.resend_later(FULL_RETRY, ctx);
-                }
+                tracing::warn!(queue = %self.queue.name(), %error, "the store is full");
+                self.resend_later(FULL_RETRY, ctx);
             }
             Some(Trouble::Failed(error)) => self.stop_writing(error),
         }

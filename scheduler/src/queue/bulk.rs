@@ -44,7 +44,7 @@ impl Bulk {
         Bulk { act, kind, died_by: now, from, end, exhausted: false, count: 0, then }
     }
 
-    pub(super) fn refuse(self: Box<Self>, error: ApiError) {
+    pub(super) fn refuse(self, error: ApiError) {
         (self.then)(Err(error));
     }
 

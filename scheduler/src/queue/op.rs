@@ -285,12 +285,12 @@ impl Op {
             Op::Job { then, .. } | Op::Get { then, .. } | Op::Watch { then, .. } => then(Err(error)),
             Op::Knows { then, .. } => then(Err(error)),
             Op::SetPaused { then, .. } | Op::SetRetention { then, .. } | Op::Dead { then, .. } => {
-                then(Err(error))
+                then(Err(error));
             }
             Op::Snapshot { then } => then(Err(error)),
             Op::RunningOf { then, .. } => then(Err(error)),
             Op::Running { then, .. } | Op::Finished { then, .. } | Op::Resolve { then, .. } => {
-                then(Err(error))
+                then(Err(error));
             }
             Op::Flush { then } => then(Err(error)),
             Op::Fetch { .. }

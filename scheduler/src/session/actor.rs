@@ -148,10 +148,10 @@ impl SessionActor {
         let mut missing = BTreeSet::new();
         for frame in frames {
             match frame {
-                ClientFrame::Call { body: Request::Enqueue { queue, .. }, .. } => {
-                    if !self.queues.contains_key(queue) {
-                        missing.insert(queue.clone());
-                    }
+                ClientFrame::Call { body: Request::Enqueue { queue, .. }, .. }
+                    if !self.queues.contains_key(queue) =>
+                {
+                    missing.insert(queue.clone());
                 }
                 ClientFrame::Subscribe(subscription)
                     if subscription.queues.len() <= limits::WORKER_QUEUES_MAX =>
