@@ -114,9 +114,8 @@ pub fn main() -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come as "errors" too; a reader that hung up is no reason to fail.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+            // Help and version come as "errors", too.
+            return refuse(&error);
         }
     };
     let out = Output::new(cli.json);
@@ -127,6 +126,24 @@ pub fn main() -> ExitCode {
             error.exit.into()
         }
     }
+}
+
+/// What the parser says: help and version on stdout, mistakes on stderr.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // A reader that hung up is no reason to fail.
+        let _ = error.print();
+        return Exit::Ok.into();
+    }
+    // The flags could not be parsed, so `--json` is looked for by hand.
+    if std::env::args().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        report(&CliError::usage(line), Output::new(true));
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage.into()
 }
 
 fn run(command: Command, out: Output) -> Result<(), CliError> {

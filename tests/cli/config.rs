@@ -61,6 +61,8 @@ fn mistakes_on_the_command_line_end_with_two() {
         assert_eq!(said.code, 2, "{args:?}: {}", said.err);
         assert!(said.out.is_empty(), "talk goes to stderr");
     }
+    let said = run(windlass(&["job", "get", "not-a-uuid", "--json"])).fails(2);
+    assert!(said.err.starts_with("{\"error\":{\"code\":\"usage\""), "{}", said.err);
     assert!(run(windlass(&["job", "enqueu"])).err.contains("enqueue"), "the nearest verb is offered");
 }
 

@@ -146,3 +146,15 @@ fn a_closed_pipe_is_not_an_error() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// Requests are cut by bytes, too: twenty of these would not fit into a frame.
+#[test]
+fn many_large_jobs_fit_into_frames() {
+    let server = Server::start();
+    let text = format!("\"{}\"", "x".repeat(3_000_000));
+    fs::write(server.dir.path().join("large.json"), text).expect("the file is written");
+    let said =
+        server.run(&["job", "enqueue", "k", "--payload", "@large.json", "--count", "20", "--json"]).ok();
+    assert_eq!(said.json(), json!({ "enqueued": 20, "duplicates": 0 }));
+    assert_eq!(server.run(&["queue", "list", "--json"]).ok().json()[0]["counts"]["ready"], 20);
+}

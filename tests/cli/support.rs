@@ -1,37 +1,17 @@
 //! Finding the binary, running it, and servers that end with the test.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use windlass_tests::process::binary;
 
 /// Longest time for anything that a test waits for; only a failing test takes it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The binary beside this test executable (`target/<profile>/deps/cli-…`), brought up to date once.
-pub(crate) fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = std::env::current_exe().expect("the test has a path");
-        let profile = test.parent().and_then(Path::parent).expect("the test is in target/<profile>/deps");
-        let name = profile.file_name().and_then(|n| n.to_str()).expect("the profile has a name");
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "-p", "windlass-scheduler", "--bin", "windlass"]);
-        if name != "debug" {
-            build.args(["--profile", name]);
-        }
-        // Cargo decides whether there is anything to do, so that a stale binary is never tested.
-        let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
-        assert!(built.success(), "the binary is built");
-        profile.join("windlass")
-    })
-}
 
 /// A command without the surroundings of whoever runs the tests.
 pub(crate) fn windlass(args: &[&str]) -> Command {

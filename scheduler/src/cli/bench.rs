@@ -57,6 +57,9 @@ pub(crate) struct BenchArgs {
     store: String,
 }
 
+/// Payload bytes of one request at most, so that its frame stays below the limit.
+const REQUEST_BYTES: usize = limits::FRAME_BYTES_MAX / 2;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
     /// Enqueue only
@@ -115,7 +118,7 @@ fn setting(args: &BenchArgs, own: Option<&OwnServer>) -> Setting {
         jobs: args.jobs,
         payload_bytes: args.payload_bytes as usize,
         producers: args.producers,
-        batch: args.batch as usize,
+        batch: (args.batch as usize).min(REQUEST_BYTES / args.payload_bytes as usize).max(1),
         concurrency: args.concurrency,
         seconds: args.seconds,
         server_pid: own.map(OwnServer::pid),

@@ -18,6 +18,8 @@ use crate::cli::value;
 
 /// Jobs sent in one request by `--count`.
 const CHUNK_JOBS: u64 = 1_000;
+/// Payload bytes in one request, unless a single job has more.
+const CHUNK_BYTES: u64 = 1024 * 1024;
 
 /// Arguments of `windlass job enqueue`.
 #[derive(Debug, clap::Args)]
@@ -123,8 +125,9 @@ async fn many(server: &Server, args: &EnqueueArgs, spec: &JobSpec, out: Output) 
     let mut summary = Summary::default();
     let mut ids = Vec::new();
     let mut left = args.count;
+    let chunk_jobs = (CHUNK_BYTES / (spec.payload.data.len() as u64).max(1)).clamp(1, CHUNK_JOBS);
     while left > 0 {
-        let chunk = left.min(CHUNK_JOBS);
+        let chunk = left.min(chunk_jobs);
         let jobs = (0..chunk).map(|_| JobSpec { id: Some(new_id()), ..spec.clone() }).collect();
         for entry in send(server, args, jobs).await? {
             summary.enqueued += 1;
