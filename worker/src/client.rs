@@ -131,6 +131,7 @@ pub struct ClientBuilder {
     buffer_jobs: usize,
     buffer_bytes: usize,
     lazy: bool,
+    give_up_after: Option<Duration>,
     events: EventSink,
 }
 
@@ -151,6 +152,13 @@ impl ClientBuilder {
     /// to off.
     pub fn lazy(mut self) -> ClientBuilder {
         self.lazy = true;
+        self
+    }
+
+    /// How long calls wait for a server that is away, before they end with [`Error::Unreachable`]; an enqueue may still have been
+    /// taken before the loss. The client keeps trying to connect. Defaults to as long as it takes.
+    pub fn give_up_after(mut self, patience: Duration) -> ClientBuilder {
+        self.give_up_after = Some(patience);
         self
     }
 
@@ -180,6 +188,7 @@ impl ClientBuilder {
             calls: Calls::default(),
             connection: Arc::clone(&connection),
             events: self.events,
+            give_up_after: self.give_up_after,
             closing: false,
         };
         tokio::spawn(engine.run(first));
@@ -230,6 +239,7 @@ impl Client {
             buffer_jobs: BUFFER_JOBS_DEFAULT,
             buffer_bytes: BUFFER_BYTES_DEFAULT,
             lazy: false,
+            give_up_after: None,
             events: EventSink::default(),
         }
     }

@@ -130,6 +130,34 @@ async fn the_buffer_is_bounded_while_the_server_is_away() {
 }
 
 #[tokio::test]
+async fn patience_with_a_server_that_is_away_can_end() {
+    let peer = Peer::bind().await;
+    let builder = Client::builder(peer.address()).give_up_after(Duration::from_millis(30));
+    let (client, mut talk) = tokio::join!(builder.connect(), peer.accept());
+    let client = client.expect("connects");
+    let serve = async {
+        talk.enqueue().await;
+        drop(talk);
+    };
+    let (enqueued, ()) = within(async { tokio::join!(client.enqueue(job(1)), serve) }).await;
+    assert!(matches!(enqueued, Err(Error::Unreachable { .. })), "{enqueued:?}");
+    assert!(matches!(within(client.enqueue(job(2))).await, Err(Error::Unreachable { .. })));
+    // The server is back, and so is the client.
+    let mut talk = peer.accept().await;
+    let serve = async {
+        let (request, _, jobs) = talk.enqueue().await;
+        talk.accept_jobs(request, &jobs).await;
+    };
+    let (enqueued, ()) = within(async { tokio::join!(enqueue_when_up(&client), serve) }).await;
+    enqueued.expect("taken");
+}
+
+async fn enqueue_when_up(client: &Client) -> Result<Enqueued, Error> {
+    client.connected().await;
+    client.enqueue(job(3)).await
+}
+
+#[tokio::test]
 async fn events_tell_of_loss_and_return() {
     let peer = Peer::bind().await;
     let seen = Arc::new(Mutex::new(Vec::new()));

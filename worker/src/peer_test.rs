@@ -46,6 +46,7 @@ impl Peer {
     pub(crate) async fn accept_silent(&self) -> Talk {
         let accepted = tokio::time::timeout(PATIENCE, self.listener.accept()).await.expect("nobody connects");
         let (stream, _) = accepted.expect("accept");
+        stream.set_nodelay(true).expect("a TCP socket");
         let hello = Hello { magic: [0; 4], protocol: 0, client: String::new(), token: None, worker: None };
         let mut talk = Talk { stream, buffer: BytesMut::new(), hello, credit: 0 };
         let ClientFrame::Hello(hello) = talk.next().await else { panic!("the first frame is no hello") };

@@ -35,6 +35,8 @@ pub(crate) struct Engine {
     pub(crate) calls: Calls,
     pub(crate) connection: Arc<watch::Sender<Connection>>,
     pub(crate) events: EventSink,
+    /// How long calls wait for a server that is away; `None` for as long as it takes.
+    pub(crate) give_up_after: Option<Duration>,
     /// Whether the client was closed or dropped: what waits is finished, nothing new comes.
     pub(crate) closing: bool,
 }
@@ -93,10 +95,12 @@ impl Engine {
         };
         tokio::pin!(attempts);
         let mut batch = Vec::new();
+        let give_up_at = self.give_up_after.map(|patience| Instant::now() + patience);
         loop {
             if self.closing && self.calls.is_empty() {
                 return None;
             }
+            let impatient = give_up_at.filter(|_| !self.calls.is_empty());
             tokio::select! {
                 link = &mut attempts => match link {
                     Ok(link) => return Some(link),
@@ -108,6 +112,11 @@ impl Engine {
                     Err(ConnectError::Unreachable(_)) => return None,
                 },
                 count = self.inbox.recv_many(&mut batch, INBOX_BATCH), if !self.closing => self.take(&mut batch, count),
+                () = tokio::time::sleep_until(impatient.unwrap_or_else(Instant::now)), if impatient.is_some() => {
+                    let addresses = self.route.addresses.to_string();
+                    let reason = format!("the server has been away for {:?}", self.give_up_after.unwrap_or_default());
+                    self.calls.fail_all(|| Error::Unreachable { addresses: addresses.clone(), reason: reason.clone() });
+                }
             }
         }
     }

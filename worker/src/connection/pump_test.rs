@@ -246,3 +246,43 @@ async fn a_worker_leaves_only_when_nothing_is_on_its_way_any_more() {
     assert_eq!(started.talk.next_but_beats().await, ClientFrame::Goodbye);
     within(started.run).await.expect("no panic").expect("an orderly end");
 }
+
+/// How fast the worker alone is, against a server that only deals out jobs: `cargo test -p windlass-worker noop_rate -- --ignored --nocapture`
+/// (with optimisation, or the figure says nothing).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, not a test"]
+async fn noop_rate() {
+    const JOBS: u64 = 500_000;
+    for slots in [1, 64, 10_000] {
+        let peer = Peer::bind().await;
+        let worker = builder(&peer).concurrency(slots).handle("noop", async || ());
+        let mut started = start(&peer, worker).await;
+        let jobs = if slots == 1 { JOBS / 50 } else { JOBS };
+        let begin = Instant::now();
+        let (mut sent, mut done) = (0, 0);
+        while done < jobs {
+            let open = u64::from(started.talk.credit).saturating_sub(sent).min(jobs - sent);
+            for at in (0..open).step_by(1_000) {
+                let batch = (at..open.min(at + 1_000)).map(|n| {
+                    let mut job = delivery(1, "noop", "null");
+                    job.token.delivery = sent + n;
+                    job
+                });
+                started.talk.send(ServerFrame::Deliver(batch.collect())).await;
+            }
+            sent += open;
+            match started.talk.next_but_beats().await {
+                ClientFrame::Report(report) => {
+                    done += report.outcomes.len() as u64;
+                    let results = vec![windlass_core::wire::ReportResult::Recorded; report.outcomes.len()];
+                    started.talk.send(ServerFrame::Reported { request: report.request, results }).await;
+                }
+                ClientFrame::Credit { .. } => {}
+                other => panic!("expected a report, got {other:?}"),
+            }
+        }
+        let rate = f64::from(u32::try_from(jobs).expect("fits")) / begin.elapsed().as_secs_f64();
+        println!("{slots} slots: {rate:.0} no-op jobs per second");
+        started.run.abort();
+    }
+}
