@@ -22,7 +22,7 @@ export function start() {
 /** @param {HTMLFormElement} form @param {FormData} data @param {HTMLElement | null} button */
 async function act(form, data, button) {
   const chosen = data.getAll("id").length;
-  if (form.id === "bulk" && chosen === 0) return;
+  if (isBulk(form) && chosen === 0) return;
   const question = form.dataset.confirm?.replace("{n}", String(chosen));
   if (question && !(await confirmed(question))) return;
   data.set("confirm", "yes");
@@ -46,14 +46,20 @@ async function act(form, data, button) {
 /** What the visitor sees next. @param {HTMLFormElement} form @param {FormData} data @param {string} message */
 function after(form, data, message) {
   toast(message);
-  if (form.id === "bulk") {
+  if (isBulk(form)) {
     for (const box of document.querySelectorAll("tbody input[type=checkbox]")) {
       /** @type {HTMLInputElement} */ (box).checked = false;
     }
     document.dispatchEvent(new CustomEvent("patched"));
   }
+  document.dispatchEvent(new CustomEvent("acted"));
   const gone = location.pathname === `/jobs/${data.get("id")}` && data.get("do") === "job:delete";
   if (gone) location.assign(String(data.get("back") ?? "/jobs"));
+}
+
+/** `form.id` would be the fields called "id". @param {HTMLFormElement} form */
+function isBulk(form) {
+  return form.getAttribute("id") === "bulk";
 }
 
 /** Asks in a dialog. @param {string} question @returns {Promise<boolean>} */

@@ -9,6 +9,10 @@ import { write } from "./time.js";
 /** @type {EventSource | null} */
 let source = null;
 let paused = false;
+/** How long a pointer that rests holds the rows below it, and how long an action lets everything through. */
+const REST_MS = 3000;
+let movedAt = 0;
+let actedAt = 0;
 /** Fragments that wait because the visitor points into what they would change. @type {Map<string, Element>} */
 const waiting = new Map();
 
@@ -23,9 +27,12 @@ export function start() {
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
   window.addEventListener("pagehide", close);
   window.addEventListener("pageshow", () => open());
-  document.addEventListener("pointerover", release);
-  document.addEventListener("focusin", release);
-  document.addEventListener("pointerleave", release);
+  document.addEventListener("pointermove", () => (movedAt = Date.now()), { passive: true });
+  document.addEventListener("acted", () => {
+    actedAt = Date.now();
+    release();
+  });
+  setInterval(release, 500);
   open();
 }
 
@@ -84,10 +91,11 @@ function apply(element, wanted) {
   document.dispatchEvent(new CustomEvent("patched"));
 }
 
-/** Whether rows would move under the pointer or away from the keyboard. @param {Element} element */
+/** Whether rows would move under a pointer that aims, or away from the keyboard or a selection. @param {Element} element */
 function isHeld(element) {
-  return element.hasAttribute("data-hold")
-    && (element.querySelector("tbody:hover, tbody :focus-visible, tbody :checked") !== null);
+  if (!element.hasAttribute("data-hold") || Date.now() - actedAt < REST_MS) return false;
+  const aims = Date.now() - movedAt < REST_MS && element.querySelector("tbody:hover") !== null;
+  return aims || element.querySelector("tbody :focus-visible, tbody :checked") !== null;
 }
 
 function release() {

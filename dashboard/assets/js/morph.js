@@ -4,8 +4,12 @@
  * checked boxes and scroll positions stay. Children are matched by id where they have one, otherwise by order.
  */
 
-/** Attributes that belong to the visitor, not to the server. @type {Record<string, string[]>} */
-const KEPT = { DETAILS: ["open"], INPUT: ["checked", "value"], TEXTAREA: ["value"], DIALOG: ["open"] };
+/** Attributes that belong to the visitor, not to the server. @param {Element} element @returns {string[]} */
+function keptBy(element) {
+  if (element instanceof HTMLDetailsElement || element instanceof HTMLDialogElement) return ["open"];
+  if (!(element instanceof HTMLInputElement) || element.type === "hidden") return [];
+  return element.type === "checkbox" ? ["checked"] : ["value"];
+}
 
 /**
  * @param {Element} from the element in the page
@@ -28,7 +32,7 @@ export function morph(from, to) {
 
 /** @param {Element} from @param {Element} to */
 function attributes(from, to) {
-  const kept = KEPT[from.tagName] ?? [];
+  const kept = keptBy(from);
   for (const { name, value } of to.attributes) {
     if (!kept.includes(name) && from.getAttribute(name) !== value) from.setAttribute(name, value);
   }

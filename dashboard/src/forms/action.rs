@@ -9,11 +9,11 @@ use windlass_core::id::{JobId, QueueName};
 use windlass_core::limits;
 
 use super::{Fields, go, safe_back};
+use crate::Dashboard;
 use crate::api::unexpected;
 use crate::pages;
 use crate::problem::Problem;
 use crate::shell::{Place, Shell, notice_text};
-use crate::{Dashboard, text};
 
 /// What a button does.
 enum Action {
@@ -35,8 +35,8 @@ fn read(fields: &Fields) -> Result<Action, Problem> {
     let one = |request, notice, ask| Ok(Action::One { request, notice, ask });
     match fields.get("do") {
         "job:retry" => jobs(|id| Request::RetryJob { id }, "job_retried", None),
-        "job:cancel" => jobs(|id| Request::CancelJob { id }, "job_cancelled", Some("ask.cancel_many")),
-        "job:delete" => jobs(|id| Request::DeleteJob { id }, "job_deleted", Some("ask.delete_many")),
+        "job:cancel" => jobs(|id| Request::CancelJob { id }, "job_cancelled", Some("ask.cancel_jobs")),
+        "job:delete" => jobs(|id| Request::DeleteJob { id }, "job_deleted", Some("ask.delete_jobs")),
         "queue:pause" => one(Request::PauseQueue { queue: queue()? }, "queue_paused", None),
         "queue:resume" => one(Request::ResumeQueue { queue: queue()? }, "queue_resumed", None),
         "dead:retry" => {
@@ -97,13 +97,13 @@ struct Confirm {
 }
 
 fn question(shell: &Shell, action: &Action, fields: &Fields) -> Option<String> {
-    let (ask, n) = match action {
-        Action::Jobs { requests, ask, .. } => ((*ask)?, requests.len()),
-        Action::One { ask, .. } => ((*ask)?, 1),
-    };
-    let count = text::number(n as u64);
-    let values = [("n", count.as_str()), ("queue", fields.get("queue")), ("name", fields.get("name"))];
-    Some(shell.lang.fill(ask, &values))
+    match action {
+        Action::Jobs { requests, ask, .. } => Some(shell.lang.count((*ask)?, requests.len() as u64)),
+        Action::One { ask, .. } => {
+            let values = [("queue", fields.get("queue")), ("name", fields.get("name"))];
+            Some(shell.lang.fill((*ask)?, &values))
+        }
+    }
 }
 
 pub(crate) async fn submit(
