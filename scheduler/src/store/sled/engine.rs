@@ -10,9 +10,9 @@ use bytes::Bytes;
 use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Space, StoreStats, Write};
 
 use super::files;
-use super::journal::{Group, Journal, Shape};
+use super::journal::{Group, Journal, Lsn, Shape};
 use super::lock::Lock;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, WriteError};
 use super::overlay::Slot;
 use super::view::View;
 use super::{Limits, blocks, journal};
@@ -212,20 +212,40 @@ impl Engine {
         CommitError::Full(format!("free some space for {dir}; the server goes on by itself"))
     }
 
-    /// Seals the journal if the last record has no successor yet.
-    pub(super) fn seal(&self) {
+    /// Called when the store idles: proves what is confirmed by a seal behind it and by a note in the manifest, so that damage
+    /// of the last records is not taken for a torn tail.
+    pub(super) fn vouch(&self) {
         if self.failed_error().is_some() {
             return;
         }
-        let sealed = lock(&self.journal).log.seal();
-        match sealed {
+        let mut journal = lock(&self.journal);
+        match journal.log.seal() {
             Ok(wrote) => drop(self.groups.fetch_add(u64::from(wrote), Ordering::Relaxed)),
-            Err(error) => self.fail(format!("failed to seal the journal: {error}")),
+            Err(error) => {
+                drop(journal);
+                return self.fail(format!("failed to seal the journal: {error}"));
+            }
+        }
+        let last_lsn = journal.log.last_lsn();
+        drop(journal);
+        if let Err(error) = self.note_tail(last_lsn) {
+            tracing::warn!(%error, "failed to note the journal's end in the manifest");
         }
     }
 
-    /// The last act of a stop in order: notes in the manifest how far the journal goes, so that the next start misses
-    /// whatever is missing at its end. The threads are gone already.
+    /// Notes in the manifest that the journal goes at least as far as `last_lsn`.
+    fn note_tail(&self, last_lsn: Lsn) -> Result<(), WriteError> {
+        let mut manifest = lock(&self.manifest);
+        if manifest.end_lsn >= last_lsn {
+            return Ok(());
+        }
+        let noted = Manifest { end_lsn: last_lsn, epoch: self.epoch, ..manifest.clone() };
+        noted.write(&self.config.data_dir)?;
+        *manifest = noted;
+        Ok(())
+    }
+
+    /// The last act of a stop in order: notes how far the journal goes. The threads are gone already.
     pub(super) fn note_end(&self) -> Result<(), CommitError> {
         if let Some(reason) = self.failure() {
             return Err(CommitError::Failed(reason.to_owned()));
@@ -233,11 +253,9 @@ impl Engine {
         let failed = |what: &str, error: String| CommitError::Failed(format!("failed to {what}: {error}"));
         let mut journal = lock(&self.journal);
         journal.log.seal().map_err(|error| failed("seal the journal", error.to_string()))?;
-        let mut manifest = lock(&self.manifest);
-        manifest.end_lsn = journal.log.last_lsn();
-        manifest.epoch = self.epoch;
-        let dir = &self.config.data_dir;
-        manifest.write(dir).map_err(|error| failed("write the manifest", error.to_string()))?;
+        let last_lsn = journal.log.last_lsn();
+        drop(journal);
+        self.note_tail(last_lsn).map_err(|error| failed("write the manifest", error.to_string()))?;
         let blocks = Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner).resting.blocks);
         blocks.sync().map_err(|error| failed("sync sled", error.to_string()))
     }

@@ -15,7 +15,7 @@
 //! A group is written only after the one before it is durable, so a power cut can tear the last record alone. A record
 //! that does not check out is therefore a torn tail if nothing valid with a later number follows anywhere, and
 //! damage otherwise. So that damage of the last record is not taken for a torn tail for long, an idle journal is sealed
-//! with an empty record, and a clean stop notes the last number in the manifest.
+//! with an empty record, and its last number is noted in the manifest.
 
 mod record;
 mod replay;

@@ -1,5 +1,5 @@
-//! The keeper: a thread that has segments prepared before they are needed, watches the free space, and seals the
-//! journal when it idles.
+//! The keeper: a thread that has segments prepared before they are needed, watches the free space, and
+//! vouches for the journal's end when it idles.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Runs until the store stops.
 pub(super) fn run(engine: &Engine) {
     let mut probed = Instant::now();
-    let mut sealed_groups = u64::MAX;
+    let mut groups_before = u64::MAX;
     while !engine.stop.load(Ordering::Relaxed) {
         let prepared = prepare(engine);
         if probed.elapsed() >= PROBE_INTERVAL || prepared.is_err() {
@@ -22,10 +22,10 @@ pub(super) fn run(engine: &Engine) {
             probed = Instant::now();
             // Idle since the last look: what is confirmed shall not be taken for a torn tail.
             let groups = engine.groups.load(Ordering::Relaxed);
-            if groups == sealed_groups {
-                engine.seal();
+            if groups == groups_before {
+                engine.vouch();
             }
-            sealed_groups = groups;
+            groups_before = groups;
         }
         let journal = lock(&engine.journal);
         let enough = journal.log.prepared() >= PREPARED_SEGMENTS;

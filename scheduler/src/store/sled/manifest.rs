@@ -28,7 +28,8 @@ pub(super) struct Manifest {
     pub(super) checkpoint_lsn: Lsn,
     /// Where the journal is read from.
     pub(super) start: Start,
-    /// The last group, when the store was closed in order; 0 otherwise. The journal may go on behind it.
+    /// A group that the journal certainly has; the last one after a stop in order, and whenever the store has idled. It may
+    /// go on behind it.
     pub(super) end_lsn: Lsn,
     /// Number, length and checksum of the directory file.
     pub(super) directory: u64,

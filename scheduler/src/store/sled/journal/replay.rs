@@ -79,7 +79,7 @@ pub(in crate::store::sled) fn segments(dir: &Path, first: u64) -> Result<Row, Re
 }
 
 /// Reads all records from `start` on and hands the writes of those after `after` to `each`. Changes nothing.
-/// `end` is the last record's number where a clean stop has noted it.
+/// `end` is the number of a record that was durable, where one was noted.
 pub(in crate::store::sled) fn replay(
     salt: u64,
     start: Start,
@@ -200,7 +200,7 @@ impl<'a> Walk<'a> {
         let (path, offset) = (self.path().to_owned(), self.offset);
         let here = |what: &str| ReplayError::Damaged(Damage::new(&path, offset, what));
         if end.is_some_and(|end| self.next_lsn <= end) {
-            return Err(here("a record is damaged or missing that was there when the server was stopped"));
+            return Err(here("a record is damaged or missing that was durable here"));
         }
         let later = "a record is damaged or missing, though later ones are there";
         if finds_later(bytes, self.salt, self.number(), self.offset + RECORD_ALIGN, self.next_lsn) {
