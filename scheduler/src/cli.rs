@@ -198,4 +198,13 @@ mod tests {
     fn the_command_tree_is_sound() {
         super::command().debug_assert();
     }
+
+    /// Every noun shows by example what it is for.
+    #[test]
+    fn nouns_begin_with_examples() {
+        for noun in super::command().get_subcommands().filter(|noun| noun.get_name() != "version") {
+            let examples = noun.get_before_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.starts_with("Examples:\n  windlass "), "windlass {} --help", noun.get_name());
+        }
+    }
 }

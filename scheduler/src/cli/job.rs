@@ -19,6 +19,12 @@ use super::output::Output;
 
 /// Arguments of `windlass job`.
 #[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  windlass job enqueue shell --payload '\"date\"' --wait
+  windlass job list --state dead
+  windlass job get 01890a5d-ac96-774b-bcce-b302099a8057
+  windlass job retry --dead --queue mail")]
 pub(crate) struct JobArgs {
     #[command(flatten)]
     client: ClientArgs,

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, TableStyle, presets};
 use serde::Serialize;
-use windlass_core::api::Response;
+use windlass_core::api::{Enqueued, Response};
 use windlass_core::job::{JobState, Payload};
 use windlass_core::time::Timestamp;
 
@@ -79,6 +79,18 @@ impl Output {
     /// As [`line`](Output::line).
     pub(crate) fn response(&self, response: &Response) -> Result<(), CliError> {
         self.json_value(response)
+    }
+
+    /// A confirmed job as JSON, in the words of the HTTP API: `duplicate_of` stands there only when no second job was made.
+    ///
+    /// # Errors
+    /// As [`line`](Output::line).
+    pub(crate) fn enqueued(&self, entry: &Enqueued) -> Result<(), CliError> {
+        let mut value = serde_json::json!({ "id": entry.id });
+        if entry.duplicate {
+            value["duplicate_of"] = serde_json::json!(entry.id);
+        }
+        self.json_value(&value)
     }
 
     /// A remark for people, on stderr; nothing when it is not a terminal.

@@ -15,6 +15,12 @@ use super::value;
 
 /// Arguments of `windlass schedule`.
 #[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  windlass schedule add nightly --cron '30 3 * * *' --zone Europe/Berlin --kind report
+  windlass schedule add poll --every 5m --kind poll
+  windlass schedule list
+  windlass schedule trigger nightly")]
 pub(crate) struct ScheduleArgs {
     #[command(flatten)]
     client: ClientArgs,
@@ -107,10 +113,11 @@ pub(crate) fn run(args: ScheduleArgs, out: Output) -> Result<(), CliError> {
         let server = Server::connect(&args.client).await?;
         let about = |e: CliError| if name.is_empty() { e } else { e.about(format!("schedule {name}")) };
         let response = server.call(request).await.map_err(about)?;
-        if out.json {
-            return out.response(&response);
-        }
         match &response {
+            Response::Enqueued(entries) if out.json => {
+                entries.iter().try_for_each(|entry| out.enqueued(entry))
+            }
+            other if out.json => out.response(other),
             Response::Schedules(all) => list(all, out),
             Response::Schedule(schedule) => show(schedule, out),
             Response::Enqueued(entries) => {

@@ -15,6 +15,10 @@ use super::{connect, runner, shell, value};
 
 /// Arguments of `windlass worker`.
 #[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  windlass worker list
+  windlass worker run --shell --queues default --concurrency 4")]
 pub(crate) struct WorkerArgs {
     #[command(flatten)]
     client: ClientArgs,

@@ -102,7 +102,7 @@ pub(super) async fn run(args: EnqueueArgs, client: &ClientArgs, out: Output) -> 
 
 fn announce(enqueued: &Enqueued, out: Output) -> Result<(), CliError> {
     if out.json {
-        return out.json_value(enqueued);
+        return out.enqueued(enqueued);
     }
     out.line(enqueued.id.to_string())?;
     if enqueued.duplicate {
