@@ -38,8 +38,9 @@ pub enum Format {
     Json,
 }
 
-/// Libraries that are quiet unless the filter names them, with the level that is left to them.
-const QUIET: [(&str, &str); 2] = [("chitchat", "error"), ("actix_server", "warn")];
+/// Libraries that are quiet unless the filter names them, with the level that is left to them: what a stranger sends to the
+/// HTTP port is no error of ours.
+const QUIET: [(&str, &str); 3] = [("chitchat", "error"), ("actix_server", "warn"), ("actix_http", "off")];
 
 /// Sends logs to standard error. `filter` follows the `tracing` syntax, such as `info` or `windlass_scheduler=debug`.
 /// Legal twice: the first call wins.

@@ -35,6 +35,9 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// Threads for reads of the store; more would only queue at the disk.
 const BLOCKING_THREADS: usize = 8;
 
+/// Descriptors for everything but native connections: HTTP, the store's files.
+const DESCRIPTORS_BESIDE: u64 = 4_096;
+
 /// What the node is to do; later ones win.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Order {
@@ -53,8 +56,23 @@ pub(super) struct Started {
 
 type Ready = SyncSender<Result<Started, StartError>>;
 
+/// Connections need descriptors, and systems give a process few unless it asks.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let wanted = windlass_core::limits::CONNECTIONS_MAX as u64 + DESCRIPTORS_BESIDE;
+    let mut limit = getrlimit(Resource::Nofile);
+    let allowed = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    if limit.current.is_some_and(|current| current < allowed) {
+        limit.current = Some(allowed);
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of open files cannot be raised; fewer connections are possible");
+        }
+    }
+}
+
 /// Runs a node to its end.
 pub(super) fn run(config: NodeConfig, ready: Ready, orders: watch::Receiver<Order>) {
+    raise_descriptor_limit();
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -29,6 +29,8 @@ const TEXT_BYTES_MAX: usize = 256;
 const KINDS_MAX: usize = 256;
 /// Time that the last frames of a conversation have to reach the peer.
 const FLUSH_MS_MAX: u64 = 2_000;
+/// Buffer of a connection that sends little.
+const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;
 /// Bytes written at a time.
 const WRITE_BYTES: usize = 256 * 1024;
 
@@ -198,6 +200,7 @@ async fn read_frames(
     actor: &Addr<SessionActor>,
     parts: &SessionParts,
 ) -> Result<(), End> {
+    let mut appetite = READ_BUFFER_BYTES_MIN;
     loop {
         let mut frames = Vec::new();
         let mut failed = None;
@@ -220,7 +223,7 @@ async fn read_frames(
             return Err(error.into());
         }
         if !complete {
-            read_more(reader, &mut buffer, parts).await?;
+            read_more(reader, &mut buffer, &mut appetite, parts).await?;
         }
     }
 }
@@ -234,15 +237,25 @@ fn decode(body: Option<Bytes>) -> Result<Option<ClientFrame>, FrameError> {
 async fn read_more(
     reader: &mut OwnedReadHalf,
     buffer: &mut BytesMut,
+    appetite: &mut usize,
     parts: &SessionParts,
 ) -> Result<(), End> {
     if buffer.is_empty() {
-        // A large frame has been here: give its memory back.
-        if buffer.capacity() > 2 * READ_BUFFER_BYTES {
-            *buffer = BytesMut::with_capacity(READ_BUFFER_BYTES);
+        // A large frame, or a busy time, has been here: give its memory back.
+        if buffer.capacity() > 2 * *appetite {
+            *buffer = BytesMut::new();
         }
-        buffer.reserve(READ_BUFFER_BYTES);
-        return if reader.read_buf(buffer).await? == 0 { Err(End::Gone) } else { Ok(()) };
+        buffer.reserve(*appetite);
+        let room = buffer.capacity();
+        let read = reader.read_buf(buffer).await?;
+        // Many connections are idle and need little; one that fills its buffer gets more.
+        *appetite = match read {
+            0 => return Err(End::Gone),
+            read if read == room => (*appetite * 4).min(READ_BUFFER_BYTES),
+            read if read < *appetite / 4 => (*appetite / 2).max(READ_BUFFER_BYTES_MIN),
+            _ => *appetite,
+        };
+        return Ok(());
     }
     let deadline = Instant::now() + Duration::from_millis(FRAME_MS_MAX);
     let slow = || {
