@@ -272,10 +272,14 @@ fn backlog_filled_and_drained(subject: &mut dyn Subject) {
         }
         subject.reopen(round % 2 == 0);
         while front < (round + 1) * 4_000 - 10 {
-            let key = job(front).0;
-            model.remove(&key);
-            commit(subject.store(), vec![batch(vec![delete(key)])]);
-            front += 1;
+            let done = front..front + 10;
+            front = done.end;
+            let deletes = done.map(|n| {
+                let key = job(n).0;
+                model.remove(&key);
+                batch(vec![delete(key)])
+            });
+            commit(subject.store(), deletes.collect());
         }
         assert_holds(subject.store(), &model, "drained backlog");
     }
