@@ -81,6 +81,7 @@ async fn expected(files: &[PathBuf]) -> anyhow::Result<BTreeMap<PathBuf, String>
 async fn show(server: String, queue: String, folder: PathBuf) -> anyhow::Result<()> {
     let files = files(&folder)?;
     anyhow::ensure!(files.len() >= 2, "{} has fewer than two files", folder.display());
+    let before = expected(&files).await?;
     let client = Client::connect(server.clone()).await?;
     let mut ids: BTreeMap<u64, JobId> = BTreeMap::new();
     // The result of every job is kept, so that the last one read is still there.
@@ -114,8 +115,31 @@ async fn show(server: String, queue: String, folder: PathBuf) -> anyhow::Result<
         begin.elapsed()
     );
     survivor.kill().await?;
-    assert_eq!(sums, expected(&files).await?, "the workers and sha256sum disagree");
-    println!("the result equals sha256sum's");
+    compare(&sums, &before, &expected(&files).await?)
+}
+
+/// Compares with what `sha256sum` said before and after. A file that somebody changed meanwhile proves nothing; such are left out and
+/// named.
+fn compare(
+    sums: &BTreeMap<PathBuf, String>,
+    before: &BTreeMap<PathBuf, String>,
+    after: &BTreeMap<PathBuf, String>,
+) -> anyhow::Result<()> {
+    let mut compared = 0;
+    for (path, sum) in sums {
+        match (before.get(path), after.get(path)) {
+            (Some(one), Some(two)) if one == two => {
+                anyhow::ensure!(sum == one, "{}: the worker says {sum}, sha256sum {one}", path.display());
+                compared += 1;
+            }
+            _ => println!("{} was changed meanwhile and is left out", path.display()),
+        }
+    }
+    anyhow::ensure!(
+        compared > sums.len() / 2,
+        "most files were changed meanwhile: try a folder that is at rest"
+    );
+    println!("{compared} results equal sha256sum's");
     Ok(())
 }
 
