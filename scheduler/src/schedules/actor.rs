@@ -37,6 +37,9 @@ pub(super) struct Stop {
     pub(super) reply: oneshot::Sender<()>,
 }
 
+/// What the timer waits for, whichever comes first: the next nominal time, the next repeat of a refused firing.
+type Wanted = (Option<Timestamp>, Option<Mono>);
+
 /// All schedules of the node.
 pub(super) struct ScheduleActor {
     entries: BTreeMap<String, Entry>,
@@ -45,7 +48,7 @@ pub(super) struct ScheduleActor {
     /// Firings to try again.
     retries: BTreeSet<(Mono, String)>,
     /// The timer that runs, and what it waits for.
-    timer: Option<(SpawnHandle, (Option<Timestamp>, Option<Mono>))>,
+    timer: Option<(SpawnHandle, Wanted)>,
     changes_under_way: usize,
     stopping: Vec<oneshot::Sender<()>>,
     serving_since: Timestamp,
@@ -358,7 +361,7 @@ impl Handler<Ask> for ScheduleActor {
             None => match Order::of(request) {
                 Some((name, order)) => self.order(&name, order, reply, ctx),
                 None => {
-                    drop(reply.send(Err(ApiError::new(ErrorCode::Internal, "no request about schedules"))))
+                    drop(reply.send(Err(ApiError::new(ErrorCode::Internal, "no request about schedules"))));
                 }
             },
         }

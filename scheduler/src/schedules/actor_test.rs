@@ -349,7 +349,7 @@ fn a_manual_firing_is_recorded_as_manual_and_leaves_the_plan_alone() {
             let headers = &job.options.as_ref().unwrap().headers;
             headers.iter().find(|(key, _)| key == name).unwrap().1.clone()
         };
-        let ledger = world.ledger.borrow();
+        let ledger = world.ledger.borrow().clone();
         let triggers: Vec<String> = ledger.iter().map(|job| header(job, HEADER_TRIGGER)).collect();
         assert_eq!(triggers, ["manual", "manual", "plan"]);
         assert!(ledger.iter().all(|job| header(job, HEADER_SCHEDULE) == "nightly"));
