@@ -31,6 +31,8 @@ const KINDS_MAX: usize = 256;
 const FLUSH_MS_MAX: u64 = 2_000;
 /// Buffer of a connection that sends little.
 const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;
+/// Silence of a connection after which the system asks whether the peer is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Bytes written at a time.
 const WRITE_BYTES: usize = 256 * 1024;
 
@@ -62,6 +64,9 @@ impl From<FrameError> for End {
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, parts: SessionParts) {
     // A frame is written as a whole, so waiting for more would only cost time.
     let _ = stream.set_nodelay(true);
+    // A client whose machine vanished says nothing for ever; the system finds out. Workers are watched more closely.
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
+    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     let (mut reader, mut writer) = stream.into_split();
     let mut buffer = BytesMut::with_capacity(limits::FRAME_BYTES_MAX_UNGREETED);
     let greeting = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
