@@ -2,8 +2,16 @@
 
 /// Rule, path, and the reason.
 pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("HashMap", "core/src/queue/ids.rs", "keyed by ids that are random already, with a fixed hasher; never iterated"),
-    ("std::thread", "core/src/store/conformance.rs", "the suite for stores reads while another thread commits"),
+    (
+        "HashMap",
+        "core/src/queue/ids.rs",
+        "keyed by ids that are random already, with a fixed hasher; never iterated",
+    ),
+    (
+        "std::thread",
+        "core/src/store/conformance.rs",
+        "the suite for stores reads while another thread commits",
+    ),
 ];
 
 /// Takes the findings of `rule` that are excepted out; exceptions without a finding become findings themselves.
