@@ -11,6 +11,8 @@
 //!
 //! `WINDLASS_SEED` repeats a run. Suites that need root (mounts) say why they are skipped where it is missing.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers are tests, and fail like them")]
+
 mod corruption;
 mod disk_full;
 mod killed;

@@ -37,7 +37,7 @@ impl Plan {
     }
 
     fn is_alive(self, job: u64, mark: u64) -> bool {
-        job + self.window() > mark || (job % 10 == 0 && job + self.lag() > mark)
+        job + self.window() > mark || (job.is_multiple_of(10) && job + self.lag() > mark)
     }
 
     fn value(self, job: u64) -> Bytes {
