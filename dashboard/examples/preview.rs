@@ -7,8 +7,10 @@ use std::sync::Arc;
 use windlass_dashboard::{Dashboard, Options};
 
 #[path = "../tests/http/fake.rs"]
-#[expect(dead_code, reason = "the tests use the rest")]
 mod fake;
+#[path = "../tests/http/sample.rs"]
+#[expect(dead_code, reason = "the tests use the rest")]
+mod sample;
 
 #[actix_web::main]
 async fn main() -> std::io::Result<()> {

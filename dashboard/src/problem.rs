@@ -12,25 +12,28 @@ use windlass_core::id::InvalidName;
 pub(crate) const MIME: &str = "application/problem+json";
 
 /// An error on its way to the caller.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
-    #[serde(rename = "type")]
-    kind: String,
     pub(crate) title: &'static str,
-    #[serde(serialize_with = "as_number")]
     pub(crate) status: StatusCode,
     /// Stable name of the error, for programs.
     pub(crate) code: &'static str,
     pub(crate) detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
-    #[serde(skip)]
-    allow: Option<String>,
+    allow: Option<Box<str>>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands the field over by reference")]
-fn as_number<S: serde::Serializer>(status: &StatusCode, s: S) -> Result<S::Ok, S::Error> {
-    s.serialize_u16(status.as_u16())
+/// The members of RFC 9457, and ours.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
 }
 
 impl Problem {
@@ -40,8 +43,7 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Problem {
-        let kind = format!("urn:windlass:error:{code}");
-        Problem { kind, title, status, code, detail: detail.into(), retry_after_ms: None, allow: None }
+        Problem { title, status, code, detail: detail.into(), retry_after_ms: None, allow: None }
     }
 
     /// The request cannot be read: broken JSON, a broken id in the path, an unknown query key.
@@ -66,7 +68,7 @@ impl Problem {
         let detail = format!("this address answers {allow}");
         let title = "The method is not allowed";
         let mut problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title, detail);
-        problem.allow = Some(allow.to_owned());
+        problem.allow = Some(allow.into());
         problem
     }
 }
@@ -127,8 +129,16 @@ impl ResponseError for Problem {
             response.insert_header((header::RETRY_AFTER, ms.div_ceil(1_000).max(1).to_string()));
         }
         if let Some(allow) = &self.allow {
-            response.insert_header((header::ALLOW, allow.as_str()));
+            response.insert_header((header::ALLOW, &**allow));
         }
-        response.body(serde_json::to_vec(self).expect("a problem is text and numbers"))
+        let body = Body {
+            kind: format!("urn:windlass:error:{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            retry_after_ms: self.retry_after_ms,
+        };
+        response.body(serde_json::to_vec(&body).expect("a problem is text and numbers"))
     }
 }

@@ -23,11 +23,11 @@ pub(crate) fn number(n: u64) -> String {
     out
 }
 
-/// A rate per second: two digits below ten, none above a hundred.
+/// A rate per second: two digits after the point below one, none above a hundred.
 pub(crate) fn rate(per_second: f64) -> String {
     if !per_second.is_finite() || per_second < 0.005 {
         "0".to_owned()
-    } else if per_second < 10.0 {
+    } else if per_second < 0.995 {
         format!("{per_second:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
     } else if per_second < 100.0 {
         format!("{per_second:.1}").trim_end_matches(".0").to_owned()
@@ -53,7 +53,7 @@ pub(crate) fn duration(lang: Lang, ms: u64) -> String {
     };
     match seconds {
         0 => format!("{ms} {}", unit("unit.ms")),
-        1..10 if ms / 100 % 10 != 0 => format!("{s}.{} {}", ms / 100 % 10, unit("unit.s")),
+        1..10 if ms % 1_000 >= 100 => format!("{s}.{} {}", ms / 100 % 10, unit("unit.s")),
         1..60 => format!("{s} {}", unit("unit.s")),
         60..3_600 => two(min, "unit.min", format!("{s:02}"), "unit.s", s),
         3_600..86_400 => two(h, "unit.h", format!("{min:02}"), "unit.min", min),
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn rates_keep_what_matters() {
         let cases =
-            [(0.0, "0"), (f64::NAN, "0"), (0.5, "0.5"), (1.25, "1.25"), (12.34, "12.3"), (1234.5, "1,235")];
+            [(0.0, "0"), (f64::NAN, "0"), (0.5, "0.5"), (0.456, "0.46"), (1.26, "1.3"), (0.999, "1"), (12.34, "12.3"), (1234.5, "1,235")];
         for (n, text) in cases {
             assert_eq!(rate(n), text);
         }

@@ -20,7 +20,7 @@ const WAIT_MS_DEFAULT: u64 = 30_000;
 
 /// The answer for one job.
 #[derive(Serialize)]
-struct Taken {
+pub(super) struct Taken {
     id: JobId,
     #[serde(skip_serializing_if = "Option::is_none")]
     duplicate_of: Option<JobId>,

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use windlass_core::api::{Request, Response, ScheduleView};
 use windlass_core::schedule::When;
 
+use super::jobs::Taken;
 use super::{JOB_BODY_BYTES_MAX, body, forward, json, path, read_body, unexpected};
 use crate::Dashboard;
 use crate::problem::Problem;
@@ -128,5 +129,10 @@ pub(crate) async fn trigger(
     dashboard: web::Data<Dashboard>,
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    forward(&dashboard, Request::TriggerSchedule { name: path(&req, "name")? }).await
+    match dashboard.call(Request::TriggerSchedule { name: path(&req, "name")? }).await? {
+        Response::Enqueued(entries) if entries.len() == 1 => {
+            Ok(json(StatusCode::CREATED, &Taken::from(&entries[0])))
+        }
+        other => Err(unexpected(&other).into()),
+    }
 }

@@ -34,7 +34,6 @@ pub(crate) struct Page {
     chart: Chart,
     queues: Vec<QueueRow>,
     queues_left_out: usize,
-    problems: Vec<String>,
 }
 
 super::fragments!(Page: "problems" as_problems, "tiles" as_tiles, "chart" as_chart, "queues" as_queues, "node" as_node);
@@ -48,15 +47,10 @@ pub(crate) async fn load(dashboard: &Dashboard, shell: Shell) -> Result<Page, Pr
         Response::Queues(queues) => rows(queues),
         other => return Err(unexpected(&other).into()),
     };
-    let mut problems = overview.problems.clone();
-    for queue in all.iter().filter(|queue| queue.is_stuck()).take(5) {
-        let waiting = text::number(queue.count(JobState::Ready));
-        problems.push(shell.lang.fill("overview.stuck", &[("queue", queue.name()), ("n", &waiting)]));
-    }
     let queues_left_out = all.len().saturating_sub(QUEUES_SHOWN);
     let chart = chart::draw(shell.lang, &overview.history, overview.history_step_ms);
     let tiles = tiles(&shell, &overview);
-    Ok(Page { tiles, chart, queues: busiest(all, QUEUES_SHOWN), queues_left_out, problems, overview, shell })
+    Ok(Page { tiles, chart, queues: busiest(all, QUEUES_SHOWN), queues_left_out, overview, shell })
 }
 
 fn tiles(shell: &Shell, overview: &Overview) -> [Tile; 7] {

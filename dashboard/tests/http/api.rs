@@ -139,7 +139,9 @@ async fn a_schedule_carries_its_job() {
         (&"morning".into(), &"digest".into(), &3.into())
     );
     assert_eq!(site.post("/api/v1/schedules/morning/pause", "").await.json()["paused"], true);
-    assert_eq!(site.post("/api/v1/schedules/morning/trigger", "").await.status, StatusCode::OK);
+    let fired = site.post("/api/v1/schedules/morning/trigger", "").await;
+    assert_eq!(fired.status, StatusCode::CREATED);
+    assert!(fired.json()["id"].is_string());
     let gone = site.ask(TestRequest::delete().uri("/api/v1/schedules/morning")).await;
     assert_eq!(gone.status, StatusCode::OK);
     assert_eq!(site.get("/api/v1/schedules/morning").await.status, StatusCode::NOT_FOUND);

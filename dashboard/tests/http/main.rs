@@ -4,6 +4,7 @@ mod api;
 mod fake;
 mod guard;
 mod pages;
+mod sample;
 
 use std::sync::Arc;
 

@@ -8,7 +8,8 @@ use futures_util::StreamExt;
 use windlass_core::job::JobState;
 use windlass_dashboard::{Dashboard, Options};
 
-use crate::fake::{Fake, HOSTILE};
+use crate::fake::Fake;
+use crate::sample::HOSTILE;
 use crate::site;
 
 #[actix_web::test]
@@ -232,7 +233,8 @@ async fn the_files_are_there_under_their_version() {
 async fn the_example_with_every_option_is_true() {
     let site = site(Fake::empty(), Options::default()).await;
     let text = site.page("/docs/api").await.text;
-    let body = text.split("id=\"every-option\" tabindex=\"0\">").nth(1).unwrap().split("</pre>").next().unwrap();
+    let body =
+        text.split("id=\"every-option\" tabindex=\"0\">").nth(1).unwrap().split("</pre>").next().unwrap();
     let reply = site.post("/api/v1/jobs", body).await;
     assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text);
 }
@@ -258,13 +260,13 @@ async fn the_scripts_keep_their_budget() {
 
 /// Reads a live stream until `enough` says so, or for five seconds.
 async fn read_live(address: &str, enough: impl Fn(&str) -> bool) -> String {
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("the server listens");
     tokio::io::AsyncWriteExt::write_all(
         &mut stream,
         b"GET /live?page=%2Fqueues HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     )
     .await
-    .unwrap();
+    .expect("the server reads");
     let mut chunks = tokio_stream(stream);
     let mut text = String::new();
     let read = async {
