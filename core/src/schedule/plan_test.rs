@@ -140,6 +140,11 @@ fn berlin_moves_its_clocks() {
         ["2026-03-29T01:00Z", "2026-03-30T00:00Z"],
         "merged"
     );
+    assert_eq!(
+        next("15 30 2 * * *", "Europe/Berlin", spring, 1),
+        ["2026-03-29T01:00Z"],
+        "seconds do not shift it"
+    );
     let in_the_gap = "2026-03-29T00:15:00Z";
     assert_eq!(
         next("30 * * * *", "Europe/Berlin", in_the_gap, 2),
