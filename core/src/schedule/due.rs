@@ -110,6 +110,16 @@ mod tests {
         assert_eq!(hourly.due(ten, now, now, CatchUp::Latest), Due { fire: None, skipped: 0, until: ten });
     }
 
+    /// A server that comes up one millisecond after a nominal time has missed it.
+    #[test]
+    fn the_border_between_missed_and_on_time_is_exact() {
+        let (hourly, one) = (cron("@hourly"), START.plus_ms(DAY / 24));
+        for (since, skip) in [(one, Some(one)), (one.plus_ms(1), None)] {
+            let fire = |policy| hourly.due(START, one.plus_ms(1), since, policy).fire;
+            assert_eq!((fire(CatchUp::Latest), fire(CatchUp::Skip)), (Some(one), skip));
+        }
+    }
+
     /// A server that runs but is slow fires every nominal time, under either policy.
     #[test]
     fn a_slow_server_drops_nothing() {
