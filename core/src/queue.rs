@@ -8,9 +8,9 @@
 //! ```
 //!
 //! # What is in memory
-//! Running jobs, a window of the ready jobs ([`ready`]), a window of the timers ([`timers`]), and the last finished jobs
-//! ([`finished`]). The rest of a backlog, the dead and the kept results rest in the store; [`filter`] tells which ids
-//! may be there. A job that has just gone to rest is remembered in [`resting`] until its commit is durable, so that
+//! Running jobs, a window of the ready jobs (`ready`), a window of the timers (`timers`), and the last finished jobs
+//! (`finished`). The rest of a backlog, the dead and the kept results rest in the store; `filter` tells which ids
+//! may be there. A job that has just gone to rest is remembered in `resting` until its commit is durable, so that
 //! no answer of the store that is older than the queue's own decisions can be believed.
 
 mod admin;

@@ -5,8 +5,8 @@
 //!   socket ◄── writer ◄── Outgoing ◄── replies, deliveries ◄─────────────────────┘
 //! ```
 //!
-//! A session decides nothing about jobs. It keeps a worker's credit ([`fetch`]), remembers which leases it holds so that one
-//! heartbeat renews them all, and tells the [`hub`] when it ends.
+//! A session decides nothing about jobs. It keeps a worker's credit (`fetch`), remembers which leases it holds so that one
+//! heartbeat renews them all, and tells the `hub` when it ends.
 //!
 //! Every buffer has a bound: frames are limited before memory is taken for them, large frames share one budget, requests under
 //! way are counted, and a peer that does not read what it is sent is closed.
