@@ -99,10 +99,17 @@ impl<'a> Checkpointer<'a> {
             }
             self.remove_retired();
             let due = self.frozen_lsn.is_some() || engine.checkpoint_due();
-            if due && Instant::now() >= self.not_before && self.has_space() {
-                let outcome = self.checkpoint().and_then(|()| self.rewrite_if_drained());
-                self.note(outcome);
+            if Instant::now() < self.not_before {
+                continue;
             }
+            let outcome = if !due {
+                self.rewrite_if_drained()
+            } else if self.has_space() {
+                self.checkpoint().and_then(|()| self.rewrite_if_drained())
+            } else {
+                Ok(())
+            };
+            self.note(outcome);
         }
     }
 
@@ -275,6 +282,10 @@ impl<'a> Checkpointer<'a> {
     /// Writes all blocks into a new sled when that gives most of the disk back: sled itself keeps what it once took.
     fn rewrite_if_drained(&mut self) -> Result<(), CheckpointError> {
         let engine = self.engine;
+        debug_assert!(
+            self.frozen_lsn.is_none(),
+            "publishing would drop what a failed checkpoint has set aside"
+        );
         let resting = Arc::clone(&engine.view.read().unwrap_or_else(PoisonError::into_inner).resting);
         let (old, directory) = (&resting.blocks, &resting.directory);
         let disk = files::disk_bytes(old.dir());
