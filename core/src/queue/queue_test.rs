@@ -168,7 +168,7 @@ impl Rig {
                 for (life, answer) in lives.into_iter().zip(answers) {
                     // A repeat of a job that has ended promises nothing; after a crash that may be an earlier life.
                     let over = self.ended.range((life.0, 0)..=(life.0, life.1)).next().is_some();
-                    if !self.ended.contains(&life) && !(answer.duplicate && over) {
+                    if !(self.ended.contains(&life) || answer.duplicate && over) {
                         self.owed.insert(life);
                     }
                 }
