@@ -121,9 +121,9 @@ async fn one_firing_per_time(catch_up: CatchUp) {
             }
         }
         if round % 4 == 3 {
-            node.stop().await
+            node.stop().await;
         } else {
-            node.kill()
+            node.kill();
         }
         node.stopped().await;
         drop(node);
@@ -140,7 +140,7 @@ async fn one_firing_per_time(catch_up: CatchUp) {
     assert!(view.skipped_total > 0 && view.fired_total > 12, "the test misses some and fires some: {view:?}");
     for job in &jobs {
         let nominal = times.keys().find(|at| job.id == firing_id(NAME, CLOCK_START, Timestamp(**at)));
-        assert!(nominal.is_some_and(|at| (at - CLOCK_START.0) % MINUTE == 0), "{job:?}");
+        assert!(nominal.is_some_and(|at| (at - CLOCK_START.0).is_multiple_of(MINUTE)), "{job:?}");
     }
     node.stop().await;
 }
