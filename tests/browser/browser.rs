@@ -1,11 +1,10 @@
 //! A browser of the test's own: its driver on a free port, its profile in a fresh directory, both gone at the end.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::prelude::*;
@@ -21,6 +20,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 pub(crate) struct Browser {
     pub(crate) driver: WebDriver,
     process: Child,
+    port: u16,
     _profile: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -119,7 +119,7 @@ impl Browser {
         let caps = capabilities(chromium, &profile, look)?;
         let (process, port) = start_driver(driver)?;
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), caps).await?;
-        let browser = Browser { driver, process, _profile: profile, _turn: turn };
+        let browser = Browser { driver, process, port, _profile: profile, _turn: turn };
         browser.look(look).await?;
         Ok(browser)
     }
@@ -192,20 +192,22 @@ impl Browser {
     }
 }
 
+impl Browser {
+    /// Asks the driver to end its browser. Needs no runtime, since a failed test may have none any more.
+    fn end_session(&self) -> std::io::Result<()> {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let session = self.driver.session_id();
+        write!(stream, "DELETE /session/{session} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
+        // The first bytes of the answer come when the browser has ended; the driver keeps the connection open after them.
+        stream.read(&mut [0; 64]).map(drop)
+    }
+}
+
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked to end, the driver ends its browser first; killed at once, it would leave it behind after a failed test.
-        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(10) {
-            if !matches!(self.process.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        // A driver that is killed leaves its browser behind, so a test that failed half way ends that first.
+        let _ = self.end_session();
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
