@@ -11,7 +11,8 @@ use windlass_worker::{Client, Job, State, Worker};
 const JOBS: u64 = 1_000;
 
 fn now_us() -> i128 {
-    i128::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros()).expect("fits")
+    i128::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros())
+        .expect("fits")
 }
 
 async fn note(due_us: i64, State(lateness): State<Arc<Mutex<Vec<i128>>>>) {
@@ -25,7 +26,11 @@ async fn a_delayed_job_is_never_early() -> Result<()> {
     let client = Client::connect(server.address()).await?;
     let lateness = Arc::new(Mutex::new(Vec::<i128>::new()));
     let (quit, quitted) = tokio::sync::oneshot::channel::<()>();
-    let worker = Worker::builder(server.address()).concurrency(16).state(lateness.clone()).handle("note", note).build();
+    let worker = Worker::builder(server.address())
+        .concurrency(16)
+        .state(lateness.clone())
+        .handle("note", note)
+        .build();
     let worker = tokio::spawn(worker.run_until(async move {
         let _ = quitted.await;
     }));
@@ -47,7 +52,12 @@ async fn a_delayed_job_is_never_early() -> Result<()> {
     let mut late = lateness.lock().expect("no panic while held").clone();
     late.sort_unstable();
     let at = |p: usize| late[late.len() * p / 1_000];
-    println!("lateness of {JOBS} delayed jobs: p50 {} µs, p99 {} µs, max {} µs", at(500), at(990), late[late.len() - 1]);
+    println!(
+        "lateness of {JOBS} delayed jobs: p50 {} µs, p99 {} µs, max {} µs",
+        at(500),
+        at(990),
+        late[late.len() - 1]
+    );
     ensure!(late[0] >= 0, "a job started {} µs early", -late[0]);
     ensure!(at(500) < 50_000, "half of the jobs started more than 50 ms late");
     let _ = quit.send(());

@@ -34,7 +34,11 @@ impl Drop for Tmpfs {
     }
 }
 
-async fn hold(_payload: u64, job: JobCtx, State((ledger, gate)): State<(Arc<Ledger>, Arc<tokio::sync::Semaphore>)>) {
+async fn hold(
+    _payload: u64,
+    job: JobCtx,
+    State((ledger, gate)): State<(Arc<Ledger>, Arc<tokio::sync::Semaphore>)>,
+) {
     ledger.ran(job.id());
     let _permit = gate.acquire().await;
     ledger.ended(job.id());
@@ -76,7 +80,9 @@ async fn a_full_disk_refuses_and_resumes() -> Result<()> {
     // The running jobs end, and their acks are taken.
     gate.add_permits(32);
     ledger.settled(Duration::from_secs(10)).await?;
-    let running = async || client.list_queues().await.map(|queues| queues[0].counts[&windlass_core::job::JobState::Running]);
+    let running = async || {
+        client.list_queues().await.map(|queues| queues[0].counts[&windlass_core::job::JobState::Running])
+    };
     let waiting = Instant::now();
     while running().await? > 0 {
         ensure!(waiting.elapsed() < Duration::from_secs(10), "acks are not taken while the disk is full");

@@ -65,8 +65,14 @@ async fn nothing_confirmed_is_lost_when_the_server_is_killed() -> Result<()> {
     }
     ledger.settled(Duration::from_secs(60)).await?;
     let (confirmed, ran, again) = ledger.counts();
-    println!("{kills} kills in {:?}: {confirmed} jobs confirmed, {ran} run, {again} runs again", started.elapsed());
-    anyhow::ensure!(confirmed > 100 * kills as usize / 10, "only {confirmed} jobs were confirmed: the test tested little");
+    println!(
+        "{kills} kills in {:?}: {confirmed} jobs confirmed, {ran} run, {again} runs again",
+        started.elapsed()
+    );
+    anyhow::ensure!(
+        confirmed > 100 * kills as usize / 10,
+        "only {confirmed} jobs were confirmed: the test tested little"
+    );
     let _ = quit.send(());
     worker.await??;
     server.stop()

@@ -16,7 +16,8 @@ const REASSIGNED_WITHIN: Duration = Duration::from_secs(10);
 
 fn worker(server: &Server, name: &str, extra: &[&str]) -> Result<Process> {
     let address = server.address();
-    let mut args = vec!["worker", "run", "--shell", "--server", &address, "--concurrency", "1", "--name", name];
+    let mut args =
+        vec!["worker", "run", "--shell", "--server", &address, "--concurrency", "1", "--name", name];
     args.extend(extra);
     Ok(Process::start(&args)?.0)
 }
@@ -64,7 +65,10 @@ async fn lose(fault: impl AsyncFnOnce(&mut Process) -> Result<()>) -> Result<Dur
     }
     fault(&mut first).await?;
     let took = until("another worker begins", REASSIGNED_WITHIN, || count(&notes, "begin") == 2).await?;
-    ensure!(ended(&client, job.id, Duration::from_secs(20)).await? == JobState::Succeeded, "the job did not succeed");
+    ensure!(
+        ended(&client, job.id, Duration::from_secs(20)).await? == JobState::Succeeded,
+        "the job did not succeed"
+    );
     Ok(took)
 }
 
@@ -93,7 +97,11 @@ async fn a_long_job_of_a_live_worker_runs_once() -> Result<()> {
     let _silent = worker(&server, "silent", &["--no-gossip"])?;
     let jobs = [client.enqueue(noted(&notes, 7.0)?).await?, client.enqueue(noted(&notes, 7.0)?).await?];
     for job in jobs {
-        ensure!(ended(&client, job.id, Duration::from_secs(30)).await? == JobState::Succeeded, "{} failed", job.id);
+        ensure!(
+            ended(&client, job.id, Duration::from_secs(30)).await? == JobState::Succeeded,
+            "{} failed",
+            job.id
+        );
         let view = client.status(job.id).await?.context("remembered")?;
         ensure!(view.attempt == 1, "{} took {} attempts", job.id, view.attempt);
     }
@@ -117,7 +125,10 @@ async fn a_restart_of_the_server_runs_nothing_twice() -> Result<()> {
             server.kill()?;
         }
         server.restart()?;
-        ensure!(ended(&client, job.id, Duration::from_secs(20)).await? == JobState::Succeeded, "round {round} failed");
+        ensure!(
+            ended(&client, job.id, Duration::from_secs(20)).await? == JobState::Succeeded,
+            "round {round} failed"
+        );
         ensure!(count(&notes, "begin") == round, "round {round}: the job ran twice");
     }
     Ok(())
@@ -137,10 +148,16 @@ async fn a_straggler_changes_nothing() -> Result<()> {
     let _other = worker(&server, "other", &[])?;
     until("the other begins", REASSIGNED_WITHIN, || count(&notes, "begin") == 2).await?;
     straggler.signal(Signal::CONT)?;
-    ensure!(ended(&client, job.id, Duration::from_secs(20)).await? == JobState::Succeeded, "the job did not succeed");
+    ensure!(
+        ended(&client, job.id, Duration::from_secs(20)).await? == JobState::Succeeded,
+        "the job did not succeed"
+    );
     tokio::time::sleep(Duration::from_secs(2)).await;
     let view = client.status(job.id).await?.context("remembered")?;
-    ensure!(view.attempt == 2 && view.state == JobState::Succeeded, "the straggler changed the job: {view:?}");
+    ensure!(
+        view.attempt == 2 && view.state == JobState::Succeeded,
+        "the straggler changed the job: {view:?}"
+    );
     Ok(())
 }
 
@@ -154,7 +171,9 @@ async fn a_poison_job_goes_dead() -> Result<()> {
     let poison = client.enqueue(Job::new("shell", "kill -9 $PPID")?).await?;
     for _ in 0..4 {
         let mut victim = worker(&server, "victim", &[])?;
-        let dead = async || client.status(poison.id).await.is_ok_and(|v| v.is_some_and(|v| v.state == JobState::Dead));
+        let dead = async || {
+            client.status(poison.id).await.is_ok_and(|v| v.is_some_and(|v| v.state == JobState::Dead))
+        };
         let started = Instant::now();
         while victim.is_running()? && !dead().await && started.elapsed() < Duration::from_secs(10) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -164,7 +183,12 @@ async fn a_poison_job_goes_dead() -> Result<()> {
         }
     }
     let view = client.wait_end(poison.id, Duration::from_secs(10)).await?;
-    ensure!(view.state == JobState::Dead && view.crashes == 3, "{} after {} crashes", view.state, view.crashes);
+    ensure!(
+        view.state == JobState::Dead && view.crashes == 3,
+        "{} after {} crashes",
+        view.state,
+        view.crashes
+    );
     ensure!(view.reason.contains("3 times"), "the reason does not say why: {}", view.reason);
     Ok(())
 }

@@ -65,7 +65,11 @@ impl Ledger {
                 return Ok(());
             }
             if Instant::now() > end {
-                bail!("{} confirmed jobs did not run within {limit:?}, among them {:?}", lost.len(), &lost[..lost.len().min(5)]);
+                bail!(
+                    "{} confirmed jobs did not run within {limit:?}, among them {:?}",
+                    lost.len(),
+                    &lost[..lost.len().min(5)]
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -23,7 +23,8 @@ pub fn binary() -> &'static Path {
             return given.into();
         }
         let profile_dir = std::env::current_exe().expect("a test knows its own path");
-        let profile_dir = profile_dir.ancestors().nth(2).expect("tests stand in target/<profile>/deps").to_owned();
+        let profile_dir =
+            profile_dir.ancestors().nth(2).expect("tests stand in target/<profile>/deps").to_owned();
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args(["build", "--quiet", "--package", "windlass-scheduler", "--bin", "windlass"]);
         if profile_dir.ends_with("release") {
@@ -203,7 +204,18 @@ fn launch(
     let (http, native) = (http.to_string(), native.to_string());
     let gossip = gossip.map_or_else(|| "off".to_owned(), |at| at.to_string());
     let dir = data_dir.to_string_lossy();
-    let mut args = vec!["--json", "server", "--data-dir", &dir, "--http", &http, "--native", &native, "--gossip", &gossip];
+    let mut args = vec![
+        "--json",
+        "server",
+        "--data-dir",
+        &dir,
+        "--http",
+        &http,
+        "--native",
+        &native,
+        "--gossip",
+        &gossip,
+    ];
     args.extend(extra.iter().map(String::as_str));
     let (mut process, mut stdout) = Process::start(&args)?;
     let mut line = String::new();
@@ -211,7 +223,8 @@ fn launch(
     if line.is_empty() {
         bail!("the server ended before it was ready: {}", process.wait(Duration::from_secs(5))?);
     }
-    let ready: serde_json::Value = serde_json::from_str(&line).with_context(|| format!("not the ready line: {line}"))?;
+    let ready: serde_json::Value =
+        serde_json::from_str(&line).with_context(|| format!("not the ready line: {line}"))?;
     let address = |name: &str| ready[name].as_str().and_then(|text| text.parse().ok());
     Ok(Server {
         process,
