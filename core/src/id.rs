@@ -105,6 +105,7 @@ pub struct InvalidName(pub String);
 /// use windlass_core::id::QueueName;
 /// assert!("mail.eu/high".parse::<QueueName>().is_ok());
 /// assert!("two words".parse::<QueueName>().is_err());
+/// assert!("..".parse::<QueueName>().is_err());
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueName(Arc<str>);
@@ -117,6 +118,9 @@ impl QueueName {
     pub fn new(name: &str) -> Result<QueueName, InvalidName> {
         if name.is_empty() || name.len() > limits::QUEUE_NAME_BYTES_MAX {
             return Err(InvalidName(format!("a queue name has 1 to {} bytes", limits::QUEUE_NAME_BYTES_MAX)));
+        }
+        if name == "." || name == ".." {
+            return Err(InvalidName("a queue name is not . or .., which URLs take for something else".to_owned()));
         }
         if let Some(bad) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "_-.:/@".contains(*c))) {
             return Err(InvalidName(format!(
