@@ -120,7 +120,9 @@ impl QueueName {
             return Err(InvalidName(format!("a queue name has 1 to {} bytes", limits::QUEUE_NAME_BYTES_MAX)));
         }
         if name == "." || name == ".." {
-            return Err(InvalidName("a queue name is not . or .., which URLs take for something else".to_owned()));
+            return Err(InvalidName(
+                "a queue name is not . or .., which URLs take for something else".to_owned(),
+            ));
         }
         if let Some(bad) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "_-.:/@".contains(*c))) {
             return Err(InvalidName(format!(
