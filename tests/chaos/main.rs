@@ -2,6 +2,7 @@
 //!
 //! `WINDLASS_CHAOS=100 cargo test -p windlass-tests --test chaos` repeats each fault a hundred times.
 
+mod backlog;
 mod delays;
 mod disk_full;
 mod garbage;

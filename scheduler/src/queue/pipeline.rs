@@ -1,8 +1,8 @@
 //! Batches of one queue on their way to the store writer: merged, handed over in order, remembered until durable.
 //!
 //! A batch is remembered until its outcome is known, because the queue in memory is ahead of the store: when the disk
-//! is so full that not even the reserve takes it, the same batch and all that follow are sent again, in order, until they
-//! fit. Writes are absolute, so sending one twice is harmless.
+//! has run full since the queue took them on, the same batch and all that follow are sent again, in order, now with a right
+//! to the reserve, until they fit. Writes are absolute, so sending one twice is harmless.
 
 use std::collections::VecDeque;
 
@@ -161,6 +161,9 @@ impl Pipeline {
             return Ok(false);
         }
         self.progress.send_modify(|progress| progress.error = None);
+        // The queue has taken these on before the space ran out, and its memory is ahead of the store: they settle earlier work
+        // now and may use the reserve. What comes after them is refused at the door.
+        self.in_flight.iter_mut().for_each(|sent| sent.batch.settles = true);
         self.full = false;
         self.sent = 0;
         self.flush()
@@ -196,6 +199,8 @@ mod tests {
         inner: MemoryStore,
         seen: AtomicUsize,
         full: Vec<usize>,
+        /// Whether batches that take on new work get `Full`, as when space is low.
+        low: bool,
     }
 
     impl Store for Choosy {
@@ -203,8 +208,9 @@ mod tests {
             1
         }
         fn commit(&self, group: Vec<Batch>) -> Vec<Result<(), CommitError>> {
-            let one = |batch| {
-                if self.full.contains(&self.seen.fetch_add(1, Ordering::SeqCst)) {
+            let one = |batch: Batch| {
+                if self.low && !batch.settles || self.full.contains(&self.seen.fetch_add(1, Ordering::SeqCst))
+                {
                     Err(CommitError::Full("test".to_owned()))
                 } else {
                     self.inner.commit(vec![batch]).remove(0)
@@ -250,7 +256,12 @@ mod tests {
     /// The batch behind the refused one fits and is older news once the refused one is sent again: order must win.
     #[test]
     fn what_did_not_fit_is_sent_again_in_order() {
-        let store = Arc::new(Choosy { inner: MemoryStore::new(), seen: AtomicUsize::new(0), full: vec![1] });
+        let store = Arc::new(Choosy {
+            inner: MemoryStore::new(),
+            seen: AtomicUsize::new(0),
+            full: vec![1],
+            low: false,
+        });
         let writer = StoreWriter::start(store).unwrap();
         let mut pipeline = Pipeline::new(writer.clone());
         for (ticket, value) in [(1, "one"), (2, "two"), (3, "three")] {
@@ -265,6 +276,27 @@ mod tests {
         assert_eq!(pipeline.check(), (3, None));
         assert!(pipeline.is_idle());
         assert_eq!(writer.store().get(b"key").unwrap().as_deref(), Some(&b"three"[..]));
+        writer.stop().unwrap();
+    }
+
+    /// Its producer waits for the answer, and may be the one who would have to make room.
+    #[test]
+    fn what_was_taken_on_before_space_ran_low_may_use_the_reserve() {
+        let store = Arc::new(Choosy {
+            inner: MemoryStore::new(),
+            seen: AtomicUsize::new(0),
+            full: vec![],
+            low: true,
+        });
+        let writer = StoreWriter::start(store).unwrap();
+        let mut pipeline = Pipeline::new(writer.clone());
+        pipeline.push(1, put("one"), false);
+        assert_eq!(pipeline.flush(), Ok(true));
+        wait(&pipeline);
+        assert_eq!(pipeline.check(), (0, Some(Trouble::Full("test".to_owned()))));
+        assert_eq!(pipeline.resend(), Ok(true));
+        wait(&pipeline);
+        assert_eq!(pipeline.check(), (1, None));
         writer.stop().unwrap();
     }
 
