@@ -167,10 +167,22 @@ impl Browser {
         self.until(&format!("document.querySelector('main')?.innerText.includes({})", json!(text))).await
     }
 
+    /// Clicks an element. A live page may replace it between the look and the click; whoever sits before it then clicks
+    /// what took its place, and so does this.
     pub(crate) async fn click(&self, css: &str) -> Result<()> {
-        let element = self.driver.find(By::Css(css)).await.with_context(|| format!("no element {css}"))?;
-        element.scroll_into_view().await?;
-        Ok(element.click().await?)
+        let began = Instant::now();
+        loop {
+            let element =
+                self.driver.find(By::Css(css)).await.with_context(|| format!("no element {css}"))?;
+            let clicked = async {
+                element.scroll_into_view().await?;
+                element.click().await
+            };
+            match clicked.await {
+                Err(error) if error.to_string().contains("stale") && began.elapsed() < PATIENCE => {}
+                done => return Ok(done?),
+            }
+        }
     }
 
     /// Types into whatever has the focus.
