@@ -1,5 +1,7 @@
 //! Goal: a delayed job never starts early and hardly late. Method: a thousand delays on an idle server; the handler's clock
 //! is the judge. How late is printed and only roughly bounded here, since a test machine may be busy; early is an error.
+//!
+//! `WINDLASS_BINARY=target/release/windlass cargo test -p windlass-tests --test chaos delays -- --nocapture`
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
