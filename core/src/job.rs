@@ -287,6 +287,12 @@ impl Job {
         self.options.as_ref().and_then(|o| o.expires_at)
     }
 
+    /// Whether its expiry has come.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at().is_some_and(|at| at <= now)
+    }
+
     /// Its history, made on first use.
     pub fn past_mut(&mut self) -> &mut Past {
         self.past.get_or_insert_with(Box::default)

@@ -53,10 +53,8 @@ impl Queue {
             return Err(Refusal::NoJob(id));
         };
         let reason = "cancelled on request".to_owned();
-        self.finish(now, place, Arc::unwrap_or_clone(job), JobState::Cancelled, reason, fx);
-        if let Some(job) = self.remembered(&id) {
-            fx.reply(reply, Reply::Job(job, JobState::Cancelled));
-        }
+        let job = self.finish(now, place, Arc::unwrap_or_clone(job), JobState::Cancelled, reason, fx);
+        fx.reply(reply, Reply::Job(job, JobState::Cancelled));
         Ok(())
     }
 

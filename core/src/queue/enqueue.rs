@@ -105,11 +105,7 @@ impl Queue {
             past: None,
         };
         self.totals.enqueued += 1;
-        self.place_waiting(now, Arc::new(job), fx);
-    }
-
-    /// Writes a job that is to wait, and takes it into memory or lets it rest: ready, or a timer until its time.
-    pub(super) fn place_waiting(&mut self, now: Now, job: Arc<Job>, fx: &mut Fx) {
+        let job = Arc::new(job);
         let seq = self.take_seq(fx);
         if job.run_at > now.wall {
             let place = Place::Timer { run_at: job.run_at, seq };
@@ -132,7 +128,7 @@ impl Queue {
         if self.record.paused_at.is_none() {
             while jobs.len() < slots {
                 let Some(entry) = self.ready.pull(self.durable) else { break };
-                if entry.job.expires_at().is_some_and(|at| at <= now.wall) {
+                if entry.job.is_expired(now.wall) {
                     self.end_expired(now, entry, fx);
                 } else {
                     jobs.push(self.lease(now, worker, entry, fx));
@@ -228,18 +224,15 @@ impl Queue {
             loaded += 1;
             self.resting.remove(&id);
             let entry = Entry { place, job: Arc::new(job), ticket: 0 };
-            if entry.job.expires_at().is_some_and(|at| at <= now.wall) {
+            if entry.job.is_expired(now.wall) {
                 self.timer_out(place, &entry.job);
                 self.end_expired(now, entry, fx);
                 continue;
             }
-            self.watch_expiry(&entry.job);
             if timer_key(place).is_some() {
-                self.slots.insert(id, Slot::Timer(place));
-                self.timers.put_loaded(entry);
+                self.hold_timer(entry);
             } else {
-                self.slots.insert(id, Slot::Ready(place, entry.job.priority));
-                self.ready.put(entry);
+                self.hold_ready(entry);
             }
         }
         (loaded, last, true)

@@ -369,7 +369,21 @@ impl Queue {
         }
     }
 
-    pub(super) fn watch_expiry(&mut self, job: &Job) {
+    /// Holds a ready job in memory whose record stands at its place.
+    pub(super) fn hold_ready(&mut self, entry: Entry) {
+        self.watch_expiry(&entry.job);
+        self.slots.insert(entry.job.id, Slot::Ready(entry.place, entry.job.priority));
+        self.ready.put(entry);
+    }
+
+    /// Holds a timer in memory whose record stands at its place.
+    pub(super) fn hold_timer(&mut self, entry: Entry) {
+        self.watch_expiry(&entry.job);
+        self.slots.insert(entry.job.id, Slot::Timer(entry.place));
+        self.timers.put(entry);
+    }
+
+    fn watch_expiry(&mut self, job: &Job) {
         if let Some(at) = job.expires_at() {
             self.expiries.insert((at, job.id));
         }

@@ -67,9 +67,7 @@ impl Recovery {
                 let queue = &mut self.queue;
                 queue.retrying += u64::from(job.attempts() > 0);
                 if queue.timers.has_room() {
-                    queue.watch_expiry(&job);
-                    queue.slots.insert(job.id, Slot::Timer(place));
-                    queue.timers.put_loaded(Entry { place, job: Arc::new(job), ticket: 0 });
+                    queue.hold_timer(Entry { place, job: Arc::new(job), ticket: 0 });
                 } else {
                     queue.filter.insert(&job.id);
                     queue.timers.recover_cold((run_at, seq));
@@ -107,9 +105,7 @@ impl Recovery {
         let job = decode_job(value)?;
         self.hot_jobs += 1;
         self.hot_bytes += job.weight();
-        queue.watch_expiry(&job);
-        queue.slots.insert(id, Slot::Ready(place, priority));
-        queue.ready.put(Entry { place, job: Arc::new(job), ticket: 0 });
+        queue.hold_ready(Entry { place, job: Arc::new(job), ticket: 0 });
         Ok(())
     }
 

@@ -150,9 +150,7 @@ impl Queue {
     fn make_ready_again(&mut self, place: Place, job: Job, fx: &mut Fx) {
         fx.put(place.key(self.record.no), encode_job(&job));
         let (job, ticket) = (Arc::new(job), self.this_ticket());
-        self.watch_expiry(&job);
-        self.slots.insert(job.id, Slot::Ready(place, job.priority));
-        self.ready.put(Entry { place, job, ticket });
+        self.hold_ready(Entry { place, job, ticket });
         self.trim_ready();
     }
 
@@ -163,7 +161,7 @@ impl Queue {
         self.admit_timer(place, Arc::new(job));
     }
 
-    /// Ends a job for good: remembered in memory, or kept durably when it asks for that.
+    /// Ends a job for good: remembered in memory, or kept durably when it asks for that. Returns it as it ended.
     pub(super) fn finish(
         &mut self,
         now: Now,
@@ -172,7 +170,7 @@ impl Queue {
         state: JobState,
         reason: String,
         fx: &mut Fx,
-    ) {
+    ) -> Arc<Job> {
         let past = job.past_mut();
         past.ended = Some((state, now.wall));
         past.reason = clip(reason, limits::ERROR_BYTES_MAX);
@@ -195,6 +193,7 @@ impl Queue {
             }
         }
         self.tell_watchers(&job, state, fx);
+        job
     }
 
     /// Puts a job among the dead, where it stays until somebody acts.

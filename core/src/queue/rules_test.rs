@@ -194,6 +194,17 @@ fn cancelling_a_running_job_tells_its_worker_and_ends_it_whatever_it_reports() {
     assert_eq!(view.attempts[0].outcome, Some(AttemptOutcome::Cancelled));
 }
 
+/// Whoever asked is answered even by a queue that remembers no finished job.
+#[test]
+fn cancelling_is_answered_by_a_queue_without_memory() {
+    let mut rules = Rules::new();
+    rules.apply(Command::SetRetention { reply: RequestId(0), finished_max: 0 });
+    rules.enqueue(1, |_| {});
+    let outs = rules.apply(Command::Cancel { reply: RequestId(7), id: JobId([1; 16]), known: None });
+    let answered = |out: &Out| matches!(out, Out::Reply(RequestId(7), Reply::Job(_, JobState::Cancelled)));
+    assert!(outs.iter().any(answered), "{outs:?}");
+}
+
 #[test]
 fn a_paused_queue_hands_out_nothing_and_notices_when_it_resumes() {
     let mut rules = Rules::new();

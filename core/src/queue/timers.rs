@@ -42,14 +42,10 @@ impl Timers {
         Some(last)
     }
 
-    fn put(&mut self, entry: Entry) {
+    /// Puts a timer that belongs in memory: the nearest ones, and those that were loaded.
+    pub(super) fn put(&mut self, entry: Entry) {
         self.bytes += entry.job.weight();
         self.hot.insert(key_of(&entry), entry);
-    }
-
-    /// Puts a loaded timer.
-    pub(super) fn put_loaded(&mut self, entry: Entry) {
-        self.put(entry);
     }
 
     /// Takes the first timer that is due.
