@@ -108,6 +108,12 @@ fn capabilities(chromium: &str, profile: &TempDir, look: Look) -> Result<thirtyf
     Ok(caps)
 }
 
+/// Whether the page was changing under the driver's hands: the element was replaced, or was on its way out.
+fn is_passing(error: &thirtyfour::error::WebDriverError) -> bool {
+    let text = error.to_string();
+    text.contains("stale") || text.contains("not interactable")
+}
+
 impl Browser {
     async fn start(
         chromium: &str,
@@ -179,16 +185,26 @@ impl Browser {
                 element.click().await
             };
             match clicked.await {
-                Err(error) if error.to_string().contains("stale") && began.elapsed() < PATIENCE => {}
+                Err(error) if is_passing(&error) && began.elapsed() < PATIENCE => {}
                 done => return Ok(done?),
             }
         }
     }
 
-    /// Types into whatever has the focus.
+    /// Types into whatever has the focus. While a page or a dialog goes, that may be something that is no longer there; a
+    /// key that was not taken is pressed again.
     pub(crate) async fn press(&self, keys: impl Into<thirtyfour::TypingData>) -> Result<()> {
-        let active = self.driver.active_element().await?;
-        Ok(active.send_keys(keys).await?)
+        let keys: String = keys.into().as_vec().into_iter().collect();
+        let began = Instant::now();
+        loop {
+            let pressed = async { self.driver.active_element().await?.send_keys(keys.as_str()).await };
+            match pressed.await {
+                Err(error) if is_passing(&error) && began.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(40)).await;
+                }
+                done => return Ok(done?),
+            }
+        }
     }
 
     /// Ends the browser; fails when a page has complained to its console.
