@@ -31,6 +31,26 @@ pub struct Tuning {
     pub lease_ms: u64,
     /// How long a lost session may come back. Defaults to [`limits::RESUME_GRACE_MS_DEFAULT`].
     pub resume_grace_ms: u64,
+    /// How much of the ready jobs, and of the timers, is held in memory.
+    pub window: Window,
+}
+
+/// The part of a region that a queue holds in memory. Tests make it tiny, so that a few dozen jobs exercise what takes
+/// thousands in service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Jobs held. Defaults to [`limits::WINDOW_JOBS`].
+    pub jobs: usize,
+    /// Bytes held. Defaults to [`limits::WINDOW_BYTES`].
+    pub bytes: usize,
+    /// Jobs fetched at a time when the window runs low; fewer than `jobs`. Defaults to [`limits::WINDOW_LOAD_JOBS`].
+    pub load: usize,
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window { jobs: limits::WINDOW_JOBS, bytes: limits::WINDOW_BYTES, load: limits::WINDOW_LOAD_JOBS }
+    }
 }
 
 /// When the outside must send [`Command::Tick`] at the latest.
@@ -160,8 +180,8 @@ impl Queue {
             ticket: 0,
             durable: 0,
             slots: IdMap::with_hasher(IdHash(seed)),
-            ready: Ready::default(),
-            timers: Timers::new(),
+            ready: Ready::new(tuning.window),
+            timers: Timers::new(tuning.window),
             leases: Leases::new(seed),
             watchers: Watchers::default(),
             resting: Resting::new(seed),
@@ -244,7 +264,7 @@ impl Queue {
             && !self.kept_loading
         {
             self.kept_loading = true;
-            self.request_load(LoadFrom::Kept { until: now.wall, limit: limits::READY_LOAD_JOBS }, fx);
+            self.request_load(LoadFrom::Kept { until: now.wall, limit: self.tuning.window.load }, fx);
         }
         self.send_notices(fx);
     }

@@ -96,7 +96,8 @@ impl Recovery {
             return Ok(());
         }
         let queue = &mut self.queue;
-        let full = self.hot_jobs >= limits::READY_LOAD_JOBS || self.hot_bytes >= limits::READY_WINDOW_BYTES;
+        let bound = queue.tuning.window;
+        let full = self.hot_jobs >= bound.load || self.hot_bytes >= bound.bytes;
         if full || queue.ready.has_cold(priority) {
             queue.filter.insert(&id);
             queue.ready.recover_cold(priority, seq);

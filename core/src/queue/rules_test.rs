@@ -10,6 +10,9 @@ use crate::wire::{ReportResult, Token, Verdict};
 const ANN: WorkerId = WorkerId([1; 16]);
 const BOB: WorkerId = WorkerId([2; 16]);
 
+/// Small enough that a few dozen jobs rest in the store.
+const TINY: Window = Window { jobs: 8, bytes: 1 << 20, load: 4 };
+
 /// A queue of which every batch is durable at once.
 struct Rules {
     queue: Queue,
@@ -19,7 +22,7 @@ struct Rules {
 impl Rules {
     fn new() -> Rules {
         let now = Now { wall: Timestamp(1_000), mono: Mono(0) };
-        let tuning = Tuning { epoch: 3, seed: 1, lease_ms: 1_000, resume_grace_ms: 200 };
+        let tuning = Tuning { epoch: 3, seed: 1, lease_ms: 1_000, resume_grace_ms: 200, window: TINY };
         let (queue, effects) = Queue::create(QueueName::default(), 1, tuning, now);
         let mut rules = Rules { queue, now };
         rules.durable(&effects);

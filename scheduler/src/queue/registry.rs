@@ -8,7 +8,7 @@ use windlass_core::api::{ApiError, Enqueued, ErrorCode};
 use windlass_core::id::QueueName;
 use windlass_core::job::{BadRecord, JobSpec};
 use windlass_core::limits;
-use windlass_core::queue::{Effects, Queue, QueueRecord, Recovery, Tuning};
+use windlass_core::queue::{Effects, Queue, QueueRecord, Recovery, Tuning, Window};
 use windlass_core::store::keys::{self, QueueNo, region};
 use windlass_core::store::{ReadError, Store, Write};
 
@@ -179,6 +179,7 @@ impl RegistryActor {
             seed: rand::random(),
             lease_ms: self.parts.lease_ms,
             resume_grace_ms: self.parts.resume_grace_ms,
+            window: Window::default(),
         }
     }
 
