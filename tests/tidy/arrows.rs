@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scheduler", &["windlass-core", "windlass-dashboard", "windlass-worker"]),
     ("examples", &["windlass-core", "windlass-dashboard", "windlass-worker", "windlass-scheduler"]),
     ("tests", &["windlass-core", "windlass-dashboard", "windlass-worker", "windlass-scheduler"]),
+    ("tests/mutants/core", &[]),
 ];
 
 /// All that the core may depend on: plain data, codecs, the calendar. Nothing that runs, waits or talks.
