@@ -1,4 +1,5 @@
 //! What the suites share: the built binary as real processes, ended by their ids, and a ledger of what was promised.
 
+pub mod history;
 pub mod ledger;
 pub mod process;
