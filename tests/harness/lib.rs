@@ -1,5 +1,10 @@
 //! What the suites share: the built binary as real processes, ended by their ids, and a ledger of what was promised.
 
 pub mod history;
+pub mod http;
+pub mod inject;
 pub mod ledger;
+pub mod namespace;
+pub mod probe;
 pub mod process;
+pub mod runner;
