@@ -128,7 +128,10 @@ impl Rig {
     fn take(&mut self, effects: Effects) {
         assert_eq!(effects.ticket.is_some(), !effects.writes.is_empty());
         if let Some(ticket) = effects.ticket {
-            self.pending.push_back((ticket, Batch { writes: effects.writes, settles: effects.settles }));
+            self.pending.push_back((
+                ticket,
+                Batch { writes: effects.writes, settles: effects.settles, queue: Some(7) },
+            ));
         }
         for (release, out) in effects.outs {
             match release {

@@ -306,7 +306,8 @@ fn node_id(writer: &StoreWriter) -> Result<String, StartError> {
         return Ok(String::from_utf8_lossy(&value).into_owned());
     }
     let id = format!("node-{:016x}", rand::random::<u64>());
-    let batch = Batch { writes: vec![Write::Put { key, value: id.clone().into() }], settles: true };
+    let batch =
+        Batch { writes: vec![Write::Put { key, value: id.clone().into() }], settles: true, queue: None };
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let done = Box::new(move |result| {
         // The other side waits until this is sent.

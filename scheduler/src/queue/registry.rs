@@ -189,7 +189,7 @@ impl RegistryActor {
         let actor = QueueActor::new(Parts {
             queue,
             first,
-            pipeline: Pipeline::new(self.parts.writer.clone()),
+            pipeline: Pipeline::new(no, self.parts.writer.clone()),
             clock: self.parts.clock.clone(),
             figures: figures.clone(),
         });

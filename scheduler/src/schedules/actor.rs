@@ -20,6 +20,7 @@ use super::{
     LoadError, MAILBOX_MESSAGES_MAX, SCHEDULES_BYTES_MAX, SCHEDULES_MAX, WAITING_PER_SCHEDULE_MAX, range,
 };
 use crate::clock::Clock;
+use crate::fault::{self, Point};
 use crate::queue::{busy, stopping};
 
 /// A request with the way back of its answer.
@@ -154,6 +155,7 @@ impl ScheduleActor {
             plan.due(record.dealt_until, now.wall, self.serving_since, record.spec.catch_up);
         match fire {
             Some(nominal) => {
+                fault::pass(Point::ScheduleBeforeFire);
                 let firing = Firing::planned(name, record.created_at, nominal);
                 let next = record.fired(&firing, skipped);
                 self.begin(name, Change::firing(next, firing, None), ctx);
@@ -195,6 +197,9 @@ impl ScheduleActor {
         let Some(Change { next, firing, reply, .. }) = change else { return };
         match result {
             Ok(outcome) => {
+                if firing.is_some() {
+                    fault::pass(Point::ScheduleAfterCommit);
+                }
                 self.settle(name, next);
                 if let Some(firing) = firing {
                     tracing::debug!(schedule = name, job_id = %firing.id, manual = firing.manual, "schedule fired");

@@ -51,7 +51,7 @@ impl Door for NodeDoor {
             // Nobody listens when the node has been stopped meanwhile.
             let _ = tell.send(result);
         });
-        let submitted = self.writer.submit(Batch { writes: vec![write], settles }, done);
+        let submitted = self.writer.submit(Batch { writes: vec![write], settles, queue: None }, done);
         Box::pin(async move {
             match submitted {
                 Ok(()) => told.await.unwrap_or(Err(CommitError::Unknown("the writer is gone".to_owned()))),

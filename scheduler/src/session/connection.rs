@@ -22,6 +22,7 @@ use super::actor::{Ended, Frames, SessionActor};
 use super::hub::Arrival;
 use super::link::Link;
 use super::{FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX};
+use crate::fault::{self, Point};
 
 /// Longest text of a client's self-description that is kept.
 const TEXT_BYTES_MAX: usize = 256;
@@ -326,6 +327,7 @@ async fn write_all(mut writer: OwnedWriteHalf, link: Arc<Link>) {
 }
 
 async fn write_chunk(writer: &mut OwnedWriteHalf, chunk: BytesMut, link: &Link) -> std::io::Result<()> {
+    fault::pass_or_fail(Point::SessionBeforeWrite)?;
     for part in chunk.chunks(WRITE_BYTES) {
         let mut rest = part;
         while !rest.is_empty() {
@@ -341,7 +343,7 @@ async fn write_chunk(writer: &mut OwnedWriteHalf, chunk: BytesMut, link: &Link) 
             rest = &rest[written..];
         }
     }
-    Ok(())
+    fault::pass_or_fail(Point::SessionAfterWrite)
 }
 
 async fn refuse(writer: &mut OwnedWriteHalf, peer: SocketAddr, error: ApiError) {

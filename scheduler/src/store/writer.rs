@@ -11,7 +11,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use windlass_core::store::{Batch, CommitError, Space, Store};
+use windlass_core::store::keys::QueueNo;
+use windlass_core::store::{Batch, CommitError, Refused, Space, Store};
+
+use crate::fault::{self, Point};
 
 /// Most batches that wait for the writer; more is back-pressure.
 pub const WAITING_BATCHES_MAX: usize = 16_384;
@@ -75,6 +78,7 @@ enum Stopping {
 
 enum Order {
     Commit { submission: Submission, bytes: usize },
+    Resume(QueueNo),
     Stop,
 }
 
@@ -140,11 +144,19 @@ impl StoreWriter {
                 TrySendError::Disconnected(Order::Commit { submission, .. }) => {
                     SubmitError::Stopped(submission)
                 }
-                TrySendError::Full(Order::Stop) | TrySendError::Disconnected(Order::Stop) => {
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => {
                     unreachable!("what comes back is what was sent: a commit")
                 }
             }
         })
+    }
+
+    /// After a batch of `queue` was refused nothing of that queue is written, so that its batches stay in order. This says
+    /// that they are sent again from the refused one on; to be called once all earlier ones are answered. `false`: the writer has
+    /// too much waiting, call again in a moment.
+    pub fn resume(&self, queue: QueueNo) -> bool {
+        // A writer that has stopped answers the next batch with its reason.
+        !matches!(self.sender.try_send(Order::Resume(queue)), Err(TrySendError::Full(_)))
     }
 
     /// Whether less than half of the bounds is in use. New work should be refused as busy when not, so that the other
@@ -208,32 +220,42 @@ impl Shared {
 
 fn run(shared: &Shared, receiver: &Receiver<Order>) -> Result<(), CommitError> {
     let mut stopping = false;
+    let mut refused = Refused::default();
     while !stopping {
         // Every handle gone is an order to stop.
         let Ok(first) = receiver.recv() else { break };
-        stopping = commit_group(shared, receiver, first);
+        stopping = commit_group(shared, receiver, first, &mut refused);
     }
     // What was sent between the order to stop and now is still taken: its senders were told that it was.
     while let Ok(order) = receiver.try_recv() {
-        commit_group(shared, receiver, order);
+        commit_group(shared, receiver, order, &mut refused);
     }
     shared.store.close()
 }
 
 /// Commits `first` and all that waits behind it, within the bounds of a group. Returns whether to stop.
-fn commit_group(shared: &Shared, receiver: &Receiver<Order>, first: Order) -> bool {
+fn commit_group(shared: &Shared, receiver: &Receiver<Order>, first: Order, refused: &mut Refused) -> bool {
     let mut batches = Vec::new();
+    let mut queues = Vec::new();
     let mut dones = Vec::new();
     let mut bytes_total = 0;
     let mut next = Some(first);
     let mut stop = false;
     while let Some(order) = next.take() {
         match order {
-            Order::Commit { submission, bytes } => {
-                bytes_total += bytes;
-                batches.push(submission.batch);
-                dones.push(submission.done);
-            }
+            Order::Commit { submission, bytes } => match refused.behind(&submission.batch) {
+                Some(error) => {
+                    shared.forget(1, bytes);
+                    (submission.done)(Err(error));
+                }
+                None => {
+                    bytes_total += bytes;
+                    queues.push(submission.batch.queue);
+                    batches.push(submission.batch);
+                    dones.push(submission.done);
+                }
+            },
+            Order::Resume(queue) => refused.forget(queue),
             Order::Stop => stop = true,
         }
         if stop || batches.len() >= GROUP_BATCHES_MAX || bytes_total >= GROUP_BYTES_MAX {
@@ -249,9 +271,13 @@ fn commit_group(shared: &Shared, receiver: &Receiver<Order>, first: Order) -> bo
     debug_assert_eq!(results.len(), count, "a store answers every batch");
     shared.groups.fetch_add(1, Ordering::Relaxed);
     shared.batches.fetch_add(count as u64, Ordering::Relaxed);
+    fault::pass(Point::WriterBeforeTell);
     // Room is made before the callbacks, since they often submit the next batch.
     shared.forget(count, bytes_total);
-    for (done, result) in dones.into_iter().zip(results) {
+    for ((done, result), queue) in dones.into_iter().zip(results).zip(queues) {
+        if let Err(error) = &result {
+            refused.note(queue, error);
+        }
         done(result);
     }
     stop
@@ -266,7 +292,7 @@ mod tests {
 
     fn put(number: u64) -> Batch {
         let key = Bytes::copy_from_slice(&number.to_be_bytes());
-        Batch { writes: vec![Write::Put { value: key.clone(), key }], settles: false }
+        Batch { writes: vec![Write::Put { value: key.clone(), key }], ..Batch::default() }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Space, StoreStats, Write};
+use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Refused, Space, StoreStats, Write};
 
 use super::files;
 use super::journal::{Group, Journal, Lsn, Shape};
@@ -16,6 +16,7 @@ use super::manifest::{Manifest, WriteError};
 use super::overlay::Slot;
 use super::view::View;
 use super::{Limits, blocks, journal};
+use crate::fault::{self, Point};
 use crate::store::StoreConfig;
 
 /// How long a commit waits before it looks again whether what it waits for will come.
@@ -120,8 +121,12 @@ impl Engine {
             staged: Vec::with_capacity(group.len()),
             results: Vec::with_capacity(group.len()),
         };
+        let mut refused = Refused::default();
         for batch in group {
-            if let Err(error) = commit.stage(batch) {
+            let queue = batch.queue;
+            let staged = refused.behind(&batch).map_or_else(|| commit.stage(batch), Err);
+            if let Err(error) = staged {
+                refused.note(queue, &error);
                 // What is staged keeps its place in the row of results: it has to be written before.
                 commit.flush();
                 commit.results.push(Err(error));
@@ -247,6 +252,7 @@ impl Engine {
 
     /// The last act of a stop in order: notes how far the journal goes. The threads are gone already.
     pub(super) fn note_end(&self) -> Result<(), CommitError> {
+        fault::pass(Point::CloseBegin);
         if let Some(reason) = self.failure() {
             return Err(CommitError::Failed(reason.to_owned()));
         }
