@@ -89,8 +89,8 @@ pub enum CommitError {
         /// The limit.
         bytes_max: usize,
     },
-    /// No space; nothing was written, and the store goes on when there is space again.
-    #[error("the disk is full: {0}")]
+    /// No space, or no means to use it; nothing was written, and the store goes on by itself when there is again.
+    #[error("no new work is taken: {0}")]
     Full(String),
     /// The store has failed for good in this process; the first reason is kept.
     #[error("the store has stopped writing: {0}")]
@@ -177,6 +177,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether new work is taken. Cheap; called for every enqueue.
     fn space(&self) -> Space;
+
+    /// What keeps the store from taking new work, one sentence for people: it waits for something, or has failed for good
+    /// (then the first reason). `None` when nothing does.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 
     /// Largest batch in bytes (keys and values).
     fn batch_bytes_max(&self) -> usize;

@@ -15,8 +15,10 @@ use windlass_core::id::JobId;
 use windlass_core::time::Timestamp;
 use windlass_worker::{Client, Error, Job, JobCtx, RawPayload, State, Worker};
 
-/// Kind of the jobs.
+/// Kind of the jobs that end at once.
 pub(crate) const KIND: &str = "record";
+/// Kind of the jobs that take their time.
+pub(crate) const LONG: &str = "long";
 /// Wait of a producer that was refused.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -187,7 +189,9 @@ impl Producers {
 
 async fn record(_payload: RawPayload, job: JobCtx, State(work): State<Work>) {
     *work.account.lock().runs.entry(job.id()).or_default() += 1;
-    tokio::time::sleep(work.takes).await;
+    if job.kind() == LONG {
+        tokio::time::sleep(work.takes).await;
+    }
     *work.account.lock().ended.entry(job.id()).or_default() += 1;
 }
 
@@ -204,11 +208,12 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    /// Starts one whose jobs take so long.
+    /// Starts one whose long jobs take so long.
     pub(crate) fn start(address: &str, account: &Arc<Account>, slots: u32, takes: Duration) -> Crew {
         let (quit, quitted) = tokio::sync::oneshot::channel::<()>();
         let work = Work { account: account.clone(), takes };
-        let worker = Worker::builder(address).concurrency(slots).state(work).handle(KIND, record).build();
+        let worker = Worker::builder(address).concurrency(slots).state(work);
+        let worker = worker.handle(KIND, record).handle(LONG, record).build();
         let worker = tokio::spawn(worker.run_until(async move {
             let _ = quitted.await;
         }));

@@ -24,9 +24,27 @@ impl Injected {
     /// # Errors
     /// When `strace` cannot be attached; a skip when this system does not allow it.
     pub fn into(pid: u32, expressions: &[&str]) -> Result<Injected> {
+        Injected::attach(&["-f", "-p", &pid.to_string()], expressions)
+    }
+
+    /// The same for one thread of `pid`, found by its name; `strace` counts the calls of each thread for itself.
+    ///
+    /// # Errors
+    /// As [`Injected::into`], and when there is no such thread.
+    pub fn into_thread(pid: u32, name: &str, expressions: &[&str]) -> Result<Injected> {
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = task?;
+            if std::fs::read_to_string(task.path().join("comm"))?.trim() == name {
+                return Injected::attach(&["-p", &task.file_name().to_string_lossy()], expressions);
+            }
+        }
+        bail!("process {pid} has no thread {name}");
+    }
+
+    fn attach(to: &[&str], expressions: &[&str]) -> Result<Injected> {
         probe::tools(&[("strace", "strace")])?;
         let mut command = Command::new("strace");
-        command.args(["-f", "-o", "/dev/null", "-p", &pid.to_string()]);
+        command.args(["-o", "/dev/null"]).args(to);
         for expression in expressions {
             command.args(["-e", &format!("inject={expression}")]);
         }
@@ -51,7 +69,7 @@ impl Injected {
             }
             said.push_str(&line);
         }
-        bail!("strace was not attached to {pid}: {said}");
+        bail!("strace was not attached: {said}");
     }
 
     /// Takes the faults away and waits until they are.

@@ -27,11 +27,8 @@ pub struct Trial {
 /// A trial out of an asynchronous function.
 #[macro_export]
 macro_rules! trial {
-    ($($path:ident)::+) => {
-        $crate::runner::Trial {
-            name: stringify!($($path)::+),
-            run: || $crate::runner::block_on($($path)::+()),
-        }
+    ($path:path) => {
+        $crate::runner::Trial { name: stringify!($path), run: || $crate::runner::block_on($path()) }
     };
 }
 

@@ -172,6 +172,10 @@ impl Store for SledStore {
         self.engine.space()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.engine.trouble()
+    }
+
     fn batch_bytes_max(&self) -> usize {
         self.engine.shape.group_bytes_max()
     }

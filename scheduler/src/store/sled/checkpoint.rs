@@ -133,7 +133,7 @@ impl<'a> Checkpointer<'a> {
             return;
         }
         if error.is_full() {
-            engine.low.store(true, Ordering::Relaxed);
+            engine.set_low(true, None);
         } else {
             self.failures += 1;
         }

@@ -40,7 +40,10 @@ pub(super) struct Engine {
     pub(super) checkpoint_wake: Condvar,
     /// Why the store writes no more; the first reason stays.
     failed: OnceLock<String>,
-    pub(super) low: AtomicBool,
+    /// Whether only work already taken on is finished; changed through [`set_low`](Engine::set_low).
+    low: AtomicBool,
+    /// Why, as far as it is not the plain lack of space.
+    shortage: Mutex<Option<String>>,
     pub(super) stop: AtomicBool,
     /// Copies of the journal's figures, for those who must not wait for a commit.
     journal_bytes: AtomicU64,
@@ -97,6 +100,7 @@ impl Engine {
             checkpoint_wake: Condvar::new(),
             failed: OnceLock::new(),
             low: AtomicBool::new(false),
+            shortage: Mutex::new(None),
             stop: AtomicBool::new(false),
             journal_bytes: AtomicU64::new(0),
             journal_segments: AtomicUsize::new(0),
@@ -213,8 +217,30 @@ impl Engine {
     }
 
     fn full_error(&self) -> CommitError {
+        CommitError::Full(self.shortage())
+    }
+
+    /// Whether new work is taken, and what is missing beside plain space.
+    pub(super) fn set_low(&self, low: bool, shortage: Option<String>) {
+        *lock(&self.shortage) = shortage;
+        self.low.store(low, Ordering::Relaxed);
+    }
+
+    fn shortage(&self) -> String {
         let dir = self.config.data_dir.display();
-        CommitError::Full(format!("free some space for {dir}; the server goes on by itself"))
+        match &*lock(&self.shortage) {
+            Some(shortage) => format!("{shortage}; the server goes on by itself when that works again"),
+            None => format!("the disk is full; free some space for {dir}, and the server goes on by itself"),
+        }
+    }
+
+    /// What keeps new work out.
+    pub(super) fn trouble(&self) -> Option<String> {
+        if let Some(reason) = self.failure() {
+            let advice = "start the server again when the cause is gone";
+            return Some(format!("the store has stopped writing: {reason}; {advice}"));
+        }
+        (self.space() == Space::Low).then(|| format!("no new jobs are taken: {}", self.shortage()))
     }
 
     /// Called when the store idles: proves what is confirmed by a seal behind it and by a note in the manifest, so that damage

@@ -54,7 +54,7 @@ pub(super) fn open(config: &StoreConfig) -> Result<Engine, OpenError> {
         None => make(config, limits, lock)?,
     };
     let engine = Engine::new(parts);
-    keeper::probe(&engine, true);
+    keeper::probe(&engine, None);
     Ok(engine)
 }
 
