@@ -130,7 +130,12 @@ impl Account {
             if missing.is_empty() {
                 break;
             }
-            ensure!(Instant::now() < end, "{} confirmed jobs did not run, such as {}", missing.len(), missing[0]);
+            ensure!(
+                Instant::now() < end,
+                "{} confirmed jobs did not run, such as {}",
+                missing.len(),
+                missing[0]
+            );
             tokio::time::sleep(PAUSE).await;
         }
         let entries = self.lock();

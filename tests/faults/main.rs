@@ -7,6 +7,7 @@
 
 mod account;
 mod disk;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -20,8 +21,16 @@ fn main() -> ExitCode {
         trial!(disk::a_failed_write_stops_the_store_and_loses_nothing),
         trial!(disk::an_idle_store_that_fails_says_so),
         trial!(disk::a_disk_that_says_full_is_waited_for),
-        trial!(disk::short_writes_are_completed),
         trial!(disk::a_slow_disk_ends_no_lease),
+        trial!(wire::a_partition_costs_seconds, sync),
+        trial!(wire::a_worker_that_is_not_heard_costs_seconds, sync),
+        trial!(wire::a_link_that_goes_down_costs_seconds, sync),
+        trial!(wire::a_worker_that_does_not_hear_ends_its_job, sync),
+        trial!(wire::a_blackhole_is_survived, sync),
+        trial!(wire::a_worker_without_gossip_keeps_its_job, sync),
+        trial!(wire::a_closed_gossip_port_is_survived, sync),
+        trial!(wire::a_lossy_wire_only_slows_down, sync),
+        trial!(wire::a_slow_wire_ends_no_lease, sync),
     ];
     runner::run("faults", &trials, cycles(1))
 }

@@ -104,6 +104,15 @@ impl Wire {
         self.nft(&format!("add rule inet faults out oifname {INTERFACE} {matching} drop"))
     }
 
+    /// Refuses what leaves the near machine and matches, so that its sender is told; what comes in is dropped.
+    ///
+    /// # Errors
+    /// When the rule cannot be set.
+    pub fn reject(&self, matching: &str) -> Result<()> {
+        self.nft(&format!("add rule inet faults out oifname {INTERFACE} {matching} reject"))?;
+        self.drop_in(matching)
+    }
+
     /// Lets everything through again.
     ///
     /// # Errors

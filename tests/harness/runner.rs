@@ -24,11 +24,14 @@ pub struct Trial {
     pub run: fn() -> Result<()>,
 }
 
-/// A trial out of an asynchronous function.
+/// A trial out of an asynchronous function, or out of one that is `sync`.
 #[macro_export]
 macro_rules! trial {
     ($path:path) => {
         $crate::runner::Trial { name: stringify!($path), run: || $crate::runner::block_on($path()) }
+    };
+    ($path:path, sync) => {
+        $crate::runner::Trial { name: stringify!($path), run: $path }
     };
 }
 

@@ -43,7 +43,9 @@ impl Door for NodeDoor {
 
     fn commit(&self, write: Write, settles: bool) -> LocalBoxFuture<'static, Result<(), ApiError>> {
         if !settles && self.writer.space() == Space::Low {
-            let full = CommitError::Full("the disk is full; new schedules are taken again when there is space".to_owned());
+            let full = CommitError::Full(
+                "the disk is full; new schedules are taken again when there is space".to_owned(),
+            );
             return Box::pin(std::future::ready(Err(refusal(&full))));
         }
         let (tell, told) = oneshot::channel();
