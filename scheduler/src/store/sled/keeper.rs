@@ -51,11 +51,11 @@ fn prepare(engine: &Engine) -> Result<(), ()> {
             Ok(())
         }
         Err(error) => {
-            if let Some(free) = free.filter(|path| path.exists()) {
-                lock(&engine.journal).log.give_back(free);
-            }
             if !files::is_full(&error) {
+                // A free segment that cannot be used is left alone: trying it again for ever would end all new work.
                 tracing::warn!(%error, "failed to prepare a journal segment");
+            } else if let Some(free) = free.filter(|path| path.exists()) {
+                lock(&engine.journal).log.give_back(free);
             }
             Err(())
         }
