@@ -1,5 +1,10 @@
 //! What the suites share: the built binary as real processes, ended by their ids, and a ledger of what was promised.
 
+pub mod check;
+pub mod dump;
 pub mod history;
 pub mod ledger;
+pub mod life;
 pub mod process;
+pub mod producer;
+pub mod script;
