@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::command::{Command, Known};
 use super::effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
 use super::filter::Filter;
-use super::finished::{Finished, Watchers};
+use super::finished::{Finished, Watchers, state_of};
 use super::ids::{IdHash, IdMap};
 use super::leases::Leases;
 use super::marks::QueueRecord;
@@ -13,6 +13,7 @@ use super::ready::Ready;
 use super::resting::{Rest, Resting};
 use super::timers::Timers;
 use super::window::Entry;
+use crate::api::StateCounts;
 use crate::id::{JobId, QueueName, RequestId};
 use crate::job::{Job, encode_job};
 use crate::limits;
@@ -108,7 +109,8 @@ pub struct Queue {
     pub(super) expiries: std::collections::BTreeSet<(Timestamp, JobId)>,
     pub(super) retrying: u64,
     pub(super) dead: u64,
-    pub(super) kept: u64,
+    /// Ended jobs that are kept durably, by their state.
+    pub(super) kept: StateCounts,
     pub(super) kept_next: Option<Timestamp>,
     pub(super) kept_loading: bool,
     pub(super) loads: u32,
@@ -189,7 +191,7 @@ impl Queue {
             expiries: std::collections::BTreeSet::new(),
             retrying: 0,
             dead: 0,
-            kept: 0,
+            kept: StateCounts::new(),
             kept_next: None,
             kept_loading: false,
             loads: 0,
@@ -297,7 +299,7 @@ impl Queue {
     pub(super) fn settle_resting(&mut self) {
         if self.loads == 0 {
             self.resting.settle(self.durable);
-            let rests = self.ready.cold() + self.timers.cold() + self.dead + self.kept;
+            let rests = self.ready.cold() + self.timers.cold() + self.dead + self.kept_count();
             if rests == 0 && self.resting.is_empty() {
                 self.filter.clear();
             }
@@ -332,6 +334,18 @@ impl Queue {
             self.save_record(fx);
         }
         seq
+    }
+
+    /// Ended jobs that are kept durably.
+    pub(super) fn kept_count(&self) -> u64 {
+        self.kept.values().sum()
+    }
+
+    /// A kept job is no longer.
+    pub(super) fn kept_out(&mut self, job: &Job) {
+        if let Some(count) = self.kept.get_mut(&state_of(job)) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     pub(super) fn save_record(&self, fx: &mut Fx) {

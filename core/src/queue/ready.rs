@@ -287,11 +287,8 @@ impl Level {
         }
         let head = match (ready, due) {
             (Some(ready), Some(due)) => {
-                if due.job.run_at < ready.job.enqueued_at {
-                    due
-                } else {
-                    ready
-                }
+                // By when each became ready, which for a job that was made ready again is not when it was enqueued.
+                if due.job.run_at < ready.job.run_at { due } else { ready }
             }
             (Some(only), None) | (None, Some(only)) => only,
             (None, None) => return Head::Nothing,
@@ -300,7 +297,7 @@ impl Level {
     }
 
     fn oldest(&self) -> Option<Timestamp> {
-        let ready = self.ready.values().next().map(|entry| entry.job.enqueued_at);
+        let ready = self.ready.values().next().map(|entry| entry.job.run_at);
         let due = self.due.values().next().map(|entry| entry.job.run_at);
         ready.into_iter().chain(due).min()
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::effect::Effects;
+use super::finished::state_of;
 use super::ids::{IdHash, IdMap};
 use super::leases::Lease;
 use super::machine::{Fx, Queue, Slot, Tuning};
@@ -80,8 +81,9 @@ impl Recovery {
                 Ok(())
             }
             Place::Kept { until, .. } => {
-                self.queue.filter.insert(&job_id_of(value)?);
-                self.queue.kept += 1;
+                let job = decode_job(value)?;
+                self.queue.filter.insert(&job.id);
+                *self.queue.kept.entry(state_of(&job)).or_default() += 1;
                 self.queue.kept_next.get_or_insert(until);
                 Ok(())
             }

@@ -182,7 +182,7 @@ impl Queue {
                 let place = Place::Kept { until, seq: self.take_seq(fx) };
                 fx.delete(from.key(self.record.no));
                 self.write_at(place, &job, fx);
-                self.kept += 1;
+                *self.kept.entry(state).or_default() += 1;
                 self.kept_next = Some(self.kept_next.map_or(until, |next| next.min(until)));
                 self.filter.insert(&id);
                 self.resting.put(self.this_ticket(), id, Rest::At(place, job.clone()));

@@ -113,6 +113,18 @@ fn a_delayed_job_takes_its_place_by_its_time() {
     assert_eq!(rules.order(9), [2, 1, 3]);
 }
 
+/// Found by the model test: it went before everything that had come due since it was enqueued.
+#[test]
+fn a_job_that_is_made_ready_again_takes_its_place_by_that_time() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    rules.enqueue(2, |job| job.run_at = RunAt::AfterMs(10));
+    rules.apply(Command::Cancel { reply: RequestId(0), id: JobId([1; 16]), known: None });
+    rules.pass(20);
+    rules.apply(Command::Retry { reply: RequestId(0), id: JobId([1; 16]), known: None });
+    assert_eq!(rules.order(2), [2, 1]);
+}
+
 #[test]
 fn an_id_is_one_job_while_it_is_remembered() {
     let mut rules = Rules::new();
@@ -239,6 +251,20 @@ fn an_expired_job_never_runs() {
     rules.pass(500);
     assert_eq!(rules.order(1), [0u8; 0]);
     assert_eq!(rules.state(1), Some(JobState::Expired));
+}
+
+/// A kept job was counted as succeeded, whatever its end.
+#[test]
+fn a_kept_job_is_counted_by_its_state() {
+    let mut rules = Rules::new();
+    for n in [1, 2] {
+        rules.enqueue(n, |spec| spec.options_mut().retention_ms = Some(60_000));
+    }
+    let (_, token, _) = rules.fetch(ANN, 1)[0];
+    rules.report(1, token, Verdict::Done(None));
+    rules.apply(Command::Cancel { reply: RequestId(0), id: JobId([2; 16]), known: None });
+    let counts = rules.queue.snapshot(rules.now).counts;
+    assert_eq!((counts[&JobState::Succeeded], counts[&JobState::Cancelled]), (1, 1));
 }
 
 #[test]

@@ -17,6 +17,7 @@
 //! damage otherwise. So that damage of the last record is not taken for a torn tail for long, an idle journal is sealed
 //! with an empty record, and its last number is noted in the manifest.
 
+pub(super) mod probe;
 mod record;
 mod replay;
 #[cfg(test)]

@@ -28,7 +28,9 @@ impl From<BlocksError> for OpenError {
         match error {
             BlocksError::Damaged(damage) => OpenError::Damaged(damage),
             BlocksError::Full(text) => OpenError::Full(text),
-            BlocksError::Failed(text) => OpenError::Failed(text),
+            BlocksError::Failed(text) => OpenError::Failed(format!(
+                "{text}; check the disk and that this user may read and write there, and start again"
+            )),
         }
     }
 }

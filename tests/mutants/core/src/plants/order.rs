@@ -64,8 +64,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["order", MODEL],
         edits: &[Edit {
             file: "queue/ready.rs",
-            find: "if due.job.run_at < ready.job.enqueued_at {",
-            plant: "if due.job.run_at < ready.job.enqueued_at || PLANTED {",
+            find: "if due.job.run_at < ready.job.run_at {",
+            plant: "if due.job.run_at < ready.job.run_at || PLANTED {",
         }],
     },
 ];
