@@ -62,19 +62,15 @@ fn prepare(engine: &Engine) -> Result<(), Unprepared> {
             Ok(())
         }
         Err(error) => {
-<<<<<<< HEAD
-            if let Some(free) = free.filter(|path| path.exists()) {
+            // A free segment that cannot be used is left alone: trying it again for ever would end all new work. For want of
+            // space or descriptors it was not even tried.
+            if (files::is_full(&error) || files::is_out_of_descriptors(&error))
+                && let Some(free) = free.filter(|path| path.exists())
+            {
                 lock(&engine.journal).log.give_back(free);
             }
             if files::is_full(&error) {
                 return Err(Unprepared::Full);
-=======
-            if !files::is_full(&error) {
-                // A free segment that cannot be used is left alone: trying it again for ever would end all new work.
-                tracing::warn!(%error, "failed to prepare a journal segment");
-            } else if let Some(free) = free.filter(|path| path.exists()) {
-                lock(&engine.journal).log.give_back(free);
->>>>>>> main
             }
             Err(Unprepared::Failed(format!("no journal segment can be prepared ({error})")))
         }
