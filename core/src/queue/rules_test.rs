@@ -230,6 +230,17 @@ fn a_paused_queue_hands_out_nothing_and_notices_when_it_resumes() {
     assert!(outs.contains(&Out::Notice { worker: ANN }));
 }
 
+/// Found by the model test: its session went on, and it was never told of a job again.
+#[test]
+fn a_worker_whose_lease_ran_out_still_waits_for_jobs() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    assert_eq!(rules.order(2), [1]);
+    let outs = rules.pass(1_000);
+    assert!(outs.iter().any(|out| matches!(out, Out::LeaseEnded { .. })), "{outs:?}");
+    assert!(outs.contains(&Out::Notice { worker: ANN }), "{outs:?}");
+}
+
 #[test]
 fn a_worker_without_slots_passes_its_notice_on() {
     let mut rules = Rules::new();
