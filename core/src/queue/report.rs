@@ -297,11 +297,8 @@ impl Queue {
             }
         }
         for id in self.leases.held_by(&worker) {
-            if !runs.contains(&id)
-                && let Some(lease) = self.end_lease(&id, fx)
-            {
-                let job = self.noted(now, &lease, AttemptOutcome::Released, String::new());
-                self.make_ready_again(lease.place, job, fx);
+            if !runs.contains(&id) {
+                self.conclude(now, &id, Verdict::Released, fx);
             }
         }
         self.leases.set_deadline(&worker, now.mono.plus_ms(self.tuning.lease_ms));

@@ -210,6 +210,18 @@ fn cancelling_a_running_job_tells_its_worker_and_ends_it_whatever_it_reports() {
 }
 
 /// Whoever asked is answered even by a queue that remembers no finished job.
+/// Found by the model test: the job ran again.
+#[test]
+fn a_cancelled_job_that_its_worker_never_received_has_ended() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    rules.fetch(ANN, 1);
+    rules.apply(Command::Cancel { reply: RequestId(0), id: JobId([1; 16]), known: None });
+    rules.apply(Command::Resume { worker: ANN, leases: vec![], reply: RequestId(1) });
+    assert_eq!(rules.state(1), Some(JobState::Cancelled));
+    assert!(rules.order(1).is_empty());
+}
+
 #[test]
 fn cancelling_is_answered_by_a_queue_without_memory() {
     let mut rules = Rules::new();
