@@ -210,6 +210,18 @@ fn cancelling_a_running_job_tells_its_worker_and_ends_it_whatever_it_reports() {
 }
 
 /// Whoever asked is answered even by a queue that remembers no finished job.
+/// Found by the model test: the job ran again.
+#[test]
+fn a_cancelled_job_that_its_worker_never_received_has_ended() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    rules.fetch(ANN, 1);
+    rules.apply(Command::Cancel { reply: RequestId(0), id: JobId([1; 16]), known: None });
+    rules.apply(Command::Resume { worker: ANN, leases: vec![], reply: RequestId(1) });
+    assert_eq!(rules.state(1), Some(JobState::Cancelled));
+    assert!(rules.order(1).is_empty());
+}
+
 #[test]
 fn cancelling_is_answered_by_a_queue_without_memory() {
     let mut rules = Rules::new();
@@ -228,6 +240,17 @@ fn a_paused_queue_hands_out_nothing_and_notices_when_it_resumes() {
     assert_eq!(rules.order(1), [0u8; 0]);
     let outs = rules.apply(Command::SetPaused { reply: RequestId(0), paused: false });
     assert!(outs.contains(&Out::Notice { worker: ANN }));
+}
+
+/// Found by the model test: its session went on, and it was never told of a job again.
+#[test]
+fn a_worker_whose_lease_ran_out_still_waits_for_jobs() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    assert_eq!(rules.order(2), [1]);
+    let outs = rules.pass(1_000);
+    assert!(outs.iter().any(|out| matches!(out, Out::LeaseEnded { .. })), "{outs:?}");
+    assert!(outs.contains(&Out::Notice { worker: ANN }), "{outs:?}");
 }
 
 #[test]
