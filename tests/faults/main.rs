@@ -7,6 +7,8 @@
 
 mod account;
 mod disk;
+mod gossip;
+mod limits;
 mod wire;
 
 use std::process::ExitCode;
@@ -22,6 +24,12 @@ fn main() -> ExitCode {
         trial!(disk::an_idle_store_that_fails_says_so),
         trial!(disk::a_disk_that_says_full_is_waited_for),
         trial!(disk::a_slow_disk_ends_no_lease),
+        trial!(limits::descriptors_that_run_out_stop_nobody_inside),
+        trial!(limits::a_backlog_larger_than_memory_kills_nobody),
+        trial!(limits::a_limit_of_file_sizes_refuses_and_resumes),
+        trial!(limits::a_disk_that_fills_up_again_and_again_is_followed),
+        trial!(limits::a_disk_without_inodes_is_waited_for),
+        trial!(gossip::a_flood_of_garbage_costs_no_job),
         trial!(wire::a_partition_costs_seconds, sync),
         trial!(wire::a_worker_that_is_not_heard_costs_seconds, sync),
         trial!(wire::a_link_that_goes_down_costs_seconds, sync),
