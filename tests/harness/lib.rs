@@ -2,11 +2,14 @@
 
 pub mod check;
 pub mod dump;
+pub mod field;
+pub mod fleet;
 pub mod history;
 pub mod http;
 pub mod inject;
 pub mod ledger;
 pub mod life;
+pub mod load;
 pub mod namespace;
 pub mod probe;
 pub mod process;

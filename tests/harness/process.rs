@@ -88,6 +88,16 @@ impl Process {
         Ok((Process { child }, BufReader::new(stdout)))
     }
 
+    /// Starts any command.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn spawn(command: &mut Command) -> Result<Process> {
+        let child =
+            command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        Ok(Process { child })
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -18,7 +18,7 @@ pub const KIND: &str = "scripted";
 pub struct Script {
     /// How long it runs.
     pub ms: u64,
-    /// How each attempt ends, one letter each, the last one for all that follow: `d` done, `r` retry at once, `x` dead, `s` snooze,
+    /// How each attempt ends, one letter each, the last one for all that follow: `d` done, `r` retry at once, `x` dead, `s` snooze or done, as the token falls,
     /// `p` panic.
     pub plan: String,
     /// Only there to have a size.
@@ -120,7 +120,7 @@ pub async fn run(script: Script, job: JobCtx, State(recorder): State<Recorder>) 
     let (name, verdict) = match letter {
         'r' => ("retry", Verdict::retry_in(Duration::from_millis(20), "scripted")),
         'x' => ("dead", Verdict::dead("scripted")),
-        's' => ("snooze", Verdict::Snooze(Duration::from_millis(50))),
+        's' if token.1 % 2 == 1 => ("snooze", Verdict::Snooze(Duration::from_millis(50))),
         'p' => ("retry", Verdict::retry("panic")),
         _ => ("done", Verdict::result(&json!({ "token": token }))),
     };
