@@ -14,6 +14,7 @@ use windlass_core::store::keys::meta_key;
 use windlass_core::store::{Batch, Write};
 use windlass_dashboard::{Dashboard, Options};
 
+use super::descriptors::{Doors, HTTP_WORKERS, raise_limit};
 use super::{NodeConfig, StartError};
 use crate::api::{ApiHandle, ApiParts, History};
 use crate::cluster::{Cluster, GossipConfig};
@@ -22,8 +23,6 @@ use crate::schedules;
 use crate::session::{Budget, Door, Greeting, Hub, HubParts, NativePort, Phases, SessionParts};
 use crate::store::writer::StoreWriter;
 
-/// Threads that serve HTTP.
-const HTTP_WORKERS: usize = 2;
 /// Time that HTTP requests have to finish when the node stops, in seconds.
 const HTTP_SHUTDOWN_S: u64 = 5;
 /// Time that a client has to send the head of an HTTP request.
@@ -34,9 +33,6 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// Threads for reads of the store; more would only queue at the disk.
 const BLOCKING_THREADS: usize = 8;
-
-/// Descriptors for everything but native connections: HTTP, the store's files.
-const DESCRIPTORS_BESIDE: u64 = 4_096;
 
 /// What the node is to do; later ones win.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,23 +52,9 @@ pub(super) struct Started {
 
 type Ready = SyncSender<Result<Started, StartError>>;
 
-/// Connections need descriptors, and systems give a process few unless it asks.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let wanted = windlass_core::limits::CONNECTIONS_MAX as u64 + DESCRIPTORS_BESIDE;
-    let mut limit = getrlimit(Resource::Nofile);
-    let allowed = limit.maximum.map_or(wanted, |most| most.min(wanted));
-    if limit.current.is_some_and(|current| current < allowed) {
-        limit.current = Some(allowed);
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::warn!(%error, "the limit of open files cannot be raised; fewer connections are possible");
-        }
-    }
-}
-
 /// Runs a node to its end.
 pub(super) fn run(config: NodeConfig, ready: Ready, orders: watch::Receiver<Order>) {
-    raise_descriptor_limit();
+    let doors = Doors::share(raise_limit());
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -81,7 +63,7 @@ pub(super) fn run(config: NodeConfig, ready: Ready, orders: watch::Receiver<Orde
             .expect("the system has given this thread, and gives it a runtime")
     };
     let system = actix_rt::System::with_tokio_rt(runtime);
-    let writer = system.block_on(live(config, ready, orders));
+    let writer = system.block_on(live(config, doors, ready, orders));
     // Everything that holds the store goes before it is closed.
     drop(system);
     if let Some(writer) = writer
@@ -111,8 +93,13 @@ struct Parts {
 }
 
 /// Starts, waits for an order, stops. Returns the writer, whose stop blocks.
-async fn live(config: NodeConfig, ready: Ready, mut orders: watch::Receiver<Order>) -> Option<StoreWriter> {
-    let (parts, started) = match start(config).await {
+async fn live(
+    config: NodeConfig,
+    doors: Doors,
+    ready: Ready,
+    mut orders: watch::Receiver<Order>,
+) -> Option<StoreWriter> {
+    let (parts, started) = match start(config, doors).await {
         Ok(running) => running,
         Err((error, writer)) => {
             // Whoever started the node waits for this, or is gone.
@@ -146,11 +133,14 @@ async fn live(config: NodeConfig, ready: Ready, mut orders: watch::Receiver<Orde
     Some(writer)
 }
 
-async fn start(config: NodeConfig) -> Result<(Parts, Started), (StartError, Option<StoreWriter>)> {
+async fn start(
+    config: NodeConfig,
+    doors: Doors,
+) -> Result<(Parts, Started), (StartError, Option<StoreWriter>)> {
     let bound = bind(&config).map_err(|error| (error, None))?;
     let store = crate::store::open(&config.store).map_err(|error| (error.into(), None))?;
     let writer = StoreWriter::start(store).map_err(|error| (error.into(), None))?;
-    compose(config, bound, writer.clone()).await.map_err(|error| (error, Some(writer)))
+    compose(config, doors, bound, writer.clone()).await.map_err(|error| (error, Some(writer)))
 }
 
 fn bind(config: &NodeConfig) -> Result<Bound, StartError> {
@@ -178,6 +168,7 @@ fn bind_http(addr: SocketAddr) -> std::io::Result<TcpListener> {
 
 async fn compose(
     config: NodeConfig,
+    doors: Doors,
     bound: Bound,
     writer: StoreWriter,
 ) -> Result<(Parts, Started), StartError> {
@@ -207,7 +198,7 @@ async fn compose(
         }
         None => Cluster::alone(),
     };
-    let budget = Arc::new(Budget::default());
+    let budget = Arc::new(Budget::new(doors.native));
     let history = History::default();
     history.follow(registry.clone(), clock.clone());
     let parts = Arc::new(ApiParts {
@@ -239,7 +230,7 @@ async fn compose(
         phases: phases.clone(),
     };
     let door = bound.native.map(|port| port.open(sessions));
-    let http = bound.http.map(|listener| serve_http(listener, &config, &api, native_addr)).transpose()?;
+    let http = bound.http.map(|listener| serve_http(listener, &config, doors, &api, native_addr)).transpose()?;
     let started = Started { http: http_addr, native: native_addr, gossip: cluster.addr(), api };
     Ok((Parts { api: parts, writer, registry, schedules, cluster, door, phases, http }, started))
 }
@@ -266,6 +257,7 @@ fn greeting(config: &NodeConfig, node: String, cluster: &Cluster) -> Greeting {
 fn serve_http(
     listener: TcpListener,
     config: &NodeConfig,
+    doors: Doors,
     api: &ApiHandle,
     native: Option<SocketAddr>,
 ) -> Result<(ServerHandle, Dashboard), StartError> {
@@ -283,6 +275,7 @@ fn serve_http(
         App::new().configure(move |cfg| pages.configure(cfg))
     })
     .workers(HTTP_WORKERS)
+    .max_connections(doors.http)
     .shutdown_timeout(HTTP_SHUTDOWN_S)
     .client_request_timeout(HTTP_HEAD)
     .disable_signals()

@@ -21,7 +21,7 @@ use windlass_core::wire::{
 use super::actor::{Ended, Frames, SessionActor};
 use super::hub::Arrival;
 use super::link::Link;
-use super::{FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX};
+use super::{Budget, FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX};
 use crate::fault::{self, Point};
 
 /// Longest text of a client's self-description that is kept.
@@ -74,10 +74,10 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, parts: SessionPar
     let hello = match timeout(greeting, read_hello(&mut reader, &mut buffer, &parts)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(End::Gone)) => return,
-        Ok(Err(End::Refused(error))) => return refuse(&mut writer, peer, error).await,
+        Ok(Err(End::Refused(error))) => return refuse(&mut writer, peer, error, &parts.budget).await,
         Err(_) => {
             let text = format!("no Hello came within {} ms", limits::HANDSHAKE_MS_MAX);
-            return refuse(&mut writer, peer, ApiError::new(ErrorCode::Timeout, text)).await;
+            return refuse(&mut writer, peer, ApiError::new(ErrorCode::Timeout, text), &parts.budget).await;
         }
     };
     let link = Link::new(parts.clock.now().mono);
@@ -106,7 +106,9 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, parts: SessionPar
         read = read_frames(&mut reader, buffer, &actor, &parts) => read,
     };
     if let Err(End::Refused(error)) = read {
-        tracing::warn!(%peer, %error, "connection broke a rule");
+        if let Some(left_out) = parts.budget.strangers.pass() {
+            tracing::warn!(%peer, %error, left_out, "connection broke a rule");
+        }
         link.send(&ServerFrame::Refused(error));
     }
     // A mailbox that is gone means that the actor has stopped already.
@@ -346,8 +348,10 @@ async fn write_chunk(writer: &mut OwnedWriteHalf, chunk: BytesMut, link: &Link) 
     fault::pass_or_fail(Point::SessionAfterWrite)
 }
 
-async fn refuse(writer: &mut OwnedWriteHalf, peer: SocketAddr, error: ApiError) {
-    tracing::warn!(%peer, %error, "connection refused");
+async fn refuse(writer: &mut OwnedWriteHalf, peer: SocketAddr, error: ApiError, budget: &Budget) {
+    if let Some(left_out) = budget.strangers.pass() {
+        tracing::warn!(%peer, %error, left_out, "connection refused");
+    }
     let mut out = BytesMut::new();
     encode_frame(&mut out, &ServerFrame::Refused(error));
     let flush = async {
@@ -358,8 +362,8 @@ async fn refuse(writer: &mut OwnedWriteHalf, peer: SocketAddr, error: ApiError) 
 }
 
 /// Tells a peer that there are too many, without serving it.
-pub(super) async fn turn_away(stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn turn_away(stream: TcpStream, peer: SocketAddr, budget: Arc<Budget>) {
     let (_reader, mut writer) = stream.into_split();
-    let text = format!("there are {} connections already; try again in a moment", limits::CONNECTIONS_MAX);
-    refuse(&mut writer, peer, ApiError::new(ErrorCode::Busy, text)).await;
+    let text = format!("there are {} connections already; try again in a moment", budget.connections_max);
+    refuse(&mut writer, peer, ApiError::new(ErrorCode::Busy, text), &budget).await;
 }

@@ -1,22 +1,24 @@
 //! The native port: accepts connections within the limit, goes on when the system is out of descriptors, stops on request.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windlass_core::limits;
 
 use super::connection::{serve, turn_away};
+use super::hush::Hush;
 use super::{Phases, SessionParts};
 
 /// Wait after a failed accept: mostly there are no descriptors left, and asking at once would only burn the processor.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Connections that the system holds for us before we accept them.
 const BACKLOG: u32 = 1_024;
-/// Connections that are told "too many" at the same time; beyond, they are only closed.
-const TURN_AWAY_MAX: usize = 64;
+/// Connections that are told "too many" at the same time; beyond, they are only closed. Their descriptors are some of those
+/// that are kept for the node itself, so they are few.
+const TURN_AWAY_MAX: usize = 8;
 
 /// The open native port.
 pub struct Door {
@@ -90,16 +92,19 @@ impl Door {
 
 async fn accept(listener: TcpListener, parts: SessionParts, sessions: TaskTracker) {
     let turned_away = TaskTracker::new();
+    let failures = Hush::default();
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "accept failed");
+                if let Some(left_out) = failures.pass() {
+                    tracing::warn!(%error, left_out, "accept failed");
+                }
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
-        match parts.budget.connect(u32::try_from(limits::CONNECTIONS_MAX).unwrap_or(u32::MAX)) {
+        match parts.budget.connect() {
             Some(connected) => {
                 let parts = parts.clone();
                 sessions.spawn_local(async move {
@@ -108,7 +113,7 @@ async fn accept(listener: TcpListener, parts: SessionParts, sessions: TaskTracke
                 });
             }
             None if turned_away.len() < TURN_AWAY_MAX => {
-                turned_away.spawn_local(turn_away(stream, peer));
+                turned_away.spawn_local(turn_away(stream, peer, Arc::clone(&parts.budget)));
             }
             None => {}
         }
