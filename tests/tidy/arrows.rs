@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dashboard", &["windlass-core"]),
     ("scheduler", &["windlass-core", "windlass-dashboard", "windlass-worker"]),
     ("examples", &["windlass-core", "windlass-dashboard", "windlass-worker", "windlass-scheduler"]),
+    ("tests/simulation", &["windlass-core"]),
     ("tests", &["windlass-core", "windlass-dashboard", "windlass-worker", "windlass-scheduler"]),
     ("tests/mutants", &["windlass-core"]),
     ("tests/mutants/core", &[]),
