@@ -81,8 +81,7 @@ pub(crate) async fn a_flood_of_garbage_costs_no_job() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let notes = dir.path().join("notes");
     let begun = || std::fs::read_to_string(&notes).unwrap_or_default().lines().count();
-    let mut server =
-        Server::start(&dir.path().join("data"), &["--lease", "3s", "--heartbeat", "300ms"])?;
+    let mut server = Server::start(&dir.path().join("data"), &["--lease", "3s", "--heartbeat", "300ms"])?;
     let client = Client::connect(server.address()).await?;
     let address = server.address();
     let worker = |name: &str| -> Result<Process> {
@@ -113,7 +112,11 @@ pub(crate) async fn a_flood_of_garbage_costs_no_job() -> Result<()> {
     until("the job begins", PATIENCE, async || begun() == 2).await?;
     let running = client.status(doomed).await?.context("known")?;
     let holder = running.attempts.last().map(|attempt| attempt.worker_name.clone()).unwrap_or_default();
-    if holder == "second" { second.kill()? } else { first.kill()? }
+    if holder == "second" {
+        second.kill()?
+    } else {
+        first.kill()?
+    }
     let took = until("the job begins elsewhere", REASSIGNED_WITHIN, async || begun() == 3).await?;
     let view = client.wait_end(doomed, PATIENCE).await?;
     ensure!(view.state == JobState::Succeeded, "{}", view.state);

@@ -49,8 +49,9 @@ pub(crate) async fn descriptors_that_run_out_stop_nobody_inside() -> Result<()> 
     let crew = Crew::start(&server.address(), &account, 8, Duration::ZERO);
     account.enqueue(&client, Job::new(KIND, "before")?).await?;
     account.settled(PATIENCE).await?;
-    let strangers: Vec<_> =
-        (0..400).filter_map(|n| TcpStream::connect(if n % 2 == 0 { server.native } else { server.http }).ok()).collect();
+    let strangers: Vec<_> = (0..400)
+        .filter_map(|n| TcpStream::connect(if n % 2 == 0 { server.native } else { server.http }).ok())
+        .collect();
     ensure!(strangers.len() > 200, "only {} strangers came", strangers.len());
     // Accepting goes on trying, and must not burn the processor for it.
     let pid = server.process().pid();
@@ -63,7 +64,11 @@ pub(crate) async fn descriptors_that_run_out_stop_nobody_inside() -> Result<()> 
     let end = Instant::now() + Duration::from_secs(8);
     let mut taken = 0;
     while Instant::now() < end || taken < 300 {
-        ensure!(end.elapsed() < Duration::from_secs(20), "only {taken} jobs were taken: {:?}", account.texts());
+        ensure!(
+            end.elapsed() < Duration::from_secs(20),
+            "only {taken} jobs were taken: {:?}",
+            account.texts()
+        );
         match account.enqueue(&client, Job::new(KIND, &payload)?).await {
             Ok(_) => taken += 1,
             Err(error) => {
@@ -79,7 +84,9 @@ pub(crate) async fn descriptors_that_run_out_stop_nobody_inside() -> Result<()> 
     until("HTTP is served again", PATIENCE, async || ready(&server)).await?;
     account.settled(PATIENCE).await?;
     crew.stop().await?;
-    println!("descriptors: {taken} jobs of half a megabyte while every door was full; {burnt:?} of 2 s burnt");
+    println!(
+        "descriptors: {taken} jobs of half a megabyte while every door was full; {burnt:?} of 2 s burnt"
+    );
     server.stop()
 }
 
@@ -93,7 +100,7 @@ impl Memory {
     /// Makes one, in whichever version of the control groups is there.
     fn bound(bytes: u64) -> Result<Memory> {
         probe::root()?;
-        let name = format!("windlass-test-{}", std::process::id());
+        let name = format!("windlass-faults-{}", std::process::id());
         let second = std::fs::read_to_string("/sys/fs/cgroup/cgroup.subtree_control")
             .is_ok_and(|text| text.split_whitespace().any(|word| word == "memory"));
         let root = if second { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/memory" };
@@ -148,9 +155,9 @@ impl Drop for Memory {
 /// A backlog of several times the memory that the server may have, recovery and draining included.
 pub(crate) async fn a_backlog_larger_than_memory_kills_nobody() -> Result<()> {
     /// All that the server may have, the system's buffers for its files included.
-    const MEMORY: u64 = 256 << 20;
-    const PAYLOAD: usize = 8_000;
-    const JOBS: usize = 80_000;
+    const MEMORY: u64 = 512 << 20;
+    const PAYLOAD: usize = 32_000;
+    const JOBS: usize = 28_000;
     let memory = Memory::bound(MEMORY)?;
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let setting = Setting { wrapper: memory.wrapper(), ..Setting::default() };
@@ -159,7 +166,11 @@ pub(crate) async fn a_backlog_larger_than_memory_kills_nobody() -> Result<()> {
     let payload = "x".repeat(PAYLOAD);
     let mut most = 0;
     for _ in 0..20 {
-        client.enqueue_many((0..JOBS / 20).map(|_| Job::new(KIND, &payload))).await?;
+        let jobs = client.enqueue_many((0..JOBS / 20).map(|_| Job::new(KIND, &payload)));
+        // A client waits for a server that is gone; this test must not.
+        tokio::time::timeout(Duration::from_secs(60), jobs.into_future())
+            .await
+            .with_context(|| format!("no answer; killed for memory: {:?}", memory.kills()))??;
         most = most.max(server.process().resident_bytes()?);
     }
     let waiting = async |client: &Client| -> Result<u64> {
@@ -199,18 +210,23 @@ pub(crate) async fn a_limit_of_file_sizes_refuses_and_resumes() -> Result<()> {
     set_limit(pid, &format!("--fsize={}:unlimited", 40 << 20))?;
     let producers = Producers::start(&server.address(), &account, 4, 100_000).await?;
     let full = async || account.refusals().contains_key(&ErrorCode::StoreFull);
-    until("producers are told that there is no space", Duration::from_secs(60), full).await?;
+    let told = until("producers are told that there is no space", Duration::from_secs(60), full).await;
     ensure!(server.process().is_running()?, "the limit of file sizes ended the server");
+    told?;
     ensure!(!account.refusals().contains_key(&ErrorCode::StoreFailed), "{:?}", account.texts());
     ensure!(!ready(&server), "a server that takes nothing calls itself ready");
     let confirmed = account.confirmed();
     set_limit(pid, "--fsize=unlimited:unlimited")?;
-    let took = until("new work is taken again", PATIENCE, async || account.confirmed() > confirmed + 10).await?;
+    let took =
+        until("new work is taken again", PATIENCE, async || account.confirmed() > confirmed + 10).await?;
     producers.stop(PATIENCE).await?;
     let crew = Crew::start(&server.address(), &account, 64, Duration::ZERO);
     account.settled(Duration::from_secs(90)).await?;
     crew.stop().await?;
-    println!("file size: {confirmed} jobs confirmed before, service is back {took:?} after; {:?}", account.texts());
+    println!(
+        "file size: {confirmed} jobs confirmed before, service is back {took:?} after; {:?}",
+        account.texts()
+    );
     server.stop()?;
     server.restart()
 }
@@ -272,7 +288,10 @@ async fn fill_and_free(
     let typed = |code: &ErrorCode| matches!(code, ErrorCode::StoreFull | ErrorCode::Busy);
     ensure!(account.refusals().keys().all(typed), "{:?}", account.refusals());
     crew.stop().await?;
-    println!("{what}, {rounds} times: {} jobs confirmed, resumed after at most {slowest:?}", account.confirmed());
+    println!(
+        "{what}, {rounds} times: {} jobs confirmed, resumed after at most {slowest:?}",
+        account.confirmed()
+    );
     server.stop()?;
     server.restart()?;
     server.stop()?;
@@ -302,6 +321,10 @@ pub(crate) async fn a_disk_without_inodes_is_waited_for() -> Result<()> {
         }
         anyhow::bail!("the disk takes ten thousand files")
     };
-    let free = |disk: &Path| Ok(std::fs::remove_dir_all(disk.join("many"))?);
-    fill_and_free("no inodes", "size=192m,nr_inodes=200", 2, fill, free).await
+    let free = |disk: &Path| {
+        // Longer than a store tries what really fails before it gives up.
+        std::thread::sleep(Duration::from_secs(8));
+        Ok(std::fs::remove_dir_all(disk.join("many"))?)
+    };
+    fill_and_free("no inodes", "size=192m,nr_inodes=200", 1, fill, free).await
 }

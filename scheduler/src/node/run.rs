@@ -230,7 +230,8 @@ async fn compose(
         phases: phases.clone(),
     };
     let door = bound.native.map(|port| port.open(sessions));
-    let http = bound.http.map(|listener| serve_http(listener, &config, doors, &api, native_addr)).transpose()?;
+    let http =
+        bound.http.map(|listener| serve_http(listener, &config, doors, &api, native_addr)).transpose()?;
     let started = Started { http: http_addr, native: native_addr, gossip: cluster.addr(), api };
     Ok((Parts { api: parts, writer, registry, schedules, cluster, door, phases, http }, started))
 }

@@ -21,7 +21,9 @@ use windlass_core::wire::{
 use super::actor::{Ended, Frames, SessionActor};
 use super::hub::Arrival;
 use super::link::Link;
-use super::{Budget, FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX};
+use super::{
+    Budget, FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX,
+};
 use crate::fault::{self, Point};
 
 /// Longest text of a client's self-description that is kept.
