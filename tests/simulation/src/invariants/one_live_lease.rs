@@ -38,6 +38,8 @@ pub struct Judge {
     /// By queue and worker: when its leases may end at the earliest.
     deadlines: BTreeMap<(usize, Process), u64>,
     claims: BTreeMap<Key, Vec<Claim>>,
+    /// When each job was handed out last: a worker that stood still may receive it much later.
+    handed_at: BTreeMap<Key, (Token, u64)>,
 }
 
 impl Judge {
@@ -47,6 +49,7 @@ impl Judge {
             grace_ms: setup.grace_ms,
             deadlines: BTreeMap::new(),
             claims: BTreeMap::new(),
+            handed_at: BTreeMap::new(),
         }
     }
 
@@ -61,14 +64,13 @@ impl Judge {
                     );
                     return wrong(NAME, *key, what);
                 }
+                self.handed_at.insert(*key, (*token, at));
                 self.overlap(at, *key, *to)
             }
             Event::Received { by, key, token, .. } => {
-                self.claims.entry(*key).or_default().push(Claim {
-                    of: *by,
-                    token: *token,
-                    alive_at: at.min(at),
-                });
+                let handed = self.handed_at.get(key).filter(|(last, _)| last == token);
+                let claim = handed.map(|(_, at)| Claim { of: *by, token: *token, alive_at: *at });
+                self.claims.entry(*key).or_default().extend(claim);
                 Ok(())
             }
             Event::Renewed { queue, of, sent_at } => {
