@@ -282,8 +282,8 @@ impl Facts {
     /// A job whose expiry had come turns out to be gone, or kept as expired.
     pub fn found_expired(&mut self, key: &Key, kept: Option<Timestamp>) {
         if let Some(book) = self.jobs.get_mut(key) {
-            let fact = book.latest_mut();
-            fact.phase = match kept {
+            // What the queue has decided since is on its way.
+            book.solid.phase = match kept {
                 Some(until) => Phase::Kept(JobState::Expired, until),
                 None => Phase::Ended(JobState::Expired, None),
             };
