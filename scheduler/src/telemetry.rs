@@ -19,6 +19,7 @@
 //! | `the system's clock was set back` | warn | by how much; what is due by the wall clock waits for its time |
 //! | `only work already taken on is finished` | warn | space, or something else that the store needs, is missing |
 //! | `gossip stopped` | warn | it is started again |
+//! | `the node stood still` | warn | it was stopped or the machine suspended; leases do not count that time |
 //! | `member joined`, `member dead` | info | the gossip's view |
 //!
 //! Payloads, results and tokens are never logged. Metrics are rendered by the dashboard crate from the same snapshots that

@@ -25,6 +25,7 @@ use std::time::Instant;
 use peak_alloc::PeakAlloc;
 
 use self::mutate::{Random, mutate};
+use self::targets::steps::{Plant, planted_step};
 use self::targets::{Target, memory_max};
 
 /// Measures what a decoder allocates. The decoders run one after the other in one test, so that nobody else is measured.
@@ -129,7 +130,7 @@ fn clock() -> u64 {
     since.map_or(1, |since| since.as_nanos() as u64)
 }
 
-/// A decoder that believes a length, and one that forgets: the harness must see both.
+/// A decoder that believes a length, one that forgets, and queues with flaws: the harness must see all of them.
 #[test]
 fn planted_decoders_are_caught() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,11 +143,22 @@ fn planted_decoders_are_caught() {
         let read: Vec<u8> = data.iter().copied().filter(|byte| *byte != 7).collect();
         assert_eq!(read, data, "it is not what it was");
     }
-    let planted = |run, memory_factor| Target { name: "planted", run, memory_factor };
+    let planted = |run: fn(&[u8]), memory_factor| Target { name: "planted", run, memory_factor };
     let seeds = vec![vec![3, 0, 0, 0, 1, 2, 3], vec![0; 20]];
-    for target in [planted(believes, Some(64)), planted(forgets, None)] {
+    let scripts = seeds_of("core_step");
+    let early = |data: &[u8]| planted_step(data, Plant::EarlyAnswers);
+    let lost = |data: &[u8]| planted_step(data, Plant::LostBatches);
+    let kept = |data: &[u8]| planted_step(data, Plant::KeptLeases);
+    let all = [
+        (planted(believes, Some(64)), &seeds),
+        (planted(forgets, None), &seeds),
+        (planted(early, None), &scripts),
+        (planted(lost, None), &scripts),
+        (planted(kept, None), &scripts),
+    ];
+    for (target, seeds) in all {
         let mut random = Random(1);
-        let caught = (0..50_000).find(|_| feed(&target, &mutate(&seeds, &mut random)).is_err());
+        let caught = (0..50_000).find(|_| feed(&target, &mutate(seeds, &mut random)).is_err());
         assert!(caught.is_some(), "the flaw was not seen");
     }
 }
@@ -184,4 +196,16 @@ fn seeds_of_http_are_answered() {
         answers.iter().flatten().filter(|status| status.is_success() || status.is_redirection()).count();
     assert!(answers.iter().all(Option::is_some), "a seed is no request: {answers:?}");
     assert!(good * 2 >= seeds.len(), "{good} of {} are answered: {answers:?}", seeds.len());
+}
+
+/// Feeds one input, given as hex in `WINDLASS_DECODER_INPUT`, to the decoder that `WINDLASS_DECODER` names.
+#[test]
+#[ignore = "it repeats what another run has found"]
+fn one_input() {
+    let hex = std::env::var("WINDLASS_DECODER_INPUT").expect("WINDLASS_DECODER_INPUT has the input as hex");
+    let name = std::env::var("WINDLASS_DECODER").expect("WINDLASS_DECODER names a decoder");
+    let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("pairs of hex digits");
+    let input: Vec<u8> = (0..hex.len() / 2).map(|pair| digits(2 * pair)).collect();
+    let target = all().find(|target| target.name == name).expect("there is such a decoder");
+    feed(target, &input).unwrap_or_else(|why| report(target, &input, 0, &why));
 }

@@ -24,7 +24,22 @@ const IDS: usize = 24;
 const WORKERS: usize = 3;
 const QUEUE: u32 = 7;
 
+/// A flaw that the checks must see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Plant {
+    /// None.
+    Sound,
+    /// Answers leave before what they say is durable.
+    EarlyAnswers,
+    /// Every seventh batch is called durable and is not written.
+    LostBatches,
+    /// A lease that the queue has ended is handed out as if nothing had been said.
+    KeptLeases,
+}
+
 struct World<'a> {
+    plant: Plant,
+    commits: u64,
     input: Reader<'a>,
     queue: Queue,
     store: MemoryStore,
@@ -34,8 +49,9 @@ struct World<'a> {
     held: VecDeque<(Ticket, Out)>,
     loads: VecDeque<Command>,
     requests: u64,
-    /// Jobs of enqueues that are not confirmed yet.
-    asked: BTreeMap<RequestId, Vec<JobId>>,
+    /// Jobs of enqueues that are not confirmed yet, each with the number of its life: an id that is forgotten may begin another.
+    asked: BTreeMap<RequestId, Vec<(JobId, u32)>>,
+    lives: BTreeMap<JobId, u32>,
     leases: BTreeMap<JobId, (WorkerId, Token)>,
     /// The last token of each job.
     tokens: BTreeMap<JobId, Token>,
@@ -48,9 +64,16 @@ struct World<'a> {
 
 /// Runs the commands that the bytes spell.
 pub fn core_step(data: &[u8]) {
+    planted_step(data, Plant::Sound);
+}
+
+/// The same with a flaw.
+pub fn planted_step(data: &[u8], plant: Plant) {
     let now = Now { wall: Timestamp(1_767_225_600_000), mono: Mono(0) };
     let (queue, effects) = Queue::create(QueueName::default(), QUEUE, tuning(1), now);
     let mut world = World {
+        plant,
+        commits: 0,
         input: Reader(data),
         queue,
         store: MemoryStore::new(),
@@ -61,6 +84,7 @@ pub fn core_step(data: &[u8]) {
         loads: VecDeque::new(),
         requests: 0,
         asked: BTreeMap::new(),
+        lives: BTreeMap::new(),
         leases: BTreeMap::new(),
         tokens: BTreeMap::new(),
         owed: BTreeMap::new(),
@@ -119,7 +143,7 @@ impl World<'_> {
             16 => self.bulk(),
             17 => self.settings(),
             18 => self.resume(),
-            _ if self.input.byte() % 4 == 0 => self.crash(),
+            _ if self.input.below(4) == 0 => self.crash(),
             _ => {
                 let (id, token) = self.some_lease();
                 let message = "x".repeat(self.input.byte().into());
@@ -148,6 +172,7 @@ impl World<'_> {
         }
         for (release, out) in effects.outs {
             match release {
+                Release::Durable(_) if self.plant == Plant::EarlyAnswers => self.release(out),
                 Release::Now => self.release(out),
                 Release::Durable(ticket) => self.held.push_back((ticket, out)),
             }
@@ -157,8 +182,8 @@ impl World<'_> {
     fn release(&mut self, out: Out) {
         match out {
             Out::Reply(request, Reply::Enqueued(_)) => {
-                for id in self.asked.remove(&request).unwrap_or_default() {
-                    if !self.over.contains(&id) {
+                for (id, life) in self.asked.remove(&request).unwrap_or_default() {
+                    if self.lives.get(&id) == Some(&life) && !self.over.contains(&id) {
                         self.owed.insert(id, self.expiries.get(&id).copied().unwrap_or(Timestamp::MAX));
                     }
                 }
@@ -173,6 +198,7 @@ impl World<'_> {
                     assert!(last < Some(token), "{token:?} after {last:?}");
                 }
             }
+            Out::LeaseEnded { .. } if self.plant == Plant::KeptLeases => {}
             Out::LeaseEnded { id, token, .. } => {
                 assert_eq!(self.leases.remove(&id).map(|(_, held)| held), Some(token));
             }
@@ -229,19 +255,18 @@ impl World<'_> {
             jobs.iter().map(|job| job.options.as_ref().and_then(|o| o.expires_at)).collect();
         let reply = self.request();
         let new = NewJobs { jobs, known, alongside: Vec::new() };
-        self.asked.insert(reply, ids.clone());
-        let Ok(effects) = self.queue.apply(self.now, Command::Enqueue { reply, new }) else {
-            self.asked.remove(&reply);
-            return;
-        };
+        let Ok(effects) = self.queue.apply(self.now, Command::Enqueue { reply, new }) else { return };
         for (_, out) in &effects.outs {
             let Out::Reply(_, Reply::Enqueued(answers)) = out else { continue };
             assert_eq!(answers.iter().map(|answer| answer.id).collect::<Vec<_>>(), ids);
             for (answer, expiry) in answers.iter().zip(&expiries).filter(|(answer, _)| !answer.duplicate) {
                 self.over.remove(&answer.id);
+                *self.lives.entry(answer.id).or_default() += 1;
                 self.expiries.insert(answer.id, expiry.unwrap_or(Timestamp::MAX));
             }
         }
+        let lives = ids.iter().map(|id| (*id, self.lives.get(id).copied().unwrap_or(0)));
+        self.asked.insert(reply, lives.collect());
         self.take(effects);
     }
 
@@ -249,7 +274,7 @@ impl World<'_> {
     fn some_lease(&mut self) -> (JobId, Token) {
         let which = self.input.below(self.leases.len() + 1);
         match self.leases.iter().nth(which) {
-            Some((id, (_, token))) if self.input.byte() % 8 != 0 => (*id, *token),
+            Some((id, (_, token))) if self.input.below(8) != 0 => (*id, *token),
             _ => {
                 let id = JobId((self.input.below(IDS) as u128 + 1).to_be_bytes());
                 let delivery = self.input.number();
@@ -353,7 +378,7 @@ impl World<'_> {
     fn settings(&mut self) {
         let reply = self.request();
         let command = if self.input.flag() {
-            Command::SetPaused { reply, paused: self.input.byte() % 4 == 0 }
+            Command::SetPaused { reply, paused: self.input.below(4) == 0 }
         } else {
             Command::SetRetention { reply, finished_max: self.input.number() as u32 }
         };
@@ -399,7 +424,10 @@ impl World<'_> {
     fn commit(&mut self, count: usize) {
         for _ in 0..count {
             let Some((ticket, batch)) = self.pending.pop_front() else { break };
-            assert!(self.store.commit(vec![batch])[0].is_ok());
+            self.commits += 1;
+            if self.plant != Plant::LostBatches || !self.commits.is_multiple_of(7) {
+                assert!(self.store.commit(vec![batch])[0].is_ok());
+            }
             self.apply(Command::Durable(ticket));
             while self.held.front().is_some_and(|(held, _)| *held <= ticket) {
                 let (_, out) = self.held.pop_front().expect("there is one in front");

@@ -173,6 +173,7 @@ async fn compose(
     writer: StoreWriter,
 ) -> Result<(Parts, Started), StartError> {
     let clock = config.clock.clone();
+    actix_rt::spawn(clock.clone().keep_pace());
     let node = node_id(&writer)?;
     let registry = Registry::recover(RegistryParts {
         writer: writer.clone(),

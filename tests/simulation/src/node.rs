@@ -57,6 +57,7 @@ pub enum Then {
 }
 
 /// An operation on a queue.
+#[expect(missing_docs, reason = "the fields are named after what they hold")]
 #[derive(Debug, Clone)]
 pub enum Op {
     /// Take on jobs.
@@ -82,6 +83,7 @@ pub enum Op {
 }
 
 /// A message inside the node.
+#[expect(missing_docs, reason = "the fields are named after what they hold")]
 #[derive(Debug)]
 pub enum Local {
     /// To a queue.

@@ -32,6 +32,7 @@ const IN_FLIGHT_MAX: usize = 64;
 const DEAD_PAGE_JOBS: usize = 3;
 
 /// Something a worker's session should know.
+#[expect(missing_docs, reason = "the fields are named after what they hold")]
 #[derive(Debug, Clone)]
 pub enum WorkerEvent {
     /// The answer to a fetch.
@@ -104,7 +105,7 @@ enum Said {
     Lost(Process),
     Job(u64, Act, JobId),
     Dead(bool, Vec<(JobId, u32)>),
-    Paused(bool),
+    Paused(u64, bool),
     Else,
 }
 
@@ -132,6 +133,8 @@ pub struct Shell {
     outbox: Vec<(Process, Vec<WorkerEvent>)>,
     timer: Option<(u64, Deadline)>,
     timers: u64,
+    /// Loads on their way.
+    pub loads: u32,
 }
 
 impl Shell {
@@ -159,6 +162,7 @@ impl Shell {
             outbox: Vec::new(),
             timer: None,
             timers: 0,
+            loads: 0,
         }
     }
 
@@ -359,7 +363,8 @@ impl World {
                 (command, Said::Job(call, act, id), then)
             }
             Op::SetPaused { paused, then } => {
-                (Command::SetPaused { reply: request, paused }, Said::Paused(paused), then)
+                let call = if let Then::Call { call, .. } = then { call } else { 0 };
+                (Command::SetPaused { reply: request, paused }, Said::Paused(call, paused), then)
             }
             Op::Dead { retry, then } => {
                 let (from, end) = queue_range(region::DEAD, shell.queue.no());
@@ -404,7 +409,7 @@ impl World {
                 match waits {
                     Some((_, Waiting::Then(then))) => self.way_back(q, then, Answer::Refused("by the queue")),
                     Some((_, Waiting::Bulk(bulk))) => {
-                        self.way_back(q, bulk.then, Answer::Refused("by the queue"))
+                        self.way_back(q, bulk.then, Answer::Refused("by the queue"));
                     }
                     None => {}
                 }
@@ -488,8 +493,8 @@ impl World {
                     let (retry, page, count) = (*retry, page.clone(), *count);
                     self.emit(Event::DeadActed { queue: q, ticket, wall, retry, page, count });
                 }
-                (Reply::Done(_), Said::Paused(paused)) => {
-                    self.emit(Event::Paused { queue: q, ticket, paused: *paused });
+                (Reply::Done(_), Said::Paused(call, paused)) => {
+                    self.emit(Event::Paused { call: *call, queue: q, ticket, paused: *paused });
                 }
                 _ => {}
             },
@@ -500,7 +505,12 @@ impl World {
     fn release(&mut self, q: usize, out: Out) {
         let shell = &mut self.node.shells[q];
         match out {
-            Out::Reply(request, reply) => self.reply(q, request, reply),
+            Out::Reply(request, reply) => {
+                if self.planted == Some(Planted::AnswerTwice) {
+                    self.reply(q, request, reply.clone());
+                }
+                self.reply(q, request, reply);
+            }
             Out::Deliver { worker, jobs, drained } => {
                 shell.tell(process_of(worker), WorkerEvent::Deliver { jobs, drained });
             }
@@ -513,6 +523,7 @@ impl World {
             }
             Out::Load(from) => {
                 self.stats.loads += 1;
+                shell.loads += 1;
                 self.after_read(NodeEvent::Scan(q, from));
             }
             Out::Fault(_) => {}
@@ -599,6 +610,7 @@ impl World {
             self.node.shells[q].late.push_back(Late::Loaded(from, found, exhausted));
             return;
         }
+        self.node.shells[q].loads -= 1;
         self.apply(q, Command::Loaded { from, found, exhausted }, Said::Else, None);
         self.settle_shell(q);
     }
