@@ -8,6 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use windlass_scheduler::store::open;
+use windlass_tests::inject::Injected;
+use windlass_tests::probe;
 
 use crate::support::{Mount, Random, from_env, run};
 use crate::writer::{Plan, Writer};
@@ -63,6 +65,7 @@ fn a_power_cut_loses_nothing() {
                     &mut random,
                     &mut confirmed,
                     &mut tally,
+                    |_| Ok(()),
                 )?;
                 if round % PROGRESS == 0 && round < rounds {
                     println!("power cut: payload {payload}, so far {tally}");
@@ -86,6 +89,51 @@ fn a_power_cut_loses_nothing() {
     assert_eq!((total.lost, total.wrong, total.unopened), (0, 0, 0), "{total}");
 }
 
+/// The proof that the test above can fail: a disk that says "synced" and has done nothing loses what was confirmed, and the
+/// cuts show it.
+#[test]
+fn a_disk_that_lies_is_found_out() {
+    /// Cuts that may come too early to lose anything.
+    const TRIES: u32 = 5;
+    const LIE: [&str; 1] = ["fdatasync,fsync,sync_file_range,syncfs,sync:retval=0"];
+    if let Err(missing) = probe::tools(&[("strace", "strace")]) {
+        assert!(missing.is::<probe::Skip>(), "{missing}");
+        println!("SKIP({missing})");
+        return;
+    }
+    let mut random = Random::new("lying disk");
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("disk");
+    let mut tally = Tally::default();
+    let mut run = || {
+        make_disk(&image)?;
+        let mut confirmed = 0;
+        for _ in 0..TRIES {
+            let mut lies = None;
+            let plan = Plan { payload: PAYLOADS[0] };
+            let (mount, confirmed) = (dir.path().join("mount"), &mut confirmed);
+            cut(&image, &mount, plan, &mut random, confirmed, &mut tally, |writer| {
+                lies = Some(Injected::into(writer.pid(), &LIE).map_err(|error| error.to_string())?);
+                std::thread::sleep(Duration::from_millis(300));
+                Ok(())
+            })?;
+            if tally.lost + tally.wrong + tally.unopened > 0 {
+                break;
+            }
+        }
+        Ok::<_, String>(())
+    };
+    if let Err(reason) = run() {
+        println!("SKIP({reason}): no lying disk");
+        return;
+    }
+    println!("lying disk: {tally}");
+    assert!(
+        tally.lost + tally.wrong + tally.unopened > 0,
+        "a disk that syncs nothing was not found out: {tally}"
+    );
+}
+
 fn make_disk(image: &Path) -> Result<(), String> {
     let image = image.to_str().expect("temporary directories have plain names");
     run("truncate", &["-s", DISK, image])?;
@@ -100,6 +148,7 @@ fn cut(
     random: &mut Random,
     confirmed: &mut u64,
     tally: &mut Tally,
+    meanwhile: impl FnOnce(&Writer) -> Result<(), String>,
 ) -> Result<(), String> {
     let file = image.to_str().expect("temporary directories have plain names");
     let mut disk = Mount::new(mount, &["-o", "loop", file])?;
@@ -107,6 +156,7 @@ fn cut(
     let before = *confirmed;
     let writer = Writer::start(&data, plan);
     *confirmed = writer.first_ack().max(*confirmed);
+    meanwhile(&writer)?;
     std::thread::sleep(Duration::from_millis(random.below(1_500)));
     shut_down(&disk.dir)?;
     *confirmed = writer.kill().unwrap_or(0).max(*confirmed);

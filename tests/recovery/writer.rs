@@ -133,6 +133,11 @@ impl Writer {
         Writer { child, acks }
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the first confirmed batch.
     pub(crate) fn first_ack(&self) -> u64 {
         self.acks.recv().expect("the writer opens the store and writes")
