@@ -76,7 +76,8 @@ pub struct Handle {
 /// [`LoadError`] when a record cannot be read: nothing vanishes in silence.
 pub fn start(registry: Registry, writer: StoreWriter, clock: Clock) -> Result<Handle, LoadError> {
     let store = writer.store().clone();
-    start_with(&*store, NodeDoor { registry, writer }, clock)
+    let line = writer.lifelines().hold("the schedules");
+    start_with(&*store, NodeDoor { registry, writer, _line: line }, clock)
 }
 
 fn start_with(store: &dyn Store, door: impl Door, clock: Clock) -> Result<Handle, LoadError> {

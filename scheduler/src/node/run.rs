@@ -115,7 +115,13 @@ async fn live(
         return Some(writer);
     }
     // A closed channel means that the handle is gone, which ends the node as well.
-    let order = orders.wait_for(|order| *order > Order::Run).await.map_or(Order::Kill, |order| *order);
+    let ordered =
+        async { orders.wait_for(|order| *order > Order::Run).await.map_or(Order::Kill, |order| *order) };
+    let order = tokio::select! {
+        biased;
+        order = ordered => order,
+        () = writer.lifelines().cut() => Order::Kill,
+    };
     if order == Order::Stop {
         tracing::info!("node stopping");
         let mut killed = orders.clone();

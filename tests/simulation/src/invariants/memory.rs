@@ -15,7 +15,7 @@ pub(super) fn look(world: &World) -> Verdict {
     let most = 2 * (window.jobs + window.load);
     for (queue, shell) in world.node.shells.iter().enumerate() {
         let (written, durable) = shell.queue.tickets();
-        if written != durable || !shell.is_idle() {
+        if written != durable || !shell.is_idle() || shell.loads > 0 {
             continue;
         }
         let waits = |fact: &crate::facts::Fact| fact.phase == Phase::Live && fact.lease.is_none();
