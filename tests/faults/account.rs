@@ -245,3 +245,28 @@ pub(crate) async fn until(
     }
     Ok(started.elapsed())
 }
+
+/// The account itself must be able to find fault: each violation that it is there for is planted once.
+pub(crate) async fn lost_jobs_and_phantoms_are_found() -> Result<()> {
+    let moment = Duration::from_millis(1);
+    let with = |fate: Option<Fate>, runs: bool, ended: bool| {
+        let account = Account::default();
+        let id = new_id();
+        let mut entries = account.lock();
+        entries.fates.extend(fate.map(|fate| (id, fate)));
+        entries.runs.extend(runs.then_some((id, 1)));
+        entries.ended.extend(ended.then_some((id, 1)));
+        drop(entries);
+        account
+    };
+    with(Some(Fate::Confirmed), true, true).settled(moment).await?;
+    with(Some(Fate::Unknown), true, true).settled(moment).await?;
+    with(Some(Fate::Refused), false, false).settled(moment).await?;
+    let lost = with(Some(Fate::Confirmed), true, false).settled(moment).await;
+    ensure!(lost.is_err_and(|error| error.to_string().contains("did not run")), "a lost job is not found");
+    let phantom = with(Some(Fate::Refused), true, true).settled(moment).await;
+    ensure!(phantom.is_err_and(|error| error.to_string().contains("was refused")), "a phantom is not found");
+    let stranger = with(None, true, true).settled(moment).await;
+    ensure!(stranger.is_err_and(|error| error.to_string().contains("nobody")), "a stranger is not found");
+    Ok(())
+}

@@ -169,3 +169,40 @@ pub(crate) async fn a_slow_disk_ends_no_lease() -> Result<()> {
     println!("a slow disk: {} jobs, none ran twice, p99 age of heartbeats {p99} ms", account.ended());
     server.stop()
 }
+
+/// More than may wait for a slow disk comes in: what is too much is refused as busy, and nothing of it appears.
+pub(crate) async fn a_slow_disk_pushes_back() -> Result<()> {
+    /// Together far more than may wait for the writer.
+    const POSTS: usize = 80;
+    const PAYLOAD: usize = 1_000_000;
+    strace()?;
+    let dir = tempfile::tempdir()?;
+    let mut server = Server::start(dir.path(), &[])?;
+    let client = Client::connect(server.address()).await?;
+    client.enqueue(Job::new(KIND, "first")?).await?;
+    let fault = Injected::into(server.process().pid(), &["fdatasync:delay_enter=1000000"])?;
+    let body = serde_json::json!({ "kind": KIND, "payload": "x".repeat(PAYLOAD) }).to_string();
+    let http = server.http;
+    let posts: Vec<_> = (0..POSTS)
+        .map(|_| {
+            let body = body.clone();
+            tokio::task::spawn_blocking(move || http::post(http, "/api/v1/jobs", &body))
+        })
+        .collect();
+    let (mut taken, mut busy) = (0, 0);
+    for post in posts {
+        let (status, text) = post.await??;
+        match status {
+            200..=299 => taken += 1,
+            429 | 503 if text.contains("\"busy\"") => busy += 1,
+            _ => anyhow::bail!("neither taken nor busy: {status} {text}"),
+        }
+    }
+    fault.heal()?;
+    let queues = client.list_queues().await?;
+    let waiting = queues[0].counts[&windlass_core::job::JobState::Ready];
+    ensure!(taken > 0 && busy > 0, "{taken} taken, {busy} busy: the test tested nothing");
+    ensure!(waiting == taken + 1, "{waiting} jobs wait, {taken} were confirmed beside the first");
+    println!("a slow disk: of {POSTS} megabytes at once {taken} were taken, {busy} pushed back");
+    server.stop()
+}

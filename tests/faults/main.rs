@@ -20,13 +20,16 @@ use windlass_tests::trial;
 
 fn main() -> ExitCode {
     let trials = [
+        // The longest one first, so that the others run beside it.
+        trial!(limits::a_backlog_larger_than_memory_kills_nobody),
+        trial!(account::lost_jobs_and_phantoms_are_found),
         trial!(disk::a_failed_sync_stops_the_store_and_loses_nothing),
         trial!(disk::a_failed_write_stops_the_store_and_loses_nothing),
         trial!(disk::an_idle_store_that_fails_says_so),
         trial!(disk::a_disk_that_says_full_is_waited_for),
         trial!(disk::a_slow_disk_ends_no_lease),
+        trial!(disk::a_slow_disk_pushes_back),
         trial!(limits::descriptors_that_run_out_stop_nobody_inside),
-        trial!(limits::a_backlog_larger_than_memory_kills_nobody),
         trial!(limits::a_limit_of_file_sizes_refuses_and_resumes),
         trial!(limits::a_disk_that_fills_up_again_and_again_is_followed),
         trial!(limits::a_disk_without_inodes_is_waited_for),
