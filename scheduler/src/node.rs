@@ -23,10 +23,12 @@
 //! Stopping twice is legal, and so is stopping a node that has ended by itself.
 
 mod config;
+mod local;
 mod run;
 mod running;
 
 pub use config::{GOSSIP_PORT, HTTP_PORT, NATIVE_PORT, NodeConfig};
+pub use local::LocalNode;
 pub use running::{Node, RunningNode};
 
 use std::net::SocketAddr;

@@ -5,13 +5,18 @@
 //!
 //! The writer decides nothing about queues and holds no order but that of arrival: results are told in the order of
 //! submission, and a batch of one sender is never overtaken by a later one.
+//!
+//! A simulation has no threads: there the same groups are committed by a task ([`simulated`]).
 
+pub mod simulated;
+
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use windlass_core::store::{Batch, CommitError, Space, Store};
+use windlass_core::store::{Batch, CommitError, ReadError, Space, Store};
 
 /// Most batches that wait for the writer; more is back-pressure.
 pub const WAITING_BATCHES_MAX: usize = 16_384;
@@ -55,7 +60,20 @@ impl std::fmt::Debug for Submission {
 #[derive(Clone)]
 pub struct StoreWriter {
     shared: Arc<Shared>,
-    sender: SyncSender<Order>,
+    sender: Sender,
+}
+
+/// The way to whoever commits.
+#[derive(Clone)]
+enum Sender {
+    Thread(SyncSender<Order>),
+    Task(tokio::sync::mpsc::Sender<Order>),
+}
+
+/// Why an order was not taken.
+enum Untaken {
+    Full(Order),
+    Closed(Order),
 }
 
 struct Shared {
@@ -97,15 +115,8 @@ impl StoreWriter {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(store: Arc<dyn Store>) -> std::io::Result<StoreWriter> {
-        // The thread needs the shared part, and the shared part its handle: it starts as stopped and is set below.
-        let shared = Arc::new(Shared {
-            store,
-            waiting_batches: AtomicUsize::new(0),
-            waiting_bytes: AtomicUsize::new(0),
-            groups: AtomicU64::new(0),
-            batches: AtomicU64::new(0),
-            thread: Mutex::new(Stopping::Stopped(Ok(()))),
-        });
+        // The thread needs the shared part, and the shared part its handle, which is set below.
+        let shared = Shared::new(store);
         // One slot more than batches may wait, so that the order to stop always fits.
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX + 1);
         let theirs = Arc::clone(&shared);
@@ -113,7 +124,7 @@ impl StoreWriter {
             .name("store-writer".to_owned())
             .spawn(move || run(&theirs, &receiver))?;
         *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Stopping::Running(thread);
-        Ok(StoreWriter { shared, sender })
+        Ok(StoreWriter { shared, sender: Sender::Thread(sender) })
     }
 
     /// Hands a batch to the writer without waiting. `done` is called once, after every earlier submission's.
@@ -136,11 +147,9 @@ impl StoreWriter {
         self.sender.try_send(Order::Commit { submission, bytes }).map_err(|refused| {
             shared.forget(1, bytes);
             match refused {
-                TrySendError::Full(Order::Commit { submission, .. }) => SubmitError::Busy(submission),
-                TrySendError::Disconnected(Order::Commit { submission, .. }) => {
-                    SubmitError::Stopped(submission)
-                }
-                TrySendError::Full(Order::Stop) | TrySendError::Disconnected(Order::Stop) => {
+                Untaken::Full(Order::Commit { submission, .. }) => SubmitError::Busy(submission),
+                Untaken::Closed(Order::Commit { submission, .. }) => SubmitError::Stopped(submission),
+                Untaken::Full(Order::Stop) | Untaken::Closed(Order::Stop) => {
                     unreachable!("what comes back is what was sent: a commit")
                 }
             }
@@ -161,7 +170,25 @@ impl StoreWriter {
         self.shared.store.space()
     }
 
-    /// The store itself, for reads.
+    /// Reads the store where that keeps nobody else waiting.
+    pub fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store) -> Result<T, ReadError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, ReadError>> + Send + 'static {
+        let store = Arc::clone(&self.shared.store);
+        let on_thread = matches!(self.sender, Sender::Thread(_));
+        async move {
+            if on_thread {
+                let reading = tokio::task::spawn_blocking(move || work(&*store));
+                reading.await.unwrap_or_else(|e| Err(ReadError::Failed(e.to_string())))
+            } else {
+                tokio::time::sleep(simulated::READ).await;
+                work(&*store)
+            }
+        }
+    }
+
+    /// The store itself, for reads that may block.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
@@ -180,13 +207,12 @@ impl StoreWriter {
     }
 
     /// Commits all that waits, tells everybody, closes the store and ends the thread. Blocks until then; legal twice.
-    /// Must not be called from a [`Done`].
+    /// Must not be called from a [`Done`]. A simulated writer is only told to; it is done when nothing waits any more.
     ///
     /// # Errors
     /// What the store said when it was closed; nothing confirmed is lost even then.
     pub fn stop(&self) -> Result<(), CommitError> {
-        // A full or closed channel: the thread is gone already, or so many handles asked to stop that it will go.
-        let _ = self.sender.send(Order::Stop);
+        self.sender.stop();
         let mut thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Stopping::Running(handle) = std::mem::replace(&mut *thread, Stopping::Stopped(Ok(()))) {
             let died = |_| Err(CommitError::Failed("the store writer's thread has panicked".to_owned()));
@@ -199,10 +225,110 @@ impl StoreWriter {
     }
 }
 
+impl Sender {
+    fn try_send(&self, order: Order) -> Result<(), Untaken> {
+        use tokio::sync::mpsc::error::TrySendError as NotSent;
+        match self {
+            Sender::Thread(thread) => thread.try_send(order).map_err(|refused| match refused {
+                TrySendError::Full(order) => Untaken::Full(order),
+                TrySendError::Disconnected(order) => Untaken::Closed(order),
+            }),
+            Sender::Task(task) => task.try_send(order).map_err(|refused| match refused {
+                NotSent::Full(order) => Untaken::Full(order),
+                NotSent::Closed(order) => Untaken::Closed(order),
+            }),
+        }
+    }
+
+    fn stop(&self) {
+        match self {
+            // A closed channel: the thread is gone already.
+            Sender::Thread(thread) => _ = thread.send(Order::Stop),
+            // The same, or so many handles asked to stop that it will go.
+            Sender::Task(task) => _ = task.try_send(Order::Stop),
+        }
+    }
+}
+
 impl Shared {
+    fn new(store: Arc<dyn Store>) -> Arc<Shared> {
+        Arc::new(Shared {
+            store,
+            waiting_batches: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            groups: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            thread: Mutex::new(Stopping::Stopped(Ok(()))),
+        })
+    }
+
     fn forget(&self, batches: usize, bytes: usize) {
         self.waiting_batches.fetch_sub(batches, Ordering::Relaxed);
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What is committed together.
+#[derive(Default)]
+struct Group {
+    batches: Vec<Batch>,
+    dones: Vec<Done>,
+    bytes: usize,
+    /// Whether an order to stop was behind it.
+    stop: bool,
+}
+
+impl Group {
+    /// `first` and all that waits behind it, within the bounds of a group.
+    fn gather(first: Order, mut next: impl FnMut() -> Option<Order>) -> Group {
+        let mut group = Group::default();
+        let mut order = Some(first);
+        while let Some(taken) = order {
+            match taken {
+                Order::Commit { submission, bytes } => {
+                    group.bytes += bytes;
+                    group.batches.push(submission.batch);
+                    group.dones.push(submission.done);
+                }
+                Order::Stop => group.stop = true,
+            }
+            if group.stop || group.batches.len() >= GROUP_BATCHES_MAX || group.bytes >= GROUP_BYTES_MAX {
+                break;
+            }
+            order = next();
+        }
+        group
+    }
+
+    /// Makes the group durable; what is left is to tell.
+    fn commit(self, shared: &Shared) -> Committed {
+        let count = self.batches.len();
+        let results = if count == 0 { Vec::new() } else { shared.store.commit(self.batches) };
+        debug_assert_eq!(results.len(), count, "a store answers every batch");
+        Committed { dones: self.dones, results, bytes: self.bytes }
+    }
+}
+
+/// A group whose outcome nobody knows yet.
+struct Committed {
+    dones: Vec<Done>,
+    results: Vec<Result<(), CommitError>>,
+    bytes: usize,
+}
+
+impl Committed {
+    fn tell(self, shared: &Shared) {
+        let count = self.dones.len();
+        if count == 0 {
+            return;
+        }
+        shared.groups.fetch_add(1, Ordering::Relaxed);
+        shared.batches.fetch_add(count as u64, Ordering::Relaxed);
+        // Room is made before the callbacks, since they often submit the next batch.
+        shared.forget(count, self.bytes);
+        for (done, result) in self.dones.into_iter().zip(self.results) {
+            done(result);
+        }
     }
 }
 
@@ -220,40 +346,11 @@ fn run(shared: &Shared, receiver: &Receiver<Order>) -> Result<(), CommitError> {
     shared.store.close()
 }
 
-/// Commits `first` and all that waits behind it, within the bounds of a group. Returns whether to stop.
+/// Commits `first` and all that waits behind it. Returns whether to stop.
 fn commit_group(shared: &Shared, receiver: &Receiver<Order>, first: Order) -> bool {
-    let mut batches = Vec::new();
-    let mut dones = Vec::new();
-    let mut bytes_total = 0;
-    let mut next = Some(first);
-    let mut stop = false;
-    while let Some(order) = next.take() {
-        match order {
-            Order::Commit { submission, bytes } => {
-                bytes_total += bytes;
-                batches.push(submission.batch);
-                dones.push(submission.done);
-            }
-            Order::Stop => stop = true,
-        }
-        if stop || batches.len() >= GROUP_BATCHES_MAX || bytes_total >= GROUP_BYTES_MAX {
-            break;
-        }
-        next = receiver.try_recv().ok();
-    }
-    if batches.is_empty() {
-        return stop;
-    }
-    let count = batches.len();
-    let results = shared.store.commit(batches);
-    debug_assert_eq!(results.len(), count, "a store answers every batch");
-    shared.groups.fetch_add(1, Ordering::Relaxed);
-    shared.batches.fetch_add(count as u64, Ordering::Relaxed);
-    // Room is made before the callbacks, since they often submit the next batch.
-    shared.forget(count, bytes_total);
-    for (done, result) in dones.into_iter().zip(results) {
-        done(result);
-    }
+    let group = Group::gather(first, || receiver.try_recv().ok());
+    let stop = group.stop;
+    group.commit(shared).tell(shared);
     stop
 }
 
