@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use windlass_core::api::ErrorCode;
 use windlass_core::id::JobId;
@@ -65,27 +66,27 @@ struct Inner {
 }
 
 thread_local! {
-    /// The time of the last step, for what happens while no host runs.
-    static NOW: Cell<u64> = const { Cell::new(0) };
+    /// The time while no host runs.
+    static FROZEN: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// Virtual milliseconds since the simulation began.
 pub(crate) fn millis() -> u64 {
-    let now =
-        turmoil::sim_elapsed().map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-    NOW.with(|last| {
-        last.set(last.get().max(now));
-        last.get()
+    FROZEN.get().unwrap_or_else(|| {
+        let elapsed = turmoil::sim_elapsed().expect("a host runs, or time is frozen");
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
     })
 }
 
-impl Book {
-    /// A new book; its time begins anew.
-    pub(crate) fn new() -> Book {
-        NOW.with(|last| last.set(0));
-        Book::default()
-    }
+/// Does something between two steps of the simulation. A host that ends there drops what it had, and its own clock is gone.
+pub(crate) fn frozen<T>(now: Duration, act: impl FnOnce() -> T) -> T {
+    FROZEN.set(Some(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)));
+    let done = act();
+    FROZEN.set(None);
+    done
+}
 
+impl Book {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -73,7 +73,7 @@ pub(crate) struct Site {
 impl Site {
     pub(crate) fn new(seed: u64, work: Work, plant: Plant, server: std::net::IpAddr) -> Site {
         let platter = if plant.lying_disk { Platter::lying() } else { Platter::default() };
-        let (book, lives) = (Book::new(), Arc::default());
+        let (book, lives) = (Book::default(), Arc::default());
         Site {
             seed,
             book,

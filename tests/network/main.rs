@@ -3,41 +3,38 @@
 
 mod book;
 mod disk;
+mod faults;
 mod hosts;
+mod rules;
+mod run;
 mod wire;
 mod work;
 
-use std::time::Duration;
-
-use windlass_scheduler::chance::Chance;
-use work::{PRODUCERS, SERVER, WORKERS, Work};
+use run::{Setup, run};
 
 #[test]
 fn one() {
-    for _ in 0..2 {
-        let mut sim = turmoil::Builder::new()
-            .rng_seed(7)
-            .tick_duration(Duration::from_millis(2))
-            .simulation_duration(Duration::from_secs(100))
-            .min_message_latency(Duration::from_millis(1))
-            .max_message_latency(Duration::from_millis(20))
-            .build();
-        let work = Work::draw(&Chance::seeded(7), 40, Duration::from_secs(5));
-        let site = hosts::Site::new(7, work, hosts::Plant::default(), sim.lookup(SERVER));
-        let s = site.clone();
-        sim.host(SERVER, move || hosts::server(s.clone()));
-        for host in WORKERS {
-            let s = site.clone();
-            sim.host(host, move || hosts::worker(s.clone(), host));
-        }
-        for host in PRODUCERS {
-            sim.client(host, hosts::producer(site.clone(), host));
-        }
+    let first = std::env::var("WINDLASS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    let count: u64 = std::env::var("WINDLASS_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(20);
+    let mut bad = 0;
+    for seed in first..first + count {
         let begun = std::time::Instant::now();
-        let ran = sim.run();
-        println!("{ran:?} {:?} {:?}", sim.elapsed(), begun.elapsed());
-        let trace = site.book.trace();
-        println!("{} {}", trace.lines().count(), trace.lines().last().unwrap());
-        std::fs::write("/tmp/w/shell-trace.txt", trace).unwrap();
+        let one = run(&Setup::seed(seed));
+        let two = run(&Setup::seed(seed));
+        println!(
+            "{seed}: {} ms, {} steps, {} entries, last {} same {} broken {:#?}",
+            begun.elapsed().as_millis(),
+            one.plan.len(),
+            one.entries.len(),
+            one.entries.last().unwrap().0,
+            one.trace == two.trace,
+            &one.broken[..one.broken.len().min(3)]
+        );
+        if !one.broken.is_empty() || one.trace != two.trace {
+            bad += 1;
+            std::fs::write(format!("/tmp/w/shell-{seed}.1"), one.trace).unwrap();
+            std::fs::write(format!("/tmp/w/shell-{seed}.2"), two.trace).unwrap();
+        }
     }
+    println!("bad {bad}");
 }
