@@ -144,7 +144,7 @@ fn end(sim: &mut Sim<'_>, site: &Site, chance: &Chance, host: &'static str) {
     if !sim.is_host_running(host) {
         return;
     }
-    sim.crash(host);
+    site.book.in_any_order(|| sim.crash(host));
     if host == SERVER {
         let durable_through = site.platter.crash(chance);
         site.book.write(Event::Down { durable_through });

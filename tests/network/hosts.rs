@@ -275,9 +275,12 @@ async fn produce(site: Site, client: Client, id: JobId, task: Task) {
     }
     loop {
         match client.wait_end(id, WAIT).await {
-            Ok(job) => return site.book.write(Event::Outcome { job: id, state: Some(job.state) }),
+            Ok(job) => {
+                let (state, crashes) = (job.state, u32::from(job.crashes));
+                return site.book.write(Event::Outcome { job: id, state, crashes });
+            }
             Err(error) if error.code() == Some(ErrorCode::NotFound) => {
-                return site.book.write(Event::Outcome { job: id, state: None });
+                return site.book.write(Event::Unknown { job: id });
             }
             Err(_) => tokio::time::sleep(AGAIN).await,
         }

@@ -15,6 +15,8 @@ use super::work::Work;
 const SLACK_MS: u64 = 20;
 /// Time that a handler has to end after its lease was lost: a second by the client's rule, and the way there.
 const LOST_GRACE_MS: u64 = 1_200;
+/// Lost runs after which a job is buried.
+const CRASHES_MAX: u32 = windlass_core::limits::CRASHES_MAX;
 
 /// All rules.
 pub(crate) fn check(work: &Work, entries: &[Entry]) -> Vec<String> {
@@ -27,37 +29,57 @@ pub(crate) fn check(work: &Work, entries: &[Entry]) -> Vec<String> {
     broken
 }
 
-/// Every confirmed job ends, succeeds, and was run to its end; every job is confirmed or refused with a code.
+/// What became of one job, as far as its producer and its handlers know.
+#[derive(Default)]
+struct Fate {
+    confirmed: bool,
+    refused: bool,
+    unknown: bool,
+    end: Option<(JobState, u32)>,
+    returned: bool,
+    deliveries: u32,
+}
+
+/// Every job is confirmed, or refused with a code; every confirmed one ends, was run to its end, and succeeds, unless it was lost
+/// with its worker so often that it was buried.
 fn nothing_confirmed_is_lost(work: &Work, entries: &[Entry]) -> Vec<String> {
-    let (mut confirmed, mut refused) = (BTreeSet::new(), BTreeSet::new());
-    let (mut ended, mut returned) = (BTreeMap::new(), BTreeSet::new());
+    let mut fates: BTreeMap<JobId, Fate> = work.tasks.keys().map(|job| (*job, Fate::default())).collect();
     let mut broken = Vec::new();
     for (at, event) in entries {
         match event {
-            Event::Confirmed { job } => _ = confirmed.insert(*job),
+            Event::Confirmed { job } => fates.entry(*job).or_default().confirmed = true,
             Event::NotTaken { job, code } => {
-                refused.insert(*job);
+                fates.entry(*job).or_default().refused = true;
                 if code.is_none() {
                     broken.push(format!("{at} ms: job {job} was not taken, and no code says why"));
                 }
             }
-            Event::Outcome { job, state } => _ = ended.insert(*job, *state),
-            Event::Ended { job, returned: true, .. } => _ = returned.insert(*job),
+            Event::Unknown { job } => fates.entry(*job).or_default().unknown = true,
+            Event::Outcome { job, state, crashes } => {
+                fates.entry(*job).or_default().end = Some((*state, *crashes))
+            }
+            Event::Ended { job, returned: true, .. } => fates.entry(*job).or_default().returned = true,
+            Event::Said { frame: ServerFrame::Deliver(jobs), .. } => {
+                jobs.iter().for_each(|job| fates.entry(job.id).or_default().deliveries += 1);
+            }
             _ => {}
         }
     }
-    for job in work.tasks.keys() {
-        let state = ended.get(job).copied().flatten();
-        match (confirmed.contains(job), state) {
-            (true, Some(JobState::Succeeded)) if returned.contains(job) => {}
-            (true, Some(state)) => {
-                broken.push(format!("confirmed job {job} ended as {state} ({})", returned.contains(job)))
+    for (job, fate) in fates.iter().filter(|(job, _)| work.tasks.contains_key(job)) {
+        let buried = |crashes: u32| crashes >= CRASHES_MAX && fate.deliveries >= CRASHES_MAX;
+        let wrong = match fate.end {
+            _ if !fate.confirmed && !fate.refused => "got no answer".to_owned(),
+            _ if !fate.confirmed => continue,
+            _ if fate.unknown => "was confirmed and is lost".to_owned(),
+            None => "was confirmed and did not end".to_owned(),
+            Some((JobState::Succeeded, _)) if !fate.returned => {
+                "succeeded and was never run to its end".to_owned()
             }
-            (true, None) if ended.contains_key(job) => broken.push(format!("confirmed job {job} is lost")),
-            (true, None) => broken.push(format!("confirmed job {job} did not end")),
-            (false, _) if !refused.contains(job) => broken.push(format!("job {job} got no answer")),
-            (false, _) => {}
-        }
+            Some((JobState::Succeeded, _)) => continue,
+            Some((JobState::Dead, crashes)) if buried(crashes) => continue,
+            Some((state, _)) => format!("was confirmed and ended as {state}"),
+        };
+        broken.push(format!("job {job} {wrong}"));
     }
     broken
 }
@@ -91,7 +113,7 @@ struct Leases {
     /// The last lease of each job.
     last: BTreeMap<JobId, Lease>,
     sessions: BTreeMap<Conn, Session>,
-    /// When the last session of a worker ended in this life of the server.
+    /// When the leases of a worker whose last session is gone may end, in this life of the server.
     away: BTreeMap<WorkerId, u64>,
     up_at: u64,
     broken: Vec<String>,
@@ -102,25 +124,37 @@ impl Leases {
         for (at, event) in entries {
             match event {
                 Event::Up { .. } => self.up_at = *at,
-                Event::Down { durable_through } => self.down(*durable_through),
+                Event::Down { durable_through } => self.down(*at, *durable_through),
                 Event::Heard { conn, frame } => self.heard(*at, *conn, frame),
                 Event::Said { conn, frame } => self.said(*at, *conn, frame),
-                Event::Closed { conn } => {
-                    if let Some(session) = self.sessions.remove(conn) {
-                        self.away.insert(session.worker, *at);
-                    }
-                }
+                Event::Closed { conn } => self.closed(*at, *conn),
                 _ => {}
             }
         }
         self.broken
     }
 
-    fn down(&mut self, durable_through: u64) {
+    fn down(&mut self, at: u64, durable_through: u64) {
+        let workers: BTreeSet<_> = self.last.values().map(|lease| lease.worker).collect();
+        workers.into_iter().for_each(|worker| self.doubt(at, worker));
+        self.last.values_mut().for_each(|lease| lease.uncertain |= lease.delivered_at >= durable_through);
         self.sessions.clear();
         self.away.clear();
-        for lease in self.last.values_mut() {
-            lease.uncertain |= lease.delivered_at >= durable_through;
+    }
+
+    /// The leases of a worker may have ended by now: to be asked before something hides that.
+    fn doubt(&mut self, at: u64, worker: WorkerId) {
+        if self.why_held(at, worker).is_none() {
+            let theirs = self.last.values_mut().filter(|lease| lease.worker == worker);
+            theirs.for_each(|lease| lease.uncertain = true);
+        }
+    }
+
+    fn closed(&mut self, at: u64, conn: Conn) {
+        let Some(worker) = self.sessions.get(&conn).map(|session| session.worker) else { return };
+        self.doubt(at, worker);
+        if let Some(session) = self.sessions.remove(&conn) {
+            self.away.insert(session.worker, at + GRACE_MS);
         }
     }
 
@@ -128,13 +162,15 @@ impl Leases {
         if let ClientFrame::Hello(hello) = frame
             && let Some(worker) = &hello.worker
         {
+            self.doubt(at, worker.id);
             let session =
                 Session { worker: worker.id, resumed: false, heard_at: at, reports: BTreeMap::new() };
             self.sessions.insert(conn, session);
         }
+        let Some(worker) = self.sessions.get(&conn).map(|session| session.worker) else { return };
+        self.doubt(at, worker);
         let Some(session) = self.sessions.get_mut(&conn) else { return };
         session.heard_at = at;
-        let worker = session.worker;
         match frame {
             ClientFrame::Resume(leases) => {
                 session.resumed = true;
@@ -236,18 +272,20 @@ impl Leases {
 
     /// Why a lease is still live; `None` when it may have ended.
     fn why_live(&self, at: u64, lease: &Lease) -> Option<String> {
-        if lease.over || lease.reported || lease.uncertain {
-            return None;
-        }
-        let sessions = self.sessions.values().filter(|session| session.worker == lease.worker);
+        let open = !(lease.over || lease.reported || lease.uncertain);
+        open.then(|| self.why_held(at, lease.worker)).flatten()
+    }
+
+    /// Why a worker may keep its leases; `None` when they may end.
+    fn why_held(&self, at: u64, worker: WorkerId) -> Option<String> {
+        let sessions = self.sessions.values().filter(|session| session.worker == worker);
         // A worker may have an old session that the server has not yet given up, and the one that counts.
         if let Some(session) = sessions.max_by_key(|session| session.heard_at) {
             let silent_ms = at.saturating_sub(session.heard_at);
             return (silent_ms + SLACK_MS < LEASE_MS).then(|| format!("it was heard {silent_ms} ms ago"));
         }
-        let since = self.away.get(&lease.worker).copied().unwrap_or(0).max(self.up_at);
-        let away_ms = at.saturating_sub(since);
-        (away_ms + SLACK_MS < GRACE_MS).then(|| format!("it is away for {away_ms} ms only"))
+        let ends_at = self.away.get(&worker).copied().unwrap_or(self.up_at + GRACE_MS);
+        (at + SLACK_MS < ends_at).then(|| format!("it may come back for {} ms more", ends_at - at))
     }
 }
 
