@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Kill(&'static str),
     /// The machine is gone: nobody hears of it.
     PowerCut(&'static str),
+    /// The server is asked to stop in order, as for an update.
+    Stop,
     /// The process begins again.
     Restart(&'static str),
     /// Longest way of a message from now on.
@@ -85,7 +87,8 @@ pub(crate) fn draw(chance: &Chance, mix: Mix, span: Duration) -> Plan {
                 Some((fall, Step::Restart(worker)))
             }
             2 if mix.server => {
-                let fall = if below(3) == 0 { Step::PowerCut(SERVER) } else { Step::Kill(SERVER) };
+                let fall =
+                    [Step::Kill(SERVER), Step::PowerCut(SERVER), Step::Stop][chance.u64() as usize % 3];
                 Some((fall, Step::Restart(SERVER)))
             }
             3 if mix.weather => match below(2) {
@@ -121,6 +124,7 @@ pub(crate) fn take(sim: &mut Sim<'_>, site: &Site, chance: &Chance, step: Step) 
             Step::Repair(host) => sim.repair(host, SERVER),
             Step::Hold(host) => sim.hold(host, SERVER),
             Step::Release(host) => sim.release(host, SERVER),
+            Step::Stop => site.stop.notify_waiters(),
             Step::Kill(host) => end(sim, site, chance, host),
             Step::PowerCut(host) => {
                 let peers =
@@ -129,7 +133,7 @@ pub(crate) fn take(sim: &mut Sim<'_>, site: &Site, chance: &Chance, step: Step) 
                 end(sim, site, chance, host);
                 peers().for_each(|peer| sim.repair(host, peer));
             }
-            // Two overlapping kills have two restarts; the second finds the host up.
+            // Two overlapping falls have two restarts; the second finds the host up.
             Step::Restart(host) if sim.is_host_running(host) => {}
             Step::Restart(host) => sim.bounce(host),
             Step::Latency(most) => sim.set_max_message_latency(most),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use turmoil::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use turmoil::net::{TcpListener, TcpStream};
@@ -38,6 +39,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// How long a producer waits for the end of its job before it asks again.
 const WAIT: Duration = Duration::from_secs(20);
 
+/// Time for the last commit of a server that stops, on a slow disk too.
+const LAST_COMMIT: Duration = Duration::from_millis(700);
+
 /// Times of the server, short so that a run is.
 pub(crate) const HEARTBEAT_MS: u64 = 250;
 /// Silence that ends leases.
@@ -67,13 +71,15 @@ pub(crate) struct Site {
     pub plant: Plant,
     pub platter: Platter,
     pub server: SocketAddr,
+    /// Asks the server to stop in order.
+    pub stop: Arc<Notify>,
     lives: Arc<AtomicU64>,
 }
 
 impl Site {
     pub(crate) fn new(seed: u64, work: Work, plant: Plant, server: std::net::IpAddr) -> Site {
         let platter = if plant.lying_disk { Platter::lying() } else { Platter::default() };
-        let (book, lives) = (Book::default(), Arc::default());
+        let (book, stop, lives) = (Book::default(), Arc::default(), Arc::default());
         Site {
             seed,
             book,
@@ -81,6 +87,7 @@ impl Site {
             plant,
             platter,
             server: SocketAddr::new(server, PORT),
+            stop,
             lives,
         }
     }
@@ -165,7 +172,7 @@ fn clock() -> Clock {
     })
 }
 
-/// The server's process, from its start to its crash.
+/// The server's process, from its start to its stop.
 pub(crate) async fn server(site: Site) -> turmoil::Result {
     let chance = site.chance();
     let (store, epoch) = site.platter.open();
@@ -181,8 +188,13 @@ pub(crate) async fn server(site: Site) -> turmoil::Result {
     let addr = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), PORT);
     let port = Port { listener: TcpListener::bind(addr).await?, site: site.clone() };
     site.book.write(Event::Up { epoch });
-    let _node = LocalNode::start(config, port, addr, writer).await?;
-    std::future::pending().await
+    let node = LocalNode::start(config, port, addr, writer).await?;
+    site.stop.notified().await;
+    node.stop().await;
+    // Queues have made everything durable; what may be left are marks of leases.
+    tokio::time::sleep(LAST_COMMIT).await;
+    site.book.write(Event::Down { durable_through: site.platter.crash(&Chance::seeded(0)) });
+    Ok(())
 }
 
 /// A worker's process.

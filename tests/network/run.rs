@@ -8,7 +8,7 @@ use std::time::Duration;
 use windlass_scheduler::chance::Chance;
 
 use super::book::Entry;
-use super::faults::{self, CALM, Mix, Plan};
+use super::faults::{self, CALM, Mix, Plan, Step};
 use super::hosts::{self, Plant, Site};
 use super::rules;
 use super::work::{PRODUCERS, SERVER, WORKERS, Work};
@@ -98,6 +98,10 @@ pub(crate) fn run(setup: &Setup) -> Outcome {
         if !healed && sim.elapsed() >= SPAN {
             healed = true;
             faults::heal(&mut sim, &site, &chance);
+        }
+        if healed && !sim.is_host_running(SERVER) {
+            // It was asked to stop, and has only now.
+            faults::take(&mut sim, &site, &chance, Step::Restart(SERVER));
         }
         match sim.step() {
             Ok(true) => break Ok(()),
