@@ -98,8 +98,8 @@ pub struct JobOptions {
     pub max_attempts: Option<u32>,
     /// Wait before the next attempt. Defaults to [`Backoff::default`].
     pub backoff: Option<Backoff>,
-    /// How long the result is kept durably after success, in milliseconds. Defaults to not at all: the queue remembers
-    /// its last finished jobs in memory.
+    /// How long the job and its result are kept durably once it succeeded, was cancelled or expired, in milliseconds.
+    /// Defaults to not at all: the queue remembers its last finished jobs in memory.
     pub retention_ms: Option<u64>,
     /// Free labels.
     pub tags: Vec<String>,

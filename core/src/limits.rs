@@ -46,23 +46,17 @@ pub const ATTEMPT_HISTORY_MAX: usize = 50;
 pub const CRASHES_MAX: u32 = 3;
 /// Furthest delay of a job: ten years, in milliseconds. More is a mistake in the caller's units.
 pub const DELAY_MS_MAX: u64 = 10 * 366 * 24 * 3600 * 1000;
-/// Ready jobs of one queue held in memory; the rest of the backlog rests in the store, in order. Tiny in this crate's
-/// own tests, so that a few dozen jobs exercise what takes thousands in service; the same holds for the three below.
-pub const READY_WINDOW_JOBS: usize = if cfg!(test) { 8 } else { 8_192 };
-/// Bytes of ready jobs of one queue held in memory.
-pub const READY_WINDOW_BYTES: usize = 16 * 1024 * 1024;
-/// Ready jobs fetched from the store at a time when the window runs low.
-pub const READY_LOAD_JOBS: usize = if cfg!(test) { 4 } else { 4_096 };
+/// Ready jobs of one queue held in memory, and as many timers (delayed jobs and retries); the rest of the backlog rests
+/// in the store, in order.
+pub const WINDOW_JOBS: usize = 8_192;
+/// Bytes of ready jobs of one queue held in memory, and as many of timers.
+pub const WINDOW_BYTES: usize = 16 * 1024 * 1024;
+/// Jobs fetched from the store at a time when a window runs low.
+pub const WINDOW_LOAD_JOBS: usize = 4_096;
 /// Bytes of records after which a load from the store stops, so that large payloads do not fill the memory.
 pub const LOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of timers of one queue held in memory.
-pub const TIMER_WINDOW_BYTES: usize = 16 * 1024 * 1024;
 /// Sequence numbers reserved at a time; a restart skips at most this many.
 pub const SEQ_BLOCK: u64 = 1 << 20;
-/// Timers (delayed jobs and retries) of one queue held in memory; later ones rest in the store.
-pub const TIMER_WINDOW_JOBS: usize = if cfg!(test) { 8 } else { 8_192 };
-/// Timers fetched from the store at a time.
-pub const TIMER_LOAD_JOBS: usize = if cfg!(test) { 4 } else { 4_096 };
 /// Finished jobs that a queue remembers in memory unless its settings say otherwise.
 pub const FINISHED_JOBS_DEFAULT: u32 = 1_000;
 /// Bytes of finished jobs (payloads and results) that a queue remembers at most.
@@ -98,5 +92,4 @@ pub const MAX_ATTEMPTS_DEFAULT: u32 = 20;
 
 const _: () = assert!(LEASE_MS_DEFAULT >= 4 * HEARTBEAT_MS_DEFAULT, "a lease survives three lost heartbeats");
 const _: () = assert!(PAYLOAD_BYTES_MAX < FRAME_BYTES_MAX, "a job of the largest size fits into a frame");
-const _: () = assert!(READY_LOAD_JOBS < READY_WINDOW_JOBS, "a load fits into the window");
-const _: () = assert!(TIMER_LOAD_JOBS < TIMER_WINDOW_JOBS, "a load fits into the window");
+const _: () = assert!(WINDOW_LOAD_JOBS < WINDOW_JOBS, "a load fits into the window");

@@ -34,7 +34,7 @@ mod window;
 
 pub use command::{Command, Known, NewJobs, Stored};
 pub use effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
-pub use machine::{Deadline, Queue, Totals, Tuning};
+pub use machine::{Deadline, Queue, Totals, Tuning, Window};
 pub use marks::{LeaseMark, QueueRecord};
 pub use recover::Recovery;
 

@@ -38,6 +38,35 @@ pub struct Batch {
     /// Whether the batch only finishes work that was taken on before (acks, lease marks): such batches may use the
     /// space that is kept in reserve when the disk is full.
     pub settles: bool,
+    /// The queue that wrote it, whose batches are never written past one another. `None` for a batch that stands alone.
+    pub queue: Option<keys::QueueNo>,
+}
+
+/// The queues of which a batch was refused, so that nothing of theirs is written behind it; see the contract of [`Store`].
+#[derive(Debug, Default)]
+pub struct Refused(Vec<(keys::QueueNo, CommitError)>);
+
+impl Refused {
+    /// Why this batch must not be written either, if so.
+    #[must_use]
+    pub fn behind(&self, batch: &Batch) -> Option<CommitError> {
+        let queue = batch.queue?;
+        self.0.iter().find(|(refused, _)| *refused == queue).map(|(_, error)| error.clone())
+    }
+
+    /// Takes note that a batch of `queue` was refused; the first reason stays.
+    pub fn note(&mut self, queue: Option<keys::QueueNo>, error: &CommitError) {
+        if let Some(queue) = queue
+            && self.0.iter().all(|(refused, _)| *refused != queue)
+        {
+            self.0.push((queue, error.clone()));
+        }
+    }
+
+    /// The queue begins again with the batch that was refused.
+    pub fn forget(&mut self, queue: keys::QueueNo) {
+        self.0.retain(|(refused, _)| *refused != queue);
+    }
 }
 
 /// Why a commit did not happen.
@@ -60,8 +89,8 @@ pub enum CommitError {
         /// The limit.
         bytes_max: usize,
     },
-    /// No space; nothing was written, and the store goes on when there is space again.
-    #[error("the disk is full: {0}")]
+    /// No space, or no means to use it; nothing was written, and the store goes on by itself when there is again.
+    #[error("no new work is taken: {0}")]
     Full(String),
     /// The store has failed for good in this process; the first reason is kept.
     #[error("the store has stopped writing: {0}")]
@@ -114,6 +143,9 @@ pub struct StoreStats {
 /// - [`commit`](Store::commit) is called by one thread at a time. It takes a group of batches, each atomic, and returns
 ///   when every batch with `Ok` would survive a power cut. Batches become durable, and visible to reads, in order.
 /// - A batch of which the result is an error has changed nothing, except after [`CommitError::Unknown`].
+/// - Behind a batch that was refused, no batch of the same queue in the same group is written: it gets the same error.
+///   Whoever hands over the groups keeps it so from group to group. Otherwise a crash before the refused batch is sent
+///   again would leave a store in which an earlier decision is missing under a later one.
 /// - After `Fenced`, `Unknown` or `Failed` every later commit fails too; it is never retried silently.
 /// - `get` and `scan` see every commit that has returned, and no part of one that has not become durable. They may be
 ///   called from any thread at any time.
@@ -145,6 +177,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether new work is taken. Cheap; called for every enqueue.
     fn space(&self) -> Space;
+
+    /// What keeps the store from taking new work, one sentence for people: it waits for something, or has failed for good
+    /// (then the first reason). `None` when nothing does.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 
     /// Largest batch in bytes (keys and values).
     fn batch_bytes_max(&self) -> usize;

@@ -99,8 +99,12 @@ impl ApiParts {
         if self.stopping.load(Ordering::Relaxed) {
             reasons.push(STOPPING.to_owned());
         }
-        if self.writer.space() == Space::Low {
-            reasons.push("the disk is full: no new jobs are taken until there is space".to_owned());
+        let trouble = self.writer.store().trouble();
+        let failed = trouble.is_some() && self.writer.space() == Space::Ample;
+        reasons.extend(trouble);
+        // What has stopped the store has stopped its queues.
+        if failed {
+            return reasons;
         }
         if let Some(queue) = self.registry.all().iter().find(|q| q.figures().stopped.load(Ordering::Relaxed))
         {

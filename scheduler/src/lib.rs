@@ -8,6 +8,7 @@
 //! - [`schedules`]: the actor that fires schedules.
 //! - [`api`]: one dispatcher for every request, whichever door it came through.
 //! - [`node`]: the composition root; start order and stop order.
+//! - [`fault`]: places at which tests let this process fail.
 //! - [`testing`]: a server inside the process of a test.
 //! - [`cli`]: the command line, a client of the node like any other.
 
@@ -17,6 +18,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod fault;
 pub mod node;
 pub mod queue;
 pub mod schedules;

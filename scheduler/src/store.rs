@@ -11,7 +11,14 @@ use windlass_core::store::Store;
 use windlass_core::store::memory::MemoryStore;
 
 pub use self::sled::doctor::{Report, SegmentReport, examine};
+
 pub use self::sled::{Damage, SledStore};
+
+/// The decoders of the store's files, for tests that feed them arbitrary bytes.
+#[doc(hidden)]
+pub mod probe {
+    pub use super::sled::probe::{block, damaged_journal, directory, journal, manifest};
+}
 
 /// Which engine keeps the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

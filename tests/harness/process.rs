@@ -1,7 +1,7 @@
 //! The built `windlass` binary as child processes: started on free loopback ports, killed, stopped, started again.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
@@ -37,6 +37,17 @@ pub fn binary() -> &'static Path {
     })
 }
 
+/// Around what a process is started: limits, a preloaded library, an address of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Setting {
+    /// A command that becomes the binary in its turn, such as `prlimit --nofile=64`; the process id stays.
+    pub wrapper: Vec<String>,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
+    /// Where a server listens; loopback unless it is set.
+    pub host: Option<IpAddr>,
+}
+
 /// A child process that is killed when it goes out of scope.
 #[derive(Debug)]
 pub struct Process {
@@ -49,8 +60,25 @@ impl Process {
     /// # Errors
     /// What the system says.
     pub fn start(args: &[&str]) -> Result<(Process, BufReader<ChildStdout>)> {
-        let mut child = Command::new(binary())
+        Process::start_in(&Setting::default(), args)
+    }
+
+    /// Starts the binary in a setting.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn start_in(setting: &Setting, args: &[&str]) -> Result<(Process, BufReader<ChildStdout>)> {
+        let mut command = match setting.wrapper.split_first() {
+            Some((program, rest)) => {
+                let mut command = Command::new(program);
+                command.args(rest).arg(binary());
+                command
+            }
+            None => Command::new(binary()),
+        };
+        let mut child = command
             .args(args)
+            .envs(setting.env.iter().map(|(name, value)| (name, value)))
             .env("WINDLASS_LOG", std::env::var("WINDLASS_LOG").unwrap_or_else(|_| "warn".to_owned()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -58,6 +86,16 @@ impl Process {
             .with_context(|| format!("cannot start {}", binary().display()))?;
         let stdout = child.stdout.take().context("stdout is piped")?;
         Ok((Process { child }, BufReader::new(stdout)))
+    }
+
+    /// Starts any command.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn spawn(command: &mut Command) -> Result<Process> {
+        let child =
+            command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        Ok(Process { child })
     }
 
     /// Its process id.
@@ -138,6 +176,8 @@ pub struct Server {
     pub native: SocketAddr,
     /// Gossip door.
     pub gossip: Option<SocketAddr>,
+    /// In what it runs; what is changed here holds from the next start on.
+    pub setting: Setting,
     data_dir: PathBuf,
     extra: Vec<String>,
 }
@@ -148,9 +188,17 @@ impl Server {
     /// # Errors
     /// When it ends before it is ready; its log is on stderr.
     pub fn start(data_dir: &Path, extra: &[&str]) -> Result<Server> {
-        let any = "127.0.0.1:0".parse()?;
+        Server::start_in(Setting::default(), data_dir, extra)
+    }
+
+    /// Starts a server in a setting.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_in(setting: Setting, data_dir: &Path, extra: &[&str]) -> Result<Server> {
+        let any = SocketAddr::new(setting.host.unwrap_or(Ipv4Addr::LOCALHOST.into()), 0);
         let extra = extra.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        launch(data_dir, &extra, any, any, Some(any))
+        launch(setting, data_dir, &extra, any, any, Some(any))
     }
 
     /// Starts again on the same addresses, after [`Server::kill`] or [`Server::stop`].
@@ -158,7 +206,15 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn restart(&mut self) -> Result<()> {
-        *self = launch(&self.data_dir.clone(), &self.extra.clone(), self.http, self.native, self.gossip)?;
+        let setting = self.setting.clone();
+        *self = launch(
+            setting,
+            &self.data_dir.clone(),
+            &self.extra.clone(),
+            self.http,
+            self.native,
+            self.gossip,
+        )?;
         Ok(())
     }
 
@@ -195,6 +251,7 @@ impl Server {
 }
 
 fn launch(
+    setting: Setting,
     data_dir: &Path,
     extra: &[String],
     http: SocketAddr,
@@ -217,7 +274,7 @@ fn launch(
         &gossip,
     ];
     args.extend(extra.iter().map(String::as_str));
-    let (mut process, mut stdout) = Process::start(&args)?;
+    let (mut process, mut stdout) = Process::start_in(&setting, &args)?;
     let mut line = String::new();
     stdout.read_line(&mut line)?;
     if line.is_empty() {
@@ -231,6 +288,7 @@ fn launch(
         http: address("http").context("no HTTP address")?,
         native: address("native").context("no native address")?,
         gossip: address("gossip"),
+        setting,
         data_dir: data_dir.to_owned(),
         extra: extra.to_vec(),
     })

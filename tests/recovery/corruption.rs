@@ -1,197 +1,186 @@
-//! Damage to any file of a store: it opens with the very same data, or it says what is wrong. It never panics, and
-//! never loses in silence.
+//! Damage to any file of a store: it opens with the very same data, or it says what is wrong, and the doctor says the same.
+//! It never panics, and never loses in silence.
+//!
+//! - [`base`]: stores to be damaged. [`damage`]: what can become of a file. [`table`]: what came of it.
+//! - [`planted`]: engines that do lose in silence, which the same check must catch.
+//! - [`live`]: sled's log is damaged while the store is open.
+//! - [`program`]: the same through the real program: its exit code and what it says.
+//!
+//! A trial is told by seed and number; `WINDLASS_SEED` and `WINDLASS_CORRUPTION_TRIAL` repeat it.
 
-use std::collections::BTreeMap;
+mod base;
+mod damage;
+mod live;
+mod planted;
+mod program;
+mod table;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
-use windlass_core::store::{Batch, Write};
-use windlass_scheduler::store::{OpenError, StoreConfig, open};
+use tempfile::TempDir;
+use windlass_core::store::{Batch, Store, Write};
+use windlass_scheduler::store::{OpenError, examine, open};
 
-use crate::support::{Random, from_env, until};
+use self::base::{Base, Pairs, config};
+use self::damage::{Damaged, damage};
+use self::table::{Outcome, Table};
+use crate::support::{Random, from_env};
 
-/// The files of a store and what is in them.
-type Files = BTreeMap<PathBuf, Vec<u8>>;
-/// The pairs of a store.
-type Pairs = BTreeMap<Bytes, Bytes>;
+/// One of these stands in every refusal: what the operator can do.
+const ADVICE: &[&str] =
+    &["restore the directory from a backup", "check that the path is right", "free some space"];
+/// Trials between two lines about the progress.
+const PROGRESS: u64 = 1_000;
 
-fn config(dir: &Path) -> StoreConfig {
-    StoreConfig {
-        segment_bytes: Some(256 * 1024),
-        overlay_bytes: 60_000,
-        block_bytes: Some(2 * 1024),
-        low_water_bytes: Some(0),
-        ..StoreConfig::sled(dir)
+/// An engine under trial.
+type Opener = dyn Fn(&Path) -> Result<Arc<dyn Store>, String> + Sync;
+
+/// Ours.
+fn ours(dir: &Path) -> Result<Arc<dyn Store>, String> {
+    open(&config(dir)).map_err(|error: OpenError| error.to_string())
+}
+
+/// A directory for one trial; in memory where there is such a place, since nobody cuts the power here.
+fn place() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+/// Opens a damaged store, reads all of it and writes to it. An error is a breach of the promise.
+fn judge(dir: &Path, pairs: &Pairs, opener: &Opener) -> Result<Outcome, String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let store = match opener(dir) {
+            Ok(store) => store,
+            Err(text) => return Ok(Outcome::Refused(text)),
+        };
+        let mut found = Pairs::new();
+        let each = &mut |key: &[u8], value: Bytes| {
+            found.insert(Bytes::copy_from_slice(key), value);
+            true
+        };
+        if let Err(error) = store.scan(b"", &[0xff; 9], each) {
+            return Ok(Outcome::Refused(error.to_string()));
+        }
+        if found != *pairs {
+            return Err(format!("lost or changed in silence: {}", difference(pairs, &found)));
+        }
+        let write = Write::Put { key: Bytes::from_static(b"\0new"), value: Bytes::from_static(b"1") };
+        let wrote = store.commit(vec![Batch { writes: vec![write], ..Batch::default() }]).remove(0);
+        wrote.map_err(|error| format!("it opened and takes no writes: {error}"))?;
+        match store.get(b"\0new") {
+            Ok(Some(_)) => Ok(Outcome::Same),
+            other => Err(format!("it opened and does not give back what it took: {other:?}")),
+        }
+    }));
+    outcome.unwrap_or_else(|_| Err("it panicked".to_owned()))
+}
+
+fn difference(wanted: &Pairs, found: &Pairs) -> String {
+    let missing = wanted.keys().filter(|key| !found.contains_key(*key)).count();
+    let added = found.keys().filter(|key| !wanted.contains_key(*key)).count();
+    let changed = wanted.iter().filter(|(key, value)| found.get(*key).is_some_and(|v| v != *value)).count();
+    format!("{missing} missing, {added} added, {changed} changed of {}", wanted.len())
+}
+
+/// What the refusal must say, and what the doctor must have found before.
+fn check_words(dir: &Path, doctor: &Result<Option<String>, String>, outcome: &Outcome) -> Result<(), String> {
+    match (outcome, doctor) {
+        (Outcome::Same, Ok(None)) => Ok(()),
+        (Outcome::Same, found) => Err(format!("it is whole, and the doctor says {found:?}")),
+        (Outcome::Refused(text), Ok(None)) => Err(format!("the doctor finds nothing, the store says {text}")),
+        (Outcome::Refused(text), Ok(Some(found)) | Err(found)) => {
+            if !ADVICE.iter().any(|advice| text.contains(advice)) {
+                return Err(format!("it does not say what to do: {text}"));
+            }
+            let names_a_file = |text: &str| text.contains(&*dir.to_string_lossy());
+            if names_a_file(text) && names_a_file(found) {
+                Ok(())
+            } else {
+                Err(format!("no file is named: {text}; the doctor: {found}"))
+            }
+        }
     }
 }
 
-/// A store to be damaged.
-struct Base {
-    files: Files,
-    /// The same files at an earlier moment, where there were such.
-    earlier: Files,
-    pairs: Pairs,
+/// What the doctor says: nothing, the damage, or why he cannot look.
+fn ask_doctor(dir: &Path) -> Result<Option<String>, String> {
+    let report = catch_unwind(AssertUnwindSafe(|| examine(dir)));
+    let report =
+        report.unwrap_or_else(|_| panic!("the doctor panicked")).map_err(|error| error.to_string())?;
+    Ok((!report.is_whole()).then(|| report.damage.iter().map(|d| format!("{d}; ")).collect()))
 }
 
-impl Base {
-    /// Fills a store, and ends it in order or by letting go of it.
-    fn new(random: &mut Random, orderly: bool) -> Base {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(&config(dir.path())).unwrap();
-        let mut pairs = Pairs::new();
-        let mut earlier = Files::new();
-        for round in 0..120_u64 {
-            let mut writes = Vec::new();
-            for _ in 0..20 {
-                let key = Bytes::copy_from_slice(&random.below(1_500).to_be_bytes());
-                if random.below(4) == 0 {
-                    pairs.remove(&key);
-                    writes.push(Write::Delete { key });
-                } else {
-                    let bytes = if random.below(50) == 0 { 6_000 } else { random.below(300) };
-                    let value = Bytes::from(vec![round as u8; bytes as usize]);
-                    pairs.insert(key.clone(), value.clone());
-                    writes.push(Write::Put { key, value });
-                }
-            }
-            store.commit(vec![Batch { writes, settles: false }]).remove(0).unwrap();
-            if round == 80 {
-                until("a checkpoint is done", Duration::from_secs(20), || store.stats().checkpoints > 0);
-                earlier = read_files(dir.path());
-            }
-        }
-        if orderly {
-            store.close().unwrap();
-        } else {
-            // An idle store vouches for its end; before that the last group cannot be told from a torn one.
-            let groups = store.stats().groups;
-            until("the journal is sealed", Duration::from_secs(20), || store.stats().groups > groups);
-        }
-        drop(store);
-        Base { files: read_files(dir.path()), earlier, pairs }
-    }
-}
-
-fn read_files(dir: &Path) -> Files {
-    fn walk(dir: &Path, root: &Path, files: &mut Files) {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, root, files);
-            } else if let Ok(content) = std::fs::read(&path) {
-                files.insert(path.strip_prefix(root).unwrap().to_owned(), content);
-            }
-        }
-    }
-    let mut files = Files::new();
-    walk(dir, dir, &mut files);
-    files
-}
-
-fn write_files(dir: &Path, files: &Files) {
-    for (path, content) in files {
-        let path = dir.join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
-}
-
-/// Does one thing to one file and says what.
-fn damage(base: &Base, random: &mut Random) -> (Files, String) {
-    let mut files = base.files.clone();
-    // Sled's log is most of the store and gets half of the damage; the others share the rest.
-    let names: Vec<&PathBuf> = base.files.keys().collect();
-    let log = names.iter().position(|name| name.ends_with("db")).unwrap();
-    let which = if random.below(2) == 0 { log } else { random.below(names.len() as u64) as usize };
-    let name = names[which].clone();
-    let content = files.get_mut(&name).unwrap();
-    let length = content.len() as u64;
-    let at = random.below(length) as usize;
-    let what = match random.below(7) {
-        0 | 1 if length > 0 => {
-            content[at] ^= 1 << random.below(8);
-            format!("flipped a bit at {at}")
-        }
-        2 if length > 0 => {
-            let page = at / 4096 * 4096;
-            let end = (page + 4096).min(content.len());
-            content[page..end].fill(0);
-            format!("zeroed the page at {page}")
-        }
-        3 if length > 0 => {
-            let end = (at + 64).min(content.len());
-            content[at..end].iter_mut().for_each(|byte| *byte = random.next() as u8);
-            format!("overwrote 64 bytes at {at}")
-        }
-        4 => {
-            content.truncate(at);
-            format!("cut to {at} bytes")
-        }
-        5 => {
-            files.remove(&name);
-            "removed".to_owned()
-        }
-        _ => {
-            let kind = |path: &PathBuf| path.extension().map(ToOwned::to_owned);
-            let twin = names.iter().find(|twin| ***twin != name && kind(twin) == kind(&name));
-            match (base.earlier.get(&name), twin) {
-                (Some(old), _) if random.below(2) == 0 => {
-                    *content = old.clone();
-                    "put an earlier copy back".to_owned()
-                }
-                (_, Some(twin)) => {
-                    *content = base.files[*twin].clone();
-                    format!("replaced by {}", twin.display())
-                }
-                _ => "left alone".to_owned(),
-            }
-        }
-    };
-    (files, format!("{}: {what}", name.display()))
-}
-
-/// Opens a damaged store and reads all of it. `Some` is the error that it owns up with.
-fn read_all(dir: &Path) -> Result<Pairs, String> {
-    let store = match open(&config(dir)) {
-        Ok(store) => store,
-        Err(OpenError::Damaged(damage)) => return Err(damage.to_string()),
-        Err(error) => return Err(error.to_string()),
-    };
-    let mut pairs = Pairs::new();
-    let each = &mut |key: &[u8], value: Bytes| {
-        pairs.insert(Bytes::copy_from_slice(key), value);
-        true
-    };
-    store.scan(b"", &[0xff; 9], each).map_err(|error| error.to_string())?;
-    Ok(pairs)
+/// One trial from its number alone.
+fn trial(bases: &[Base; 3], seed: u64, number: u64) -> (Damaged, &Base, Result<Outcome, String>) {
+    let mut random = Random::of_trial(seed, number);
+    let [orderly, dropped, foreign] = bases;
+    let base = if number.is_multiple_of(2) { orderly } else { dropped };
+    let damaged = damage(base, foreign, &mut random);
+    let dir = place();
+    damaged.write(dir.path());
+    let doctor = ask_doctor(dir.path());
+    let outcome = judge(dir.path(), &base.pairs, &ours);
+    let outcome = outcome.and_then(|outcome| {
+        check_words(dir.path(), &doctor, &outcome)?;
+        Ok(outcome)
+    });
+    (damaged, base, outcome)
 }
 
 #[test]
 fn damage_is_harmless_or_named() {
     let mut random = Random::new("corruption");
-    let trials = from_env("WINDLASS_CORRUPTION_TRIALS").unwrap_or(200);
-    let bases = [Base::new(&mut random, true), Base::new(&mut random, false)];
-    let (mut refused, mut whole) = (0, 0);
-    for trial in 0..trials {
-        let orderly = trial % 2 == 0;
-        let base = &bases[usize::from(!orderly)];
-        let (files, what) = damage(base, &mut random);
-        let dir = tempfile::tempdir().unwrap();
-        write_files(dir.path(), &files);
-        let outcome = catch_unwind(AssertUnwindSafe(|| read_all(dir.path())));
-        match outcome.unwrap_or_else(|_| panic!("trial {trial}: it panicked: {what}")) {
-            Ok(pairs) => {
-                let same = pairs == base.pairs;
-                assert!(same, "trial {trial}: lost or changed in silence: {what} (orderly stop: {orderly})");
-                whole += 1;
-            }
-            Err(_) => refused += 1,
+    let seed = random.next();
+    let bases = [true, false, true].map(|orderly| Base::new(&mut random, orderly));
+    let trials = from_env("WINDLASS_CORRUPTION_TRIALS").unwrap_or(1_000);
+    let only = from_env("WINDLASS_CORRUPTION_TRIAL");
+    let next = AtomicU64::new(only.unwrap_or(0));
+    let end = only.map_or(trials, |only| only + 1);
+    let (table, breaches) = (Mutex::new(Table::default()), Mutex::new(Vec::new()));
+    let started = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= end {
+                        return;
+                    }
+                    let (damaged, base, outcome) = trial(&bases, seed, number);
+                    match outcome {
+                        Ok(outcome) => {
+                            let class = base.class(&damaged.file);
+                            table.lock().unwrap().add(class, damaged.kind, &outcome);
+                        }
+                        Err(breach) => breaches
+                            .lock()
+                            .unwrap()
+                            .push(format!("trial {number}: {}: {breach}", damaged.what)),
+                    }
+                    if number % PROGRESS == PROGRESS - 1 {
+                        println!("corruption: {} of {trials} trials in {:?}", number + 1, started.elapsed());
+                    }
+                }
+            });
         }
+    });
+    let table = table.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let breaches = breaches.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("corruption: {trials} trials in {:?}; {table}", started.elapsed());
+    assert!(breaches.is_empty(), "{} breaches:\n{}", breaches.len(), breaches.join("\n"));
+    if only.is_none() {
+        assert!(table.refused() > trials / 10, "damage that is never noticed was never done");
+        assert!(
+            trials < 1_000 || table.classes().len() >= 8,
+            "some files were never damaged: {:?}",
+            table.classes()
+        );
     }
-    println!(
-        "corruption: {refused} refused with an error, {whole} unharmed, none panicked, none lost in silence"
-    );
-    assert!(refused > trials / 10, "damage that is never noticed was never done");
 }

@@ -18,7 +18,7 @@ fn key(job: u64) -> Bytes {
 
 fn enqueue(batch: u64) -> Batch {
     let put = |job: u64| Write::Put { key: key(job), value: Bytes::from(vec![job as u8; 1_000]) };
-    Batch { writes: (batch * JOBS..(batch + 1) * JOBS).map(put).collect(), settles: false }
+    Batch { writes: (batch * JOBS..(batch + 1) * JOBS).map(put).collect(), ..Batch::default() }
 }
 
 fn count(store: &dyn Store) -> u64 {
@@ -81,7 +81,7 @@ const FINISHED: u64 = 3_000;
 /// Acks need no space but what was set aside for them.
 fn finish_some(store: &dyn Store, taken: u64) {
     for job in 0..FINISHED {
-        let ack = Batch { writes: vec![Write::Delete { key: key(job) }], settles: true };
+        let ack = Batch { writes: vec![Write::Delete { key: key(job) }], settles: true, queue: None };
         let results = store.commit(vec![ack, enqueue(taken)]);
         assert_eq!(results[0], Ok(()), "ack {job}");
         assert!(matches!(results[1], Err(CommitError::Full(_))));

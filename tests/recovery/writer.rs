@@ -75,7 +75,7 @@ impl Plan {
                 writes.push(Write::Delete { key: key(gone) });
             }
         }
-        Batch { writes, settles: false }
+        Batch { writes, ..Batch::default() }
     }
 
     /// The mark of a store, after all that it says has been found to be there, and nothing else.

@@ -24,6 +24,7 @@ use windlass_core::id::{JobId, QueueName};
 use windlass_core::job::{JobSpec, JobState};
 use windlass_core::limits;
 use windlass_core::time::millis;
+use windlass_core::wire::Token;
 
 pub use admin::{IntoSchedule, Schedule};
 pub use bulk::{BulkError, BulkSummary, EnqueueMany};
@@ -97,6 +98,17 @@ pub enum ConnectionEvent {
         /// Failed attempts since the loss.
         attempts: u32,
     },
+    /// The server has answered a worker's report of the end of a job.
+    Reported {
+        /// The job's queue.
+        queue: QueueName,
+        /// The job.
+        id: JobId,
+        /// The lease that was reported with.
+        token: Token,
+        /// Why the report changed nothing, such as [`ErrorCode::StaleLease`]; `None` when it was recorded.
+        refused: Option<ErrorCode>,
+    },
 }
 
 /// Where connection events go.
@@ -113,6 +125,13 @@ impl EventSink {
     pub(crate) fn emit(&self, event: &ConnectionEvent) {
         if let Some(sink) = &self.0 {
             sink(event);
+        }
+    }
+
+    /// For events that would be made in vain for every job while nobody listens.
+    pub(crate) fn emit_with(&self, event: impl FnOnce() -> ConnectionEvent) {
+        if let Some(sink) = &self.0 {
+            sink(&event());
         }
     }
 }

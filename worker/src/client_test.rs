@@ -167,6 +167,7 @@ async fn events_tell_of_loss_and_return() {
             ConnectionEvent::Connected { .. } => "connected",
             ConnectionEvent::Lost { .. } => "lost",
             ConnectionEvent::Unreachable { .. } => "unreachable",
+            ConnectionEvent::Reported { .. } => "reported",
         };
         sink.lock().expect("no panic").push(word);
     });

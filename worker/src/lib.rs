@@ -87,3 +87,4 @@ pub use windlass_core::id::{JobId, QueueName, WorkerId};
 pub use windlass_core::job::{JobState, Payload};
 pub use windlass_core::retry::Backoff;
 pub use windlass_core::time::Timestamp;
+pub use windlass_core::wire::Token;

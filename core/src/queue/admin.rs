@@ -225,7 +225,7 @@ impl Queue {
                 true
             }
             Place::Kept { .. } => {
-                self.kept = self.kept.saturating_sub(1);
+                self.kept_out(job);
                 true
             }
         }

@@ -261,11 +261,11 @@ impl Queue {
             if self.is_old_news(&job.id, place) {
                 continue;
             }
-            self.kept = self.kept.saturating_sub(1);
+            self.kept_out(&job);
             self.erase(place, &job.id, fx);
         }
         // After the last one that ran out, the next may run out at any later moment; asking once a second is cheap.
-        self.kept_next = match (self.kept, exhausted, next) {
+        self.kept_next = match (self.kept_count(), exhausted, next) {
             (0, _, _) => None,
             (_, _, Some(next)) => Some(next),
             (_, true, None) => Some(until.plus_ms(1_000)),

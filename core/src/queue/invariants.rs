@@ -1,7 +1,6 @@
 //! What must hold after every step. Tests and the simulator call it; it costs time in proportion to what is in memory.
 
 use super::machine::{Queue, Slot};
-use crate::limits;
 
 /// Checks a queue against itself.
 ///
@@ -32,9 +31,7 @@ pub fn check(queue: &Queue) -> Result<(), String> {
     holds(queue.slots.len() == ready + timers + running, "the ids in memory are not the jobs in memory")?;
     holds(running == queue.leases.count(), "leases and holders disagree")?;
     holds(queue.ready.hot() == ready, "the ready window has lost count")?;
-    holds(
-        queue.ready.window() <= limits::READY_WINDOW_JOBS + limits::READY_LOAD_JOBS,
-        "the ready window is over its bound",
-    )?;
-    holds(timers <= limits::TIMER_WINDOW_JOBS + limits::TIMER_LOAD_JOBS, "the timer window is over its bound")
+    let bound = queue.tuning.window.jobs + queue.tuning.window.load;
+    holds(queue.ready.window() <= bound, "the ready window is over its bound")?;
+    holds(timers <= bound, "the timer window is over its bound")
 }

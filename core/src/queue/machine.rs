@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::command::{Command, Known};
 use super::effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
 use super::filter::Filter;
-use super::finished::{Finished, Watchers};
+use super::finished::{Finished, Watchers, state_of};
 use super::ids::{IdHash, IdMap};
 use super::leases::Leases;
 use super::marks::QueueRecord;
@@ -13,6 +13,7 @@ use super::ready::Ready;
 use super::resting::{Rest, Resting};
 use super::timers::Timers;
 use super::window::Entry;
+use crate::api::StateCounts;
 use crate::id::{JobId, QueueName, RequestId};
 use crate::job::{Job, encode_job};
 use crate::limits;
@@ -31,6 +32,26 @@ pub struct Tuning {
     pub lease_ms: u64,
     /// How long a lost session may come back. Defaults to [`limits::RESUME_GRACE_MS_DEFAULT`].
     pub resume_grace_ms: u64,
+    /// How much of the ready jobs, and of the timers, is held in memory.
+    pub window: Window,
+}
+
+/// The part of a region that a queue holds in memory. Tests make it tiny, so that a few dozen jobs exercise what takes
+/// thousands in service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Jobs held. Defaults to [`limits::WINDOW_JOBS`].
+    pub jobs: usize,
+    /// Bytes held. Defaults to [`limits::WINDOW_BYTES`].
+    pub bytes: usize,
+    /// Jobs fetched at a time when the window runs low; fewer than `jobs`. Defaults to [`limits::WINDOW_LOAD_JOBS`].
+    pub load: usize,
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window { jobs: limits::WINDOW_JOBS, bytes: limits::WINDOW_BYTES, load: limits::WINDOW_LOAD_JOBS }
+    }
 }
 
 /// When the outside must send [`Command::Tick`] at the latest.
@@ -88,7 +109,8 @@ pub struct Queue {
     pub(super) expiries: std::collections::BTreeSet<(Timestamp, JobId)>,
     pub(super) retrying: u64,
     pub(super) dead: u64,
-    pub(super) kept: u64,
+    /// Ended jobs that are kept durably, by their state.
+    pub(super) kept: StateCounts,
     pub(super) kept_next: Option<Timestamp>,
     pub(super) kept_loading: bool,
     pub(super) loads: u32,
@@ -160,8 +182,8 @@ impl Queue {
             ticket: 0,
             durable: 0,
             slots: IdMap::with_hasher(IdHash(seed)),
-            ready: Ready::default(),
-            timers: Timers::new(),
+            ready: Ready::new(tuning.window),
+            timers: Timers::new(tuning.window),
             leases: Leases::new(seed),
             watchers: Watchers::default(),
             resting: Resting::new(seed),
@@ -169,7 +191,7 @@ impl Queue {
             expiries: std::collections::BTreeSet::new(),
             retrying: 0,
             dead: 0,
-            kept: 0,
+            kept: StateCounts::new(),
             kept_next: None,
             kept_loading: false,
             loads: 0,
@@ -244,7 +266,7 @@ impl Queue {
             && !self.kept_loading
         {
             self.kept_loading = true;
-            self.request_load(LoadFrom::Kept { until: now.wall, limit: limits::READY_LOAD_JOBS }, fx);
+            self.request_load(LoadFrom::Kept { until: now.wall, limit: self.tuning.window.load }, fx);
         }
         self.send_notices(fx);
     }
@@ -277,7 +299,7 @@ impl Queue {
     pub(super) fn settle_resting(&mut self) {
         if self.loads == 0 {
             self.resting.settle(self.durable);
-            let rests = self.ready.cold() + self.timers.cold() + self.dead + self.kept;
+            let rests = self.ready.cold() + self.timers.cold() + self.dead + self.kept_count();
             if rests == 0 && self.resting.is_empty() {
                 self.filter.clear();
             }
@@ -312,6 +334,18 @@ impl Queue {
             self.save_record(fx);
         }
         seq
+    }
+
+    /// Ended jobs that are kept durably.
+    pub(super) fn kept_count(&self) -> u64 {
+        self.kept.values().sum()
+    }
+
+    /// A kept job is no longer.
+    pub(super) fn kept_out(&mut self, job: &Job) {
+        if let Some(count) = self.kept.get_mut(&state_of(job)) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     pub(super) fn save_record(&self, fx: &mut Fx) {

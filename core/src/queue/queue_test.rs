@@ -75,8 +75,11 @@ fn worker(n: u64) -> WorkerId {
     WorkerId(u128::from(n).to_be_bytes())
 }
 
+/// Small enough that a few dozen jobs rest in the store.
+const TINY: Window = Window { jobs: 8, bytes: 1 << 20, load: 4 };
+
 fn tuning(epoch: u64) -> Tuning {
-    Tuning { epoch, seed: 11, lease_ms: 5_000, resume_grace_ms: 1_000 }
+    Tuning { epoch, seed: 11, lease_ms: 5_000, resume_grace_ms: 1_000, window: TINY }
 }
 
 impl Rig {
@@ -125,7 +128,10 @@ impl Rig {
     fn take(&mut self, effects: Effects) {
         assert_eq!(effects.ticket.is_some(), !effects.writes.is_empty());
         if let Some(ticket) = effects.ticket {
-            self.pending.push_back((ticket, Batch { writes: effects.writes, settles: effects.settles }));
+            self.pending.push_back((
+                ticket,
+                Batch { writes: effects.writes, settles: effects.settles, queue: Some(7) },
+            ));
         }
         for (release, out) in effects.outs {
             match release {

@@ -7,14 +7,15 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::effect::{LoadFrom, Ticket};
+use super::machine::Window;
 use super::window::{Cold, Entry};
-use crate::limits;
 use crate::store::keys::Place;
 use crate::time::Timestamp;
 
 /// The ready jobs of a queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ready {
+    bound: Window,
     levels: BTreeMap<Reverse<i8>, Level>,
     /// Jobs in memory that arrived ready.
     hot: usize,
@@ -52,6 +53,10 @@ enum Head {
 }
 
 impl Ready {
+    pub(super) fn new(bound: Window) -> Ready {
+        Ready { bound, levels: BTreeMap::new(), hot: 0, due: 0, bytes: 0, cold: 0 }
+    }
+
     /// Takes a job that arrives ready. Returns it when its place is behind resting jobs or the window is full: then it
     /// is counted as resting.
     pub(super) fn arrive(&mut self, entry: Entry, durable: Ticket) -> Result<(), Entry> {
@@ -59,7 +64,7 @@ impl Ready {
             unreachable!("arrivals stand in the ready region")
         };
         let level = self.levels.entry(Reverse(priority)).or_insert_with(Level::new);
-        let full = self.hot >= limits::READY_WINDOW_JOBS || self.bytes >= limits::READY_WINDOW_BYTES;
+        let full = self.hot >= self.bound.jobs || self.bytes >= self.bound.bytes;
         if level.cold.is_before(seq) || full {
             level.cold.add(seq, entry.ticket, durable);
             self.cold += 1;
@@ -90,21 +95,13 @@ impl Ready {
     /// priority must never wait for the backlog below it.
     pub(super) fn evict_below(&mut self, priority: i8, durable: Ticket) -> Option<Entry> {
         let lowest = self.levels.iter().rev().find(|(_, level)| !level.ready.is_empty())?.0.0;
-        if self.hot < limits::READY_WINDOW_JOBS || lowest >= priority {
-            None
-        } else {
-            self.evict(lowest, durable)
-        }
+        if self.hot < self.bound.jobs || lowest >= priority { None } else { self.evict(lowest, durable) }
     }
 
     /// While jobs that came back from workers have taken the window over its bound, its tail goes to rest.
     pub(super) fn evict_over(&mut self, durable: Ticket) -> Option<Entry> {
         let lowest = self.levels.iter().rev().find(|(_, level)| !level.ready.is_empty())?.0.0;
-        if self.hot <= limits::READY_WINDOW_JOBS + limits::READY_LOAD_JOBS {
-            None
-        } else {
-            self.evict(lowest, durable)
-        }
+        if self.hot <= self.bound.jobs + self.bound.load { None } else { self.evict(lowest, durable) }
     }
 
     fn evict(&mut self, priority: i8, durable: Ticket) -> Option<Entry> {
@@ -194,7 +191,7 @@ impl Ready {
         let mut before = 0;
         for (priority, level) in &mut self.levels {
             before += level.ready.len();
-            if before > limits::READY_LOAD_JOBS {
+            if before > self.bound.load {
                 return None;
             }
             if level.cold.count > 0 {
@@ -203,7 +200,7 @@ impl Ready {
                 }
                 level.cold.begin_load(durable, written);
                 let (priority, seq) = (priority.0, level.cold.from);
-                return Some(LoadFrom::Ready { priority, seq, limit: limits::READY_LOAD_JOBS });
+                return Some(LoadFrom::Ready { priority, seq, limit: self.bound.load });
             }
         }
         None
@@ -290,11 +287,8 @@ impl Level {
         }
         let head = match (ready, due) {
             (Some(ready), Some(due)) => {
-                if due.job.run_at < ready.job.enqueued_at {
-                    due
-                } else {
-                    ready
-                }
+                // By when each became ready, which for a job that was made ready again is not when it was enqueued.
+                if due.job.run_at < ready.job.run_at { due } else { ready }
             }
             (Some(only), None) | (None, Some(only)) => only,
             (None, None) => return Head::Nothing,
@@ -303,7 +297,7 @@ impl Level {
     }
 
     fn oldest(&self) -> Option<Timestamp> {
-        let ready = self.ready.values().next().map(|entry| entry.job.enqueued_at);
+        let ready = self.ready.values().next().map(|entry| entry.job.run_at);
         let due = self.due.values().next().map(|entry| entry.job.run_at);
         ready.into_iter().chain(due).min()
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::effect::Effects;
+use super::finished::state_of;
 use super::ids::{IdHash, IdMap};
 use super::leases::Lease;
 use super::machine::{Fx, Queue, Slot, Tuning};
@@ -80,8 +81,9 @@ impl Recovery {
                 Ok(())
             }
             Place::Kept { until, .. } => {
-                self.queue.filter.insert(&job_id_of(value)?);
-                self.queue.kept += 1;
+                let job = decode_job(value)?;
+                self.queue.filter.insert(&job.id);
+                *self.queue.kept.entry(state_of(&job)).or_default() += 1;
                 self.queue.kept_next.get_or_insert(until);
                 Ok(())
             }
@@ -96,7 +98,8 @@ impl Recovery {
             return Ok(());
         }
         let queue = &mut self.queue;
-        let full = self.hot_jobs >= limits::READY_LOAD_JOBS || self.hot_bytes >= limits::READY_WINDOW_BYTES;
+        let bound = queue.tuning.window;
+        let full = self.hot_jobs >= bound.load || self.hot_bytes >= bound.bytes;
         if full || queue.ready.has_cold(priority) {
             queue.filter.insert(&id);
             queue.ready.recover_cold(priority, seq);

@@ -182,7 +182,7 @@ impl Queue {
                 let place = Place::Kept { until, seq: self.take_seq(fx) };
                 fx.delete(from.key(self.record.no));
                 self.write_at(place, &job, fx);
-                self.kept += 1;
+                *self.kept.entry(state).or_default() += 1;
                 self.kept_next = Some(self.kept_next.map_or(until, |next| next.min(until)));
                 self.filter.insert(&id);
                 self.resting.put(self.this_ticket(), id, Rest::At(place, job.clone()));
@@ -255,14 +255,20 @@ impl Queue {
 
     pub(super) fn lost(&mut self, now: Now, worker: &WorkerId, why: &str, fx: &mut Fx) {
         self.leases.stop_waiting(worker);
-        for id in self.leases.held_by(worker) {
-            self.lose(now, &id, why, fx);
+        self.end_leases_of(now, worker, why, fx);
+    }
+
+    /// A worker that was only late may still wait for jobs in its session, and would never ask again without a notice: its
+    /// wish ends with its session.
+    pub(super) fn end_overdue_leases(&mut self, now: Now, fx: &mut Fx) {
+        for worker in self.leases.overdue(now.mono) {
+            self.end_leases_of(now, &worker, "no sign of life until the lease ran out", fx);
         }
     }
 
-    pub(super) fn end_overdue_leases(&mut self, now: Now, fx: &mut Fx) {
-        for worker in self.leases.overdue(now.mono) {
-            self.lost(now, &worker, "no sign of life until the lease ran out", fx);
+    fn end_leases_of(&mut self, now: Now, worker: &WorkerId, why: &str, fx: &mut Fx) {
+        for id in self.leases.held_by(worker) {
+            self.lose(now, &id, why, fx);
         }
     }
 
@@ -291,11 +297,8 @@ impl Queue {
             }
         }
         for id in self.leases.held_by(&worker) {
-            if !runs.contains(&id)
-                && let Some(lease) = self.end_lease(&id, fx)
-            {
-                let job = self.noted(now, &lease, AttemptOutcome::Released, String::new());
-                self.make_ready_again(lease.place, job, fx);
+            if !runs.contains(&id) {
+                self.conclude(now, &id, Verdict::Released, fx);
             }
         }
         self.leases.set_deadline(&worker, now.mono.plus_ms(self.tuning.lease_ms));

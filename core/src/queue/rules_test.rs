@@ -10,6 +10,9 @@ use crate::wire::{ReportResult, Token, Verdict};
 const ANN: WorkerId = WorkerId([1; 16]);
 const BOB: WorkerId = WorkerId([2; 16]);
 
+/// Small enough that a few dozen jobs rest in the store.
+const TINY: Window = Window { jobs: 8, bytes: 1 << 20, load: 4 };
+
 /// A queue of which every batch is durable at once.
 struct Rules {
     queue: Queue,
@@ -19,7 +22,7 @@ struct Rules {
 impl Rules {
     fn new() -> Rules {
         let now = Now { wall: Timestamp(1_000), mono: Mono(0) };
-        let tuning = Tuning { epoch: 3, seed: 1, lease_ms: 1_000, resume_grace_ms: 200 };
+        let tuning = Tuning { epoch: 3, seed: 1, lease_ms: 1_000, resume_grace_ms: 200, window: TINY };
         let (queue, effects) = Queue::create(QueueName::default(), 1, tuning, now);
         let mut rules = Rules { queue, now };
         rules.durable(&effects);
@@ -110,6 +113,18 @@ fn a_delayed_job_takes_its_place_by_its_time() {
     assert_eq!(rules.order(9), [2, 1, 3]);
 }
 
+/// Found by the model test: it went before everything that had come due since it was enqueued.
+#[test]
+fn a_job_that_is_made_ready_again_takes_its_place_by_that_time() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    rules.enqueue(2, |job| job.run_at = RunAt::AfterMs(10));
+    rules.apply(Command::Cancel { reply: RequestId(0), id: JobId([1; 16]), known: None });
+    rules.pass(20);
+    rules.apply(Command::Retry { reply: RequestId(0), id: JobId([1; 16]), known: None });
+    assert_eq!(rules.order(2), [2, 1]);
+}
+
 #[test]
 fn an_id_is_one_job_while_it_is_remembered() {
     let mut rules = Rules::new();
@@ -195,6 +210,18 @@ fn cancelling_a_running_job_tells_its_worker_and_ends_it_whatever_it_reports() {
 }
 
 /// Whoever asked is answered even by a queue that remembers no finished job.
+/// Found by the model test: the job ran again.
+#[test]
+fn a_cancelled_job_that_its_worker_never_received_has_ended() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    rules.fetch(ANN, 1);
+    rules.apply(Command::Cancel { reply: RequestId(0), id: JobId([1; 16]), known: None });
+    rules.apply(Command::Resume { worker: ANN, leases: vec![], reply: RequestId(1) });
+    assert_eq!(rules.state(1), Some(JobState::Cancelled));
+    assert!(rules.order(1).is_empty());
+}
+
 #[test]
 fn cancelling_is_answered_by_a_queue_without_memory() {
     let mut rules = Rules::new();
@@ -213,6 +240,17 @@ fn a_paused_queue_hands_out_nothing_and_notices_when_it_resumes() {
     assert_eq!(rules.order(1), [0u8; 0]);
     let outs = rules.apply(Command::SetPaused { reply: RequestId(0), paused: false });
     assert!(outs.contains(&Out::Notice { worker: ANN }));
+}
+
+/// Found by the model test: its session went on, and it was never told of a job again.
+#[test]
+fn a_worker_whose_lease_ran_out_still_waits_for_jobs() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |_| {});
+    assert_eq!(rules.order(2), [1]);
+    let outs = rules.pass(1_000);
+    assert!(outs.iter().any(|out| matches!(out, Out::LeaseEnded { .. })), "{outs:?}");
+    assert!(outs.contains(&Out::Notice { worker: ANN }), "{outs:?}");
 }
 
 #[test]
@@ -236,6 +274,20 @@ fn an_expired_job_never_runs() {
     rules.pass(500);
     assert_eq!(rules.order(1), [0u8; 0]);
     assert_eq!(rules.state(1), Some(JobState::Expired));
+}
+
+/// A kept job was counted as succeeded, whatever its end.
+#[test]
+fn a_kept_job_is_counted_by_its_state() {
+    let mut rules = Rules::new();
+    for n in [1, 2] {
+        rules.enqueue(n, |spec| spec.options_mut().retention_ms = Some(60_000));
+    }
+    let (_, token, _) = rules.fetch(ANN, 1)[0];
+    rules.report(1, token, Verdict::Done(None));
+    rules.apply(Command::Cancel { reply: RequestId(0), id: JobId([2; 16]), known: None });
+    let counts = rules.queue.snapshot(rules.now).counts;
+    assert_eq!((counts[&JobState::Succeeded], counts[&JobState::Cancelled]), (1, 1));
 }
 
 #[test]

@@ -15,7 +15,10 @@ impl Queue {
     #[must_use]
     pub fn snapshot(&self, now: Now) -> QueueView {
         let mut counts = self.finished.counts().clone();
-        *counts.entry(JobState::Succeeded).or_default() += self.kept;
+        counts.entry(JobState::Succeeded).or_default();
+        for (state, kept) in &self.kept {
+            *counts.entry(*state).or_default() += kept;
+        }
         counts.insert(JobState::Ready, self.ready.count());
         counts.insert(JobState::Running, self.leases.count() as u64);
         counts.insert(JobState::Retrying, self.retrying);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::effect::{LoadFrom, Ticket};
+use super::machine::Window;
 use super::window::{Cold, Entry};
-use crate::limits;
 use crate::store::keys::Place;
 use crate::time::Timestamp;
 
@@ -14,14 +14,15 @@ pub(super) type TimerKey = (Timestamp, u64);
 /// The timers of a queue.
 #[derive(Debug)]
 pub(super) struct Timers {
+    bound: Window,
     hot: BTreeMap<TimerKey, Entry>,
     bytes: usize,
     cold: Cold<TimerKey>,
 }
 
 impl Timers {
-    pub(super) fn new() -> Timers {
-        Timers { hot: BTreeMap::new(), bytes: 0, cold: Cold::none((Timestamp(0), 0)) }
+    pub(super) fn new(bound: Window) -> Timers {
+        Timers { bound, hot: BTreeMap::new(), bytes: 0, cold: Cold::none((Timestamp(0), 0)) }
     }
 
     /// Takes a new timer, `due` timers being in memory as ready jobs already. Returns the one that goes to rest for it,
@@ -33,7 +34,7 @@ impl Timers {
             return Some(entry);
         }
         self.put(entry);
-        if self.hot.len() + due <= limits::TIMER_WINDOW_JOBS && self.bytes <= limits::TIMER_WINDOW_BYTES {
+        if self.hot.len() + due <= self.bound.jobs && self.bytes <= self.bound.bytes {
             return None;
         }
         let (key, last) = self.hot.pop_last()?;
@@ -86,13 +87,12 @@ impl Timers {
     /// The load that the window needs next, `due` timers being in memory as ready jobs already.
     pub(super) fn wants_load(&mut self, due: usize, durable: Ticket, written: Ticket) -> Option<LoadFrom> {
         let held = self.hot.len() + due;
-        if held + limits::TIMER_LOAD_JOBS > limits::TIMER_WINDOW_JOBS || !self.cold.may_load(durable, written)
-        {
+        if held + self.bound.load > self.bound.jobs || !self.cold.may_load(durable, written) {
             return None;
         }
         self.cold.begin_load(durable, written);
         let (run_at, seq) = self.cold.from;
-        Some(LoadFrom::Timers { run_at, seq, limit: limits::TIMER_LOAD_JOBS })
+        Some(LoadFrom::Timers { run_at, seq, limit: self.bound.load })
     }
 
     /// The first key that a load on its way cannot vouch for.
@@ -129,9 +129,7 @@ impl Timers {
 
     /// Whether the window has room at start.
     pub(super) fn has_room(&self) -> bool {
-        self.cold.count == 0
-            && self.hot.len() < limits::TIMER_WINDOW_JOBS
-            && self.bytes < limits::TIMER_WINDOW_BYTES
+        self.cold.count == 0 && self.hot.len() < self.bound.jobs && self.bytes < self.bound.bytes
     }
 
     /// Restores the count of resting timers at start.

@@ -32,6 +32,7 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn Subject>) {
     odd_keys_and_values(make().as_mut());
     large_values(make().as_mut());
     too_big(make().as_ref());
+    nothing_behind_a_refused_batch(make().as_ref());
     visibility(make().as_ref());
     many_keys(make().as_mut());
     backlog_filled_and_drained(make().as_mut());
@@ -55,7 +56,7 @@ pub fn delete(key: impl AsRef<[u8]>) -> Write {
 /// A batch of new work.
 #[must_use]
 pub fn batch(writes: Vec<Write>) -> Batch {
-    Batch { writes, settles: false }
+    Batch { writes, ..Batch::default() }
 }
 
 fn commit(store: &dyn Store, group: Vec<Batch>) {
@@ -205,6 +206,26 @@ fn too_big(subject: &dyn Subject) {
     assert!(matches!(results[1], Err(CommitError::TooBig { .. })), "{:?}", results[1]);
     assert_eq!(scan(store, "", END).len(), 2, "nothing of it is there");
     commit(store, vec![batch(vec![put("c", "1")])]);
+}
+
+/// Batches of one queue are never written past one another; those of others are not concerned.
+fn nothing_behind_a_refused_batch(subject: &dyn Subject) {
+    let store = subject.store();
+    let huge = Bytes::from(vec![7; store.batch_bytes_max()]);
+    let of = |queue, writes| Batch { writes, settles: true, queue };
+    let group = vec![
+        of(Some(1), vec![put("a", "1")]),
+        of(Some(1), vec![Write::Put { key: Bytes::from_static(b"huge"), value: huge }]),
+        of(Some(2), vec![put("b", "1")]),
+        of(Some(1), vec![put("c", "1")]),
+        of(None, vec![put("d", "1")]),
+        of(Some(1), vec![put("a", "2")]),
+    ];
+    let taken: Vec<_> = store.commit(group).iter().map(Result::is_ok).collect();
+    assert_eq!(taken, [true, false, true, false, true, false]);
+    assert_eq!(value(store, "a").as_deref(), Some(&b"1"[..]));
+    assert_eq!(scan(store, "", END).len(), 3);
+    commit(store, vec![of(Some(1), vec![put("a", "2")])]);
 }
 
 /// What a commit has returned is there for every reader at once, and never a part of a batch.

@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use super::{Batch, CommitError, Epoch, ReadError, Space, Store, StoreStats, Write};
+use super::{Batch, CommitError, Epoch, ReadError, Refused, Space, Store, StoreStats, Write};
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -58,10 +58,13 @@ impl Store for MemoryStore {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         inner.groups += 1;
         let bytes_max = self.batch_bytes_max();
+        let mut refused = Refused::default();
         let commit_one = |batch: Batch| {
             let bytes = batch.bytes();
-            if bytes > bytes_max {
-                return Err(CommitError::TooBig { bytes, bytes_max });
+            let too_big = (bytes > bytes_max).then_some(CommitError::TooBig { bytes, bytes_max });
+            if let Some(error) = refused.behind(&batch).or(too_big) {
+                refused.note(batch.queue, &error);
+                return Err(error);
             }
             batch.writes.into_iter().for_each(|write| inner.apply(write));
             Ok(())

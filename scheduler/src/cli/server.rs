@@ -9,6 +9,7 @@ use super::error::{CliError, Exit};
 use super::output::{self, Output};
 use super::process::{Signals, raise_file_limit};
 use crate::config::{Config, LogFormat, ServerFlags, StoreKind, resolve};
+use crate::fault;
 use crate::node::{Node, NodeConfig, RunningNode, StartError};
 use crate::store::{OpenError, StoreConfig};
 use crate::telemetry;
@@ -32,6 +33,7 @@ pub(crate) struct ServerArgs {
 pub(crate) fn run(args: ServerArgs, out: Output) -> Result<(), CliError> {
     let config = resolve(&args.flags, &|name| std::env::var(name).ok())?.config;
     start_log(&config)?;
+    fault::arm_from_environment().map_err(|e| CliError::usage(e.to_string()))?;
     raise_file_limit();
     super::connect::block_on(async move {
         // Before anything else: whoever sees the ready line may send a signal.

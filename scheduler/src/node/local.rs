@@ -241,7 +241,8 @@ async fn node_id(writer: &StoreWriter, chance: &Chance) -> Result<String, StartE
         return Ok(String::from_utf8_lossy(&value).into_owned());
     }
     let id = format!("node-{:016x}", chance.u64());
-    let batch = Batch { writes: vec![Write::Put { key, value: id.clone().into() }], settles: true };
+    let batch =
+        Batch { writes: vec![Write::Put { key, value: id.clone().into() }], settles: true, queue: None };
     let (tell, told) = tokio::sync::oneshot::channel();
     let done = Box::new(move |result| {
         // The other side waits until this is sent.

@@ -28,6 +28,7 @@ use super::translate::Step;
 use super::{Figures, MAILBOX_MESSAGES_MAX, Ops, read};
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::fault::{self, Point};
 
 /// Wait before batches that the writer had no room for are offered again.
 const BUSY_RETRY: Duration = Duration::from_millis(2);
@@ -334,6 +335,7 @@ impl QueueActor {
         if durable <= self.durable || self.stopped.is_some() {
             return;
         }
+        fault::pass(Point::QueueBeforeRelease);
         self.durable = durable;
         while self.held.front().is_some_and(|(ticket, _)| *ticket <= durable) {
             if let Some((_, out)) = self.held.pop_front() {

@@ -8,8 +8,10 @@ use std::collections::VecDeque;
 
 use tokio::sync::watch;
 use windlass_core::queue::Ticket;
+use windlass_core::store::keys::QueueNo;
 use windlass_core::store::{Batch, CommitError, Space, Write};
 
+use crate::fault::{self, Point};
 use crate::store::writer::{StoreWriter, SubmitError};
 
 /// Bytes up to which the batches of one message are merged into one.
@@ -41,6 +43,7 @@ struct InFlight {
 }
 
 pub(super) struct Pipeline {
+    queue: QueueNo,
     writer: StoreWriter,
     progress: watch::Sender<Progress>,
     /// Being merged; not handed over.
@@ -53,8 +56,9 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    pub(super) fn new(writer: StoreWriter) -> Pipeline {
+    pub(super) fn new(queue: QueueNo, writer: StoreWriter) -> Pipeline {
         Pipeline {
+            queue,
             writer,
             progress: watch::Sender::default(),
             open: None,
@@ -91,7 +95,7 @@ impl Pipeline {
 
     /// Takes the batch of one command.
     pub(super) fn push(&mut self, ticket: Ticket, writes: Vec<Write>, settles: bool) {
-        let batch = Batch { writes, settles };
+        let batch = Batch { writes, settles, queue: Some(self.queue) };
         let bytes = batch.bytes();
         if let Some((last, open, size)) = &mut self.open
             && open.settles == settles
@@ -123,6 +127,7 @@ impl Pipeline {
             let done = Box::new(move |result: Result<(), CommitError>| {
                 progress.send_modify(|progress| progress.answer(ticket, result));
             });
+            fault::pass(Point::QueueBeforeSubmit);
             match self.writer.submit(next.batch.clone(), done) {
                 Ok(()) => {
                     self.sent += 1;
@@ -154,10 +159,13 @@ impl Pipeline {
         (progress.durable, trouble)
     }
 
-    /// After [`Trouble::Full`]: sends everything from the refused batch on again. Batches behind it may have fitted; the
-    /// replay brings them into their order. Does nothing while answers are still outstanding.
+    /// After [`Trouble::Full`]: sends everything from the refused batch on again; nothing behind it was written. `false`
+    /// while answers are still outstanding or the writer is busy: call again.
     pub(super) fn resend(&mut self) -> Result<bool, CommitError> {
         if self.progress.borrow().answered < self.submissions {
+            return Ok(false);
+        }
+        if !self.writer.resume(self.queue) {
             return Ok(false);
         }
         self.progress.send_modify(|progress| progress.error = None);
@@ -174,9 +182,8 @@ impl Progress {
     fn answer(&mut self, ticket: Ticket, result: Result<(), CommitError>) {
         self.answered += 1;
         match result {
-            // Behind a failure nothing counts as durable: batches become durable in order.
-            Ok(()) if self.error.is_none() => self.durable = ticket,
-            Ok(()) => {}
+            // Nothing is written behind a failure, so that this is the next in order.
+            Ok(()) => self.durable = ticket,
             Err(error) => {
                 self.error.get_or_insert(error);
             }
@@ -192,7 +199,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use windlass_core::store::memory::MemoryStore;
-    use windlass_core::store::{Epoch, ReadError, Store, StoreStats};
+    use windlass_core::store::{Epoch, ReadError, Refused, Store, StoreStats};
 
     /// A store that answers `Full` to the batches with these numbers, counted from 0, and takes all others.
     struct Choosy {
@@ -208,13 +215,18 @@ mod tests {
             1
         }
         fn commit(&self, group: Vec<Batch>) -> Vec<Result<(), CommitError>> {
+            let mut refused = Refused::default();
             let one = |batch: Batch| {
-                if self.low && !batch.settles || self.full.contains(&self.seen.fetch_add(1, Ordering::SeqCst))
-                {
-                    Err(CommitError::Full("test".to_owned()))
-                } else {
-                    self.inner.commit(vec![batch]).remove(0)
+                let queue = batch.queue;
+                let full = self.low && !batch.settles
+                    || refused.behind(&batch).is_some()
+                    || self.full.contains(&self.seen.fetch_add(1, Ordering::SeqCst));
+                if full {
+                    let error = CommitError::Full("test".to_owned());
+                    refused.note(queue, &error);
+                    return Err(error);
                 }
+                self.inner.commit(vec![batch]).remove(0)
             };
             group.into_iter().map(one).collect()
         }
@@ -253,7 +265,7 @@ mod tests {
         }
     }
 
-    /// The batch behind the refused one fits and is older news once the refused one is sent again: order must win.
+    /// The batch behind the refused one would fit: order must win.
     #[test]
     fn what_did_not_fit_is_sent_again_in_order() {
         let store = Arc::new(Choosy {
@@ -263,7 +275,7 @@ mod tests {
             low: false,
         });
         let writer = StoreWriter::start(store).unwrap();
-        let mut pipeline = Pipeline::new(writer.clone());
+        let mut pipeline = Pipeline::new(1, writer.clone());
         for (ticket, value) in [(1, "one"), (2, "two"), (3, "three")] {
             pipeline.push(ticket, put(value), false);
             assert_eq!(pipeline.flush(), Ok(true));
@@ -271,6 +283,8 @@ mod tests {
         wait(&pipeline);
         assert_eq!(pipeline.check(), (1, Some(Trouble::Full("test".to_owned()))));
         assert_eq!(pipeline.space(), Space::Low);
+        // A crash now must not find a later decision without the earlier one.
+        assert_eq!(writer.store().get(b"key").unwrap().as_deref(), Some(&b"one"[..]));
         assert_eq!(pipeline.resend(), Ok(true));
         wait(&pipeline);
         assert_eq!(pipeline.check(), (3, None));
@@ -289,7 +303,7 @@ mod tests {
             low: true,
         });
         let writer = StoreWriter::start(store).unwrap();
-        let mut pipeline = Pipeline::new(writer.clone());
+        let mut pipeline = Pipeline::new(1, writer.clone());
         pipeline.push(1, put("one"), false);
         assert_eq!(pipeline.flush(), Ok(true));
         wait(&pipeline);
@@ -303,7 +317,7 @@ mod tests {
     #[test]
     fn batches_of_one_message_travel_together() {
         let writer = StoreWriter::start(Arc::new(MemoryStore::new())).unwrap();
-        let mut pipeline = Pipeline::new(writer.clone());
+        let mut pipeline = Pipeline::new(1, writer.clone());
         for ticket in 1..=10 {
             pipeline.push(ticket, put("x"), true);
         }

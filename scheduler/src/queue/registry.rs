@@ -8,7 +8,7 @@ use windlass_core::api::{ApiError, Enqueued, ErrorCode};
 use windlass_core::id::QueueName;
 use windlass_core::job::{BadRecord, JobSpec};
 use windlass_core::limits;
-use windlass_core::queue::{Effects, Queue, QueueRecord, Recovery, Tuning};
+use windlass_core::queue::{Effects, Queue, QueueRecord, Recovery, Tuning, Window};
 use windlass_core::store::keys::{self, QueueNo, region};
 use windlass_core::store::{ReadError, Store, Write};
 
@@ -182,6 +182,7 @@ impl RegistryActor {
             seed: self.parts.chance.u64(),
             lease_ms: self.parts.lease_ms,
             resume_grace_ms: self.parts.resume_grace_ms,
+            window: Window::default(),
         }
     }
 
@@ -191,7 +192,7 @@ impl RegistryActor {
         let actor = QueueActor::new(Parts {
             queue,
             first,
-            pipeline: Pipeline::new(self.parts.writer.clone()),
+            pipeline: Pipeline::new(no, self.parts.writer.clone()),
             clock: self.parts.clock.clone(),
             chance: self.parts.chance.clone(),
             figures: figures.clone(),

@@ -144,7 +144,9 @@ impl QueueActor {
 
     fn no_new_work(&self) -> Option<ApiError> {
         if self.pipeline.space() == Space::Low {
-            let text = "the disk is full: no new jobs are taken until there is space; running jobs go on";
+            let trouble = self.pipeline.writer().store().trouble();
+            let full = || "the disk is full: no new jobs are taken until there is space".to_owned();
+            let text = format!("{}; running jobs go on", trouble.unwrap_or_else(full));
             return Some(ApiError::new(ErrorCode::StoreFull, text));
         }
         (!self.pipeline.has_room()).then(super::busy)

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::fault::{self, Point};
 use crate::queue::{busy, stopping};
 
 /// A request with the way back of its answer.
@@ -158,6 +159,7 @@ impl ScheduleActor {
             plan.due(record.dealt_until, now.wall, self.serving_since, record.spec.catch_up);
         match fire {
             Some(nominal) => {
+                fault::pass(Point::ScheduleBeforeFire);
                 let firing = Firing::planned(name, record.created_at, nominal);
                 let next = record.fired(&firing, skipped);
                 self.begin(name, Change::firing(next, firing, None), ctx);
@@ -199,6 +201,9 @@ impl ScheduleActor {
         let Some(Change { next, firing, reply, .. }) = change else { return };
         match result {
             Ok(outcome) => {
+                if firing.is_some() {
+                    fault::pass(Point::ScheduleAfterCommit);
+                }
                 self.settle(name, next);
                 if let Some(firing) = firing {
                     tracing::debug!(schedule = name, job_id = %firing.id, manual = firing.manual, "schedule fired");

@@ -67,7 +67,7 @@ impl World {
             Weather::CrashBefore => return Box::pin(pending()),
             Weather::Fine | Weather::CrashAfter => {}
         }
-        self.store.commit(vec![Batch { writes, settles: false }]).remove(0).expect("memory takes it");
+        self.store.commit(vec![Batch { writes, ..Batch::default() }]).remove(0).expect("memory takes it");
         let answer = act();
         if weather == Weather::CrashAfter { Box::pin(pending()) } else { Box::pin(ready(Ok(answer))) }
     }
@@ -458,7 +458,7 @@ fn a_damaged_record_stops_the_start() {
     let world = World::new();
     let key = windlass_core::store::keys::schedule_key("nightly");
     let put = Write::Put { key, value: vec![1, 2, 3].into() };
-    world.store.commit(vec![Batch { writes: vec![put], settles: false }]).remove(0).unwrap();
+    world.store.commit(vec![Batch { writes: vec![put], ..Batch::default() }]).remove(0).unwrap();
     on_arbiter(async || {
         let refused = start_with(&*world.store, world.clone(), Clock::system(), Chance::system())
             .err()

@@ -43,7 +43,9 @@ impl Door for NodeDoor {
 
     fn commit(&self, write: Write, settles: bool) -> LocalBoxFuture<'static, Result<(), ApiError>> {
         if !settles && self.writer.space() == Space::Low {
-            let full = CommitError::Full("new schedules are taken again when there is space".to_owned());
+            let full = CommitError::Full(
+                "the disk is full; new schedules are taken again when there is space".to_owned(),
+            );
             return Box::pin(std::future::ready(Err(refusal(&full))));
         }
         let (tell, told) = oneshot::channel();
@@ -51,7 +53,7 @@ impl Door for NodeDoor {
             // Nobody listens when the node has been stopped meanwhile.
             let _ = tell.send(result);
         });
-        let submitted = self.writer.submit(Batch { writes: vec![write], settles }, done);
+        let submitted = self.writer.submit(Batch { writes: vec![write], settles, queue: None }, done);
         Box::pin(async move {
             match submitted {
                 Ok(()) => told.await.unwrap_or(Err(CommitError::Unknown("the writer is gone".to_owned()))),

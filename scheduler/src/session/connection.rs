@@ -20,6 +20,7 @@ use super::actor::{Ended, Frames, SessionActor};
 use super::hub::Arrival;
 use super::link::Link;
 use super::{FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX};
+use crate::fault::{self, Point};
 
 /// Longest text of a client's self-description that is kept.
 const TEXT_BYTES_MAX: usize = 256;
@@ -324,6 +325,7 @@ async fn write_chunk(
     chunk: BytesMut,
     link: &Link,
 ) -> std::io::Result<()> {
+    fault::pass_or_fail(Point::SessionBeforeWrite)?;
     for part in chunk.chunks(WRITE_BYTES) {
         let mut rest = part;
         while !rest.is_empty() {
@@ -339,7 +341,7 @@ async fn write_chunk(
             rest = &rest[written..];
         }
     }
-    Ok(())
+    fault::pass_or_fail(Point::SessionAfterWrite)
 }
 
 async fn refuse(writer: &mut (impl AsyncWrite + Unpin), peer: SocketAddr, error: ApiError) {

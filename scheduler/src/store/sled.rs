@@ -28,6 +28,8 @@
 //! - [`merge`], [`checkpoint`]: from overlay to blocks.
 //! - [`keeper`]: prepared segments, free space, seals.
 //! - [`opening`], [`doctor`]: what must hold at start, and a look at it that changes nothing.
+//! - [`quiet`]: sled's panics as errors.
+//! - [`probe`]: the decoders of all these files, for tests that feed them arbitrary bytes.
 
 mod blocks;
 mod checkpoint;
@@ -42,6 +44,8 @@ mod manifest;
 mod merge;
 mod opening;
 mod overlay;
+pub(super) mod probe;
+mod quiet;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -170,6 +174,10 @@ impl Store for SledStore {
 
     fn space(&self) -> Space {
         self.engine.space()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.engine.trouble()
     }
 
     fn batch_bytes_max(&self) -> usize {

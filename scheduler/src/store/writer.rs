@@ -16,7 +16,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use windlass_core::store::{Batch, CommitError, ReadError, Space, Store};
+use windlass_core::store::keys::QueueNo;
+use windlass_core::store::{Batch, CommitError, ReadError, Refused, Space, Store};
+
+use crate::fault::{self, Point};
 
 /// Most batches that wait for the writer; more is back-pressure.
 pub const WAITING_BATCHES_MAX: usize = 16_384;
@@ -93,6 +96,7 @@ enum Stopping {
 
 enum Order {
     Commit { submission: Submission, bytes: usize },
+    Resume(QueueNo),
     Stop,
 }
 
@@ -122,7 +126,7 @@ impl StoreWriter {
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || run(&theirs, &receiver))?;
+            .spawn(move || run(theirs, &receiver))?;
         *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Stopping::Running(thread);
         Ok(StoreWriter { shared, sender: Sender::Thread(sender) })
     }
@@ -149,11 +153,19 @@ impl StoreWriter {
             match refused {
                 Untaken::Full(Order::Commit { submission, .. }) => SubmitError::Busy(submission),
                 Untaken::Closed(Order::Commit { submission, .. }) => SubmitError::Stopped(submission),
-                Untaken::Full(Order::Stop) | Untaken::Closed(Order::Stop) => {
+                Untaken::Full(_) | Untaken::Closed(_) => {
                     unreachable!("what comes back is what was sent: a commit")
                 }
             }
         })
+    }
+
+    /// After a batch of `queue` was refused nothing of that queue is written, so that its batches stay in order. This says
+    /// that they are sent again from the refused one on; to be called once all earlier ones are answered. `false`: the writer has
+    /// too much waiting, call again in a moment.
+    pub fn resume(&self, queue: QueueNo) -> bool {
+        // A writer that has stopped answers the next batch with its reason.
+        !matches!(self.sender.try_send(Order::Resume(queue)), Err(Untaken::Full(_)))
     }
 
     /// Whether less than half of the bounds is in use. New work should be refused as busy when not, so that the other
@@ -272,24 +284,51 @@ impl Shared {
 #[derive(Default)]
 struct Group {
     batches: Vec<Batch>,
+    queues: Vec<Option<QueueNo>>,
     dones: Vec<Done>,
     bytes: usize,
     /// Whether an order to stop was behind it.
     stop: bool,
 }
 
-impl Group {
+/// A group whose outcome nobody knows yet.
+struct Committed {
+    results: Vec<Result<(), CommitError>>,
+    queues: Vec<Option<QueueNo>>,
+    dones: Vec<Done>,
+    bytes: usize,
+}
+
+/// Whoever commits: gathers, commits, tells, and keeps the batches of a queue in order across a refusal.
+struct Committer {
+    shared: Arc<Shared>,
+    refused: Refused,
+}
+
+impl Committer {
+    fn new(shared: Arc<Shared>) -> Committer {
+        Committer { shared, refused: Refused::default() }
+    }
+
     /// `first` and all that waits behind it, within the bounds of a group.
-    fn gather(first: Order, mut next: impl FnMut() -> Option<Order>) -> Group {
+    fn gather(&mut self, first: Order, mut next: impl FnMut() -> Option<Order>) -> Group {
         let mut group = Group::default();
         let mut order = Some(first);
         while let Some(taken) = order {
             match taken {
-                Order::Commit { submission, bytes } => {
-                    group.bytes += bytes;
-                    group.batches.push(submission.batch);
-                    group.dones.push(submission.done);
-                }
+                Order::Commit { submission, bytes } => match self.refused.behind(&submission.batch) {
+                    Some(error) => {
+                        self.shared.forget(1, bytes);
+                        (submission.done)(Err(error));
+                    }
+                    None => {
+                        group.bytes += bytes;
+                        group.queues.push(submission.batch.queue);
+                        group.batches.push(submission.batch);
+                        group.dones.push(submission.done);
+                    }
+                },
+                Order::Resume(queue) => self.refused.forget(queue),
                 Order::Stop => group.stop = true,
             }
             if group.stop || group.batches.len() >= GROUP_BATCHES_MAX || group.bytes >= GROUP_BYTES_MAX {
@@ -300,58 +339,46 @@ impl Group {
         group
     }
 
-    /// Makes the group durable; what is left is to tell.
-    fn commit(self, shared: &Shared) -> Committed {
-        let count = self.batches.len();
-        let results = if count == 0 { Vec::new() } else { shared.store.commit(self.batches) };
+    /// Makes a group durable; what is left is to tell.
+    fn commit(&self, group: Group) -> Committed {
+        let count = group.batches.len();
+        let results = if count == 0 { Vec::new() } else { self.shared.store.commit(group.batches) };
         debug_assert_eq!(results.len(), count, "a store answers every batch");
-        Committed { dones: self.dones, results, bytes: self.bytes }
+        Committed { results, queues: group.queues, dones: group.dones, bytes: group.bytes }
     }
-}
 
-/// A group whose outcome nobody knows yet.
-struct Committed {
-    dones: Vec<Done>,
-    results: Vec<Result<(), CommitError>>,
-    bytes: usize,
-}
-
-impl Committed {
-    fn tell(self, shared: &Shared) {
-        let count = self.dones.len();
+    fn tell(&mut self, committed: Committed) {
+        let count = committed.dones.len();
         if count == 0 {
             return;
         }
+        let shared = &self.shared;
         shared.groups.fetch_add(1, Ordering::Relaxed);
         shared.batches.fetch_add(count as u64, Ordering::Relaxed);
+        fault::pass(Point::WriterBeforeTell);
         // Room is made before the callbacks, since they often submit the next batch.
-        shared.forget(count, self.bytes);
-        for (done, result) in self.dones.into_iter().zip(self.results) {
+        shared.forget(count, committed.bytes);
+        let told = committed.dones.into_iter().zip(committed.results).zip(committed.queues);
+        for ((done, result), queue) in told {
+            if let Err(error) = &result {
+                self.refused.note(queue, error);
+            }
             done(result);
         }
     }
 }
 
-fn run(shared: &Shared, receiver: &Receiver<Order>) -> Result<(), CommitError> {
+fn run(shared: Arc<Shared>, receiver: &Receiver<Order>) -> Result<(), CommitError> {
+    let mut committer = Committer::new(shared);
     let mut stopping = false;
-    while !stopping {
-        // Every handle gone is an order to stop.
-        let Ok(first) = receiver.recv() else { break };
-        stopping = commit_group(shared, receiver, first);
+    // What was sent before the order to stop was seen is still taken: its senders were told that it was.
+    while let Some(first) = if stopping { receiver.try_recv().ok() } else { receiver.recv().ok() } {
+        let group = committer.gather(first, || receiver.try_recv().ok());
+        stopping |= group.stop;
+        let committed = committer.commit(group);
+        committer.tell(committed);
     }
-    // What was sent between the order to stop and now is still taken: its senders were told that it was.
-    while let Ok(order) = receiver.try_recv() {
-        commit_group(shared, receiver, order);
-    }
-    shared.store.close()
-}
-
-/// Commits `first` and all that waits behind it. Returns whether to stop.
-fn commit_group(shared: &Shared, receiver: &Receiver<Order>, first: Order) -> bool {
-    let group = Group::gather(first, || receiver.try_recv().ok());
-    let stop = group.stop;
-    group.commit(shared).tell(shared);
-    stop
+    committer.shared.store.close()
 }
 
 #[cfg(test)]
@@ -363,7 +390,7 @@ mod tests {
 
     fn put(number: u64) -> Batch {
         let key = Bytes::copy_from_slice(&number.to_be_bytes());
-        Batch { writes: vec![Write::Put { value: key.clone(), key }], settles: false }
+        Batch { writes: vec![Write::Put { value: key.clone(), key }], ..Batch::default() }
     }
 
     #[test]

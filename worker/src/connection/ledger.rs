@@ -13,6 +13,7 @@ use windlass_core::wire::{
     ClientFrame, Delivery, LeaseRef, Outcome, Report, ReportResult, Token, Verdict, encode_frame,
 };
 
+use crate::client::{ConnectionEvent, EventSink};
 use crate::context::{JobCtx, StopReason, lease_of};
 use crate::executor::Finished;
 
@@ -153,7 +154,13 @@ impl Ledger {
     }
 
     /// The server's answer to a report.
-    pub(crate) fn answered(&mut self, request: u64, results: &[ReportResult], now: Instant) {
+    pub(crate) fn answered(
+        &mut self,
+        request: u64,
+        results: &[ReportResult],
+        now: Instant,
+        events: &EventSink,
+    ) {
         let Some(outcomes) = self.unanswered.remove(&request) else {
             tracing::debug!(request, "an answer to no report");
             return;
@@ -179,6 +186,15 @@ impl Ledger {
             }
             self.backlog.0 -= 1;
             self.backlog.1 -= outcome_bytes(&outcome);
+            events.emit_with(|| ConnectionEvent::Reported {
+                queue: outcome.queue.clone(),
+                id: outcome.id,
+                token: outcome.token,
+                refused: match result {
+                    ReportResult::Refused(code) => Some(*code),
+                    ReportResult::Recorded => None,
+                },
+            });
         }
     }
 

@@ -1,6 +1,6 @@
 //! The books without any connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::context::{Running, States, Stop};
@@ -79,11 +79,15 @@ fn a_lost_connection_repeats_reports_in_order_and_presents_their_leases() {
     presented.sort_unstable();
     assert_eq!(presented, [1, 2, 3, 4]);
     assert_eq!(reports(&mut ledger), [(2, vec![1, 2])]);
-    ledger.answered(
-        2,
-        &[ReportResult::Refused(ErrorCode::StaleLease), ReportResult::Recorded],
-        Instant::now(),
-    );
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let teller = Arc::clone(&told);
+    let events = EventSink::new(move |event| {
+        let ConnectionEvent::Reported { id, refused, .. } = event else { panic!("only reports: {event:?}") };
+        teller.lock().unwrap().push((id.0[0], *refused));
+    });
+    let results = [ReportResult::Refused(ErrorCode::StaleLease), ReportResult::Recorded];
+    ledger.answered(2, &results, Instant::now(), &events);
+    assert_eq!(*told.lock().unwrap(), [(1, Some(ErrorCode::StaleLease)), (2, None)]);
     assert_eq!((ledger.unrecorded(), ledger.running()), (0, 2));
 
     // A job that belongs to somebody else is not presented again.
@@ -99,12 +103,12 @@ fn an_end_that_the_server_is_too_busy_for_is_told_again() {
     end(&mut ledger, &jobs[0]);
     assert_eq!(reports(&mut ledger), [(1, vec![1])]);
     let now = Instant::now();
-    ledger.answered(1, &[ReportResult::Refused(ErrorCode::StoreFull)], now);
+    ledger.answered(1, &[ReportResult::Refused(ErrorCode::StoreFull)], now, &EventSink::default());
     assert_eq!((reports(&mut ledger), ledger.is_settled()), (vec![], false));
     assert_eq!(ledger.next_retry(), Some(now + BUSY_WAIT));
     ledger.wake(now + BUSY_WAIT);
     assert_eq!(reports(&mut ledger), [(2, vec![1])]);
-    ledger.answered(2, &[ReportResult::Recorded], now);
+    ledger.answered(2, &[ReportResult::Recorded], now, &EventSink::default());
     assert!(ledger.is_settled());
 }
 
@@ -128,6 +132,6 @@ fn reports_have_a_size_and_the_backlog_stops_credit() {
     assert_eq!(ledger.credit_due(), 0, "the server does not record, so nothing more is taken");
     let written = reports(&mut ledger);
     assert_eq!(written.len(), BACKLOG_JOBS_MIN.div_ceil(REPORT_JOBS_MAX));
-    ledger.answered(1, &vec![ReportResult::Recorded; REPORT_JOBS_MAX], Instant::now());
+    ledger.answered(1, &vec![ReportResult::Recorded; REPORT_JOBS_MAX], Instant::now(), &EventSink::default());
     assert_eq!(ledger.credit_due(), 1);
 }

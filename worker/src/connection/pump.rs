@@ -279,7 +279,7 @@ impl Pump {
             match frame {
                 ServerFrame::Deliver(batch) => jobs.extend(self.admit(batch)),
                 ServerFrame::Reported { request, results } => {
-                    self.ledger.answered(request, &results, Instant::now());
+                    self.ledger.answered(request, &results, Instant::now(), &self.plan.events);
                 }
                 ServerFrame::CancelJob(lease) => self.ledger.stop(lease, StopReason::Cancelled),
                 ServerFrame::LeaseLost(lease) => self.ledger.stop(lease, StopReason::LeaseLost),

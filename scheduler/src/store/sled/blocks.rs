@@ -18,7 +18,6 @@
 
 use std::fs::File;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -29,7 +28,11 @@ use bytes::Bytes;
 
 use super::directory::{BlockId, BlockName, BlockRef};
 use super::files::{self, Damage, Reader, put_run};
+use super::quiet;
 
+/// sled's log and its settings, in its directory.
+const LOG: &str = "db";
+const SETTINGS: &str = "conf";
 /// Version of a block.
 const FORMAT: u32 = 1;
 /// Bytes of a block before its first pair.
@@ -131,7 +134,7 @@ impl Blocks {
 
     /// sled's log, which damage is told of.
     pub(super) fn log_path(&self) -> PathBuf {
-        self.dir.join("db")
+        self.dir.join(LOG)
     }
 
     fn open_sled(&self, full: bool) -> Result<Opened, BlocksError> {
@@ -147,6 +150,7 @@ impl Blocks {
             File::open(&path).and_then(|log| log.sync_all()).map_err(io)?;
         }
         self.refuse_blobs()?;
+        self.refuse_folders()?;
         self.remove_unfinished_snapshots().map_err(io)?;
         let segment_bytes = (self.block_bytes * SLED_SEGMENT_BLOCKS).next_power_of_two();
         let config = ::sled::Config::new()
@@ -162,7 +166,7 @@ impl Blocks {
         let log = File::open(&path).map_err(io)?;
         log.sync_all().map_err(io)?;
         // The names of what sled has just made.
-        for file in ["conf", "blobs", "."] {
+        for file in [SETTINGS, "blobs", "."] {
             File::open(self.dir.join(file)).and_then(|file| file.sync_all()).map_err(io)?;
         }
         files::sync_dir(self.dir.parent().expect("it lies in the data directory")).map_err(io)?;
@@ -188,7 +192,7 @@ impl Blocks {
         let mut slot = self.db.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = slot.take() {
             // Dropping a failed sled may panic; what it held is in the journal or durable.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+            let _ = quiet::run(|| drop(old));
         }
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -312,6 +316,17 @@ impl Blocks {
         }
     }
 
+    /// sled's own error about a folder in the place of a file does not say which.
+    fn refuse_folders(&self) -> Result<(), BlocksError> {
+        for name in [LOG, SETTINGS] {
+            let path = self.dir.join(name);
+            if path.is_dir() {
+                return Err(Damage::new(&path, 0, "a folder stands where a file of sled's was").into());
+            }
+        }
+        Ok(())
+    }
+
     fn with<T>(&self, work: impl FnOnce(&Opened) -> ::sled::Result<T>) -> Result<T, BlocksError> {
         let slot = self.db.read().unwrap_or_else(PoisonError::into_inner);
         let opened = slot.as_ref().ok_or_else(|| BlocksError::Failed("sled is not open".to_owned()))?;
@@ -321,7 +336,7 @@ impl Blocks {
     /// Turns sled's errors and panics into ours.
     fn guard<T>(&self, work: impl FnOnce() -> ::sled::Result<T>) -> Result<T, BlocksError> {
         let path = self.log_path();
-        match catch_unwind(AssertUnwindSafe(work)) {
+        match quiet::run(work) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(::sled::Error::Corruption { at, .. })) => {
                 let what = at.map_or_else(
@@ -330,16 +345,14 @@ impl Blocks {
                 );
                 Err(Damage::new(&path, 0, what).into())
             }
+            // The one thing that it calls unsupported are settings that it has not written.
+            Ok(Err(::sled::Error::Unsupported(what))) => {
+                let what = format!("sled does not know its settings: {what}");
+                Err(Damage::new(&self.dir.join(SETTINGS), 0, what).into())
+            }
             Ok(Err(::sled::Error::Io(error))) => Err(io_error(&path, &error)),
             Ok(Err(error)) => Err(BlocksError::Failed(format!("{}: {error}", path.display()))),
-            Err(panic) => {
-                let text = panic
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| panic.downcast_ref::<&str>().copied())
-                    .unwrap_or("no text");
-                Err(Damage::new(&path, 0, format!("sled has panicked: {text}")).into())
-            }
+            Err(text) => Err(Damage::new(&path, 0, format!("sled has panicked: {text}")).into()),
         }
     }
 }
@@ -348,7 +361,7 @@ impl Drop for Blocks {
     fn drop(&mut self) {
         let opened = self.db.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         // sled flushes here, and panics when it cannot; nothing that counts depends on this flush.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(opened)));
+        let _ = quiet::run(|| drop(opened));
     }
 }
 

@@ -22,6 +22,7 @@ use super::manifest::{Manifest, WriteError};
 use super::merge::{self, Merge, MergeError};
 use super::overlay::Overlay;
 use super::view::Resting;
+use crate::fault::{self, Point};
 
 /// How often the thread looks for things to remove when nobody wakes it.
 const TICK: Duration = Duration::from_secs(1);
@@ -132,7 +133,7 @@ impl<'a> Checkpointer<'a> {
             return;
         }
         if error.is_full() {
-            engine.low.store(true, Ordering::Relaxed);
+            engine.set_low(true, None);
         } else {
             self.failures += 1;
         }
@@ -168,6 +169,7 @@ impl<'a> Checkpointer<'a> {
         let engine = self.engine;
         let started = Instant::now();
         let (frozen, resting, lsn) = self.freeze();
+        fault::pass_or_fail(Point::CheckpointBegin)?;
         let mut manifest = lock(&engine.manifest).clone();
         let mut merge = Merge::new(&resting.blocks, &resting.directory, self.next_block, &engine.stop);
         let merged = merge.run(&frozen);
@@ -176,6 +178,7 @@ impl<'a> Checkpointer<'a> {
         manifest.next_block = next_id;
         manifest.checkpoint_lsn = lsn;
         let published = merged.map_err(CheckpointError::from).and_then(|directory| {
+            fault::pass_or_fail(Point::CheckpointAfterFlush)?;
             let mut names: Vec<BlockName> =
                 self.retired.iter().flat_map(|(_, names)| names).copied().collect();
             names.extend_from_slice(&retired);
@@ -230,12 +233,15 @@ impl<'a> Checkpointer<'a> {
         manifest.end_lsn = journal.log.last_lsn();
         manifest.start = journal.log.start_after(manifest.checkpoint_lsn);
         drop(journal);
+        fault::pass_or_fail(Point::DirectoryWrite)?;
         files::replace(&dir.join(directory_name(manifest.directory)), &encoded)?;
+        fault::pass_or_fail(Point::CheckpointBeforeManifest)?;
         let start = manifest.start;
         let mut current = lock(&engine.manifest);
         manifest.write(dir)?;
         *current = manifest;
         drop(current);
+        fault::pass(Point::CheckpointAfterManifest);
         let resting = Arc::new(Resting { directory, blocks });
         let mut view = engine.view.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut view.resting, resting);

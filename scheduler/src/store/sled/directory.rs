@@ -151,7 +151,8 @@ impl Directory {
         if head[8..12] != FORMAT.to_le_bytes() {
             return Err(damage("the directory has a format that this program does not read"));
         }
-        Directory::decode_body(&bytes[HEAD_BYTES..]).ok_or_else(|| damage("the directory ends too early"))
+        Directory::decode_body(&bytes[HEAD_BYTES..])
+            .ok_or_else(|| damage("the directory has an impossible content"))
     }
 
     fn decode_body(bytes: &[u8]) -> Option<(Directory, Vec<BlockName>)> {
@@ -161,9 +162,14 @@ impl Directory {
         for _ in 0..blocks {
             let name = BlockName { id: reader.u64()?, parts: reader.u32()? };
             let (pairs, bytes, crc) = (reader.u32()?, reader.u32()?, reader.u32()?);
-            let first = Arc::from(reader.run()?);
-            let last = Arc::from(reader.run()?);
-            directory.insert(first, BlockRef { name, pairs, bytes, crc, last });
+            let (first, last) = (reader.run()?, reader.run()?);
+            // Blocks that overlap would hide each other's keys.
+            let before = directory.blocks.last_key_value().map(|(_, block)| &*block.last);
+            if before >= Some(first) || first > last {
+                return None;
+            }
+            let last = Arc::from(last);
+            directory.insert(Arc::from(first), BlockRef { name, pairs, bytes, crc, last });
         }
         let mut retired = Vec::new();
         for _ in 0..names {

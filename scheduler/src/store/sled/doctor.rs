@@ -160,6 +160,10 @@ impl Report {
                 }
                 OpenError::Damaged(damage)
             }
+            OpenError::Failed(text) => {
+                let (copy, original) = (copy.dir.to_string_lossy(), data_dir.to_string_lossy());
+                OpenError::Failed(text.replace(&*copy, &original))
+            }
             error => error,
         };
         let block_bytes = manifest.block_bytes as usize;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Space, StoreStats, Write};
+use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Refused, Space, StoreStats, Write};
 
 use super::files;
 use super::journal::{Group, Journal, Lsn, Shape};
@@ -16,6 +16,7 @@ use super::manifest::{Manifest, WriteError};
 use super::overlay::Slot;
 use super::view::View;
 use super::{Limits, blocks, journal};
+use crate::fault::{self, Point};
 use crate::store::StoreConfig;
 
 /// How long a commit waits before it looks again whether what it waits for will come.
@@ -39,7 +40,10 @@ pub(super) struct Engine {
     pub(super) checkpoint_wake: Condvar,
     /// Why the store writes no more; the first reason stays.
     failed: OnceLock<String>,
-    pub(super) low: AtomicBool,
+    /// Whether only work already taken on is finished; changed through [`set_low`](Engine::set_low).
+    low: AtomicBool,
+    /// Why, as far as it is not the plain lack of space.
+    shortage: Mutex<Option<String>>,
     pub(super) stop: AtomicBool,
     /// Copies of the journal's figures, for those who must not wait for a commit.
     journal_bytes: AtomicU64,
@@ -96,6 +100,7 @@ impl Engine {
             checkpoint_wake: Condvar::new(),
             failed: OnceLock::new(),
             low: AtomicBool::new(false),
+            shortage: Mutex::new(None),
             stop: AtomicBool::new(false),
             journal_bytes: AtomicU64::new(0),
             journal_segments: AtomicUsize::new(0),
@@ -120,8 +125,12 @@ impl Engine {
             staged: Vec::with_capacity(group.len()),
             results: Vec::with_capacity(group.len()),
         };
+        let mut refused = Refused::default();
         for batch in group {
-            if let Err(error) = commit.stage(batch) {
+            let queue = batch.queue;
+            let staged = refused.behind(&batch).map_or_else(|| commit.stage(batch), Err);
+            if let Err(error) = staged {
+                refused.note(queue, &error);
                 // What is staged keeps its place in the row of results: it has to be written before.
                 commit.flush();
                 commit.results.push(Err(error));
@@ -208,8 +217,30 @@ impl Engine {
     }
 
     fn full_error(&self) -> CommitError {
+        CommitError::Full(self.shortage())
+    }
+
+    /// Whether new work is taken, and what is missing beside plain space.
+    pub(super) fn set_low(&self, low: bool, shortage: Option<String>) {
+        *lock(&self.shortage) = shortage;
+        self.low.store(low, Ordering::Relaxed);
+    }
+
+    fn shortage(&self) -> String {
         let dir = self.config.data_dir.display();
-        CommitError::Full(format!("free some space for {dir}; the server goes on by itself"))
+        match &*lock(&self.shortage) {
+            Some(shortage) => format!("{shortage}; the server goes on by itself when that works again"),
+            None => format!("the disk is full; free some space for {dir}, and the server goes on by itself"),
+        }
+    }
+
+    /// What keeps new work out.
+    pub(super) fn trouble(&self) -> Option<String> {
+        if let Some(reason) = self.failure() {
+            let advice = "start the server again when the cause is gone";
+            return Some(format!("the store has stopped writing: {reason}; {advice}"));
+        }
+        (self.space() == Space::Low).then(|| format!("no new jobs are taken: {}", self.shortage()))
     }
 
     /// Called when the store idles: proves what is confirmed by a seal behind it and by a note in the manifest, so that damage
@@ -247,6 +278,7 @@ impl Engine {
 
     /// The last act of a stop in order: notes how far the journal goes. The threads are gone already.
     pub(super) fn note_end(&self) -> Result<(), CommitError> {
+        fault::pass(Point::CloseBegin);
         if let Some(reason) = self.failure() {
             return Err(CommitError::Failed(reason.to_owned()));
         }

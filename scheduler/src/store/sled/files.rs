@@ -114,6 +114,13 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     )
 }
 
+/// Whether an error means that this process, or the system, has no file descriptor left: it passes.
+pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let out = [Errno::MFILE.raw_os_error(), Errno::NFILE.raw_os_error()];
+    error.raw_os_error().is_some_and(|code| out.contains(&code))
+}
+
 /// Reads fixed-width little-endian numbers and runs of bytes; `None` as soon as the input is too short.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],

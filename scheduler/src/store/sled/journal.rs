@@ -17,6 +17,7 @@
 //! damage otherwise. So that damage of the last record is not taken for a torn tail for long, an idle journal is sealed
 //! with an empty record, and its last number is noted in the manifest.
 
+pub(super) mod probe;
 mod record;
 mod replay;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use windlass_core::store::{Batch, Epoch};
 
 use self::record::{FIRST_RECORD, RECORD_ALIGN, RECORD_HEADER_BYTES, SegmentHeader};
 use super::files;
+use crate::fault::{self, Point};
 
 /// The number of a group; the next one's is larger by one.
 pub(super) type Lsn = u64;
@@ -142,6 +144,7 @@ impl Shape {
     /// Makes an empty segment ready for use, out of a free one when there is one: it is whole and durable when this
     /// returns, under its name. Slow; not to be called by the thread that commits.
     pub(super) fn prepare(&self, number: u64, free: Option<PathBuf>) -> io::Result<Segment> {
+        fault::pass_or_fail(Point::JournalPrepare)?;
         let temporary = self.dir.join("next.new");
         let reused = match free {
             Some(path) => reuse(&path, self.segment_bytes)?.map(|file| (file, path)),
@@ -214,8 +217,11 @@ impl Journal {
         }
         let place = record::Place { salt: self.shape.salt, segment: self.active.number, offset: self.offset };
         record::finish(&mut group.bytes, place, lsn, self.epoch, group.batches);
+        fault::pass_or_fail(Point::JournalBeforeWrite)?;
         self.active.file.write_all_at(&group.bytes, self.offset)?;
+        fault::pass_or_fail(Point::JournalAfterWrite)?;
         self.active.file.sync_data()?;
+        fault::pass_or_fail(Point::JournalAfterSync)?;
         self.offset += group.bytes.len() as u64;
         self.next_lsn += 1;
         self.sealed = group.batches == 0;
@@ -241,6 +247,7 @@ impl Journal {
     /// Goes on to the next prepared segment; `false` when there is none.
     pub(super) fn rotate(&mut self) -> bool {
         let Some(next) = self.prepared.pop_front() else { return false };
+        fault::pass(Point::JournalRotate);
         debug_assert_eq!(next.number, self.active.number + 1, "segments are prepared in order");
         let full = std::mem::replace(&mut self.active, next);
         self.closed.push_back(Closed {
@@ -293,6 +300,7 @@ impl Journal {
 
     /// Gives up the segments before `start`. Some are kept for reuse; the paths of the others are returned, to be removed.
     pub(super) fn release(&mut self, start: Start) -> Vec<PathBuf> {
+        fault::pass(Point::JournalRelease);
         let mut surplus = Vec::new();
         while self.closed.front().is_some_and(|closed| closed.number < start.segment) {
             let path = self.closed.pop_front().map(|closed| self.shape.path(closed.number));

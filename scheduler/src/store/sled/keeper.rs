@@ -4,6 +4,8 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use windlass_core::store::Space;
+
 use super::engine::{Engine, lock};
 use super::files;
 use super::journal::PREPARED_SEGMENTS;
@@ -18,7 +20,7 @@ pub(super) fn run(engine: &Engine) {
     while !engine.stop.load(Ordering::Relaxed) {
         let prepared = prepare(engine);
         if probed.elapsed() >= PROBE_INTERVAL || prepared.is_err() {
-            probe(engine, prepared.is_ok());
+            probe(engine, prepared.clone().err());
             probed = Instant::now();
             // Idle since the last look: what is confirmed shall not be taken for a torn tail.
             let groups = engine.groups.load(Ordering::Relaxed);
@@ -36,13 +38,22 @@ pub(super) fn run(engine: &Engine) {
     }
 }
 
+/// Why no segment could be prepared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unprepared {
+    /// There is no space for it.
+    Full,
+    /// Something else is missing, such as descriptors.
+    Failed(String),
+}
+
 /// Prepares one segment if one is wanted.
-fn prepare(engine: &Engine) -> Result<(), ()> {
+fn prepare(engine: &Engine) -> Result<(), Unprepared> {
     let Some((number, free)) = lock(&engine.journal).log.wanted() else { return Ok(()) };
     let space = files::file_system(&engine.config.data_dir).map_or(0, |figures| figures.free);
     if free.is_none() && space < 2 * engine.shape.segment_bytes {
         // Filling the disk to the brim to find that it is not enough helps nobody.
-        return Err(());
+        return Err(Unprepared::Full);
     }
     match engine.shape.prepare(number, free.clone()) {
         Ok(segment) => {
@@ -51,36 +62,48 @@ fn prepare(engine: &Engine) -> Result<(), ()> {
             Ok(())
         }
         Err(error) => {
-            if let Some(free) = free.filter(|path| path.exists()) {
+            // A free segment that cannot be used is left alone: trying it again for ever would end all new work. For want of
+            // space or descriptors it was not even tried.
+            if (files::is_full(&error) || files::is_out_of_descriptors(&error))
+                && let Some(free) = free.filter(|path| path.exists())
+            {
                 lock(&engine.journal).log.give_back(free);
             }
-            if !files::is_full(&error) {
-                tracing::warn!(%error, "failed to prepare a journal segment");
+            if files::is_full(&error) {
+                return Err(Unprepared::Full);
             }
-            Err(())
+            Err(Unprepared::Failed(format!("no journal segment can be prepared ({error})")))
         }
     }
 }
 
 /// Decides whether new work is taken: the reserve must be there, and room for the next checkpoint.
-pub(super) fn probe(engine: &Engine, prepared: bool) {
+pub(super) fn probe(engine: &Engine, unprepared: Option<Unprepared>) {
     let reserve = lock(&engine.journal).log.prepared();
     let free = files::file_system(&engine.config.data_dir).map_or(0, |figures| figures.free);
-    let was_low = engine.low.load(Ordering::Relaxed);
+    let was_low = engine.space() == Space::Low;
     // A little more is asked for to come back, so that the state does not flutter.
     let needed = engine.low_water() + if was_low { engine.shape.segment_bytes } else { 0 };
-    let low = !prepared && reserve < PREPARED_SEGMENTS || free < needed;
+    let low = unprepared.is_some() && reserve < PREPARED_SEGMENTS || free < needed;
+    let shortage = match unprepared {
+        Some(Unprepared::Failed(shortage)) if free >= needed => Some(shortage),
+        _ => None,
+    };
+    engine.set_low(low, shortage.clone());
     if low != was_low {
-        engine.low.store(low, Ordering::Relaxed);
-        if low {
-            tracing::warn!(
-                free,
-                needed,
-                reserve,
-                "disk space is low; only work already taken on is finished"
-            );
-        } else {
-            tracing::info!(free, "disk space is back; new work is taken");
+        match (low, shortage) {
+            (true, Some(reason)) => {
+                tracing::warn!(reason, reserve, "only work already taken on is finished");
+            }
+            (true, None) => {
+                tracing::warn!(
+                    free,
+                    needed,
+                    reserve,
+                    "disk space is low; only work already taken on is finished"
+                );
+            }
+            (false, _) => tracing::info!(free, "new work is taken again"),
         }
         engine.progress.notify_all();
         engine.wake_checkpoint();

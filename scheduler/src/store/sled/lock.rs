@@ -14,7 +14,7 @@ const FILE: &str = "LOCK";
 /// The lock, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -48,6 +48,30 @@ impl Lock {
         if let Err(error) = write_pid(&mut file) {
             tracing::warn!(%error, "failed to note the process id in the lock file");
         }
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
+    }
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough while a child that is just being started still has a copy of it.
+    fn drop(&mut self) {
+        // Nothing can be done about an error, and the system lets go of it with the process at the latest.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_handle_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        assert!(matches!(Lock::take(dir.path()), Err(OpenError::Locked { .. })));
+        drop(lock);
+        assert!(Lock::take(dir.path()).is_ok());
+        drop(copy);
     }
 }

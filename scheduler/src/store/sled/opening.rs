@@ -15,6 +15,7 @@ use super::manifest::{self, Manifest, WriteError};
 use super::overlay::Overlay;
 use super::view::{Resting, View};
 use super::{Limits, keeper};
+use crate::fault::{self, Point};
 use crate::store::{OpenError, StoreConfig};
 
 /// Name of the journal's directory.
@@ -27,7 +28,9 @@ impl From<BlocksError> for OpenError {
         match error {
             BlocksError::Damaged(damage) => OpenError::Damaged(damage),
             BlocksError::Full(text) => OpenError::Full(text),
-            BlocksError::Failed(text) => OpenError::Failed(text),
+            BlocksError::Failed(text) => OpenError::Failed(format!(
+                "{text}; check the disk and that this user may read and write there, and start again"
+            )),
         }
     }
 }
@@ -53,7 +56,7 @@ pub(super) fn open(config: &StoreConfig) -> Result<Engine, OpenError> {
         None => make(config, limits, lock)?,
     };
     let engine = Engine::new(parts);
-    keeper::probe(&engine, true);
+    keeper::probe(&engine, None);
     Ok(engine)
 }
 
@@ -159,6 +162,7 @@ fn reopen(
     let mut apply = |write| active.apply(write, |key| directory.covering(key).is_some());
     let mut replayed =
         journal::replay(manifest.salt, manifest.start, &row, manifest.checkpoint_lsn, end, &mut apply)?;
+    fault::pass_or_fail(Point::OpenReplayed).map_err(at)?;
     if replayed.torn {
         let (path, offset) = &replayed.tail;
         tracing::warn!(path = %path.display(), offset, "cut a torn record that was never confirmed");
@@ -178,6 +182,7 @@ fn reopen(
     let epoch = manifest.epoch.max(replayed.epoch) + 1;
     let mut journal = replayed.into_journal(shape.clone(), epoch, row).map_err(at)?;
     announce(&mut journal, &shape).map_err(at)?;
+    fault::pass_or_fail(Point::OpenAnnounced).map_err(at)?;
     tidy(dir, &manifest, &resting.blocks, &retired)?;
     Ok(Parts { config: config.clone(), limits, shape, epoch, journal, view, manifest, lock })
 }

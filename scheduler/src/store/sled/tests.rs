@@ -216,7 +216,7 @@ fn a_low_disk_takes_only_what_settles() {
     let subject = OnDisk::new(|config| config.low_water_bytes = Some(u64::MAX));
     let store = subject.store();
     assert_eq!(store.space(), Space::Low);
-    let settling = Batch { writes: vec![put("ack", "1")], settles: true };
+    let settling = Batch { writes: vec![put("ack", "1")], settles: true, queue: None };
     let results = store.commit(vec![numbered(1, 10), settling, numbered(2, 10)]);
     assert!(matches!(results[0], Err(CommitError::Full(_))));
     assert_eq!(results[1], Ok(()));

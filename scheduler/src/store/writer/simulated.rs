@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use windlass_core::store::Store;
 
-use super::{Group, Order, Sender, Shared, StoreWriter, WAITING_BATCHES_MAX};
+use super::{Committer, Order, Sender, Shared, StoreWriter, WAITING_BATCHES_MAX};
 
 /// How long a read of the store takes.
 pub(super) const READ: Duration = Duration::from_millis(1);
@@ -35,17 +35,18 @@ impl StoreWriter {
 }
 
 async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Order>, mut disk: impl Disk) {
+    let mut committer = Committer::new(shared);
     let mut stopping = false;
     // What was sent before the order to stop was seen is still taken: its senders were told that it was.
     while let Some(first) = if stopping { receiver.try_recv().ok() } else { receiver.recv().await } {
-        let group = Group::gather(first, || receiver.try_recv().ok());
+        let group = committer.gather(first, || receiver.try_recv().ok());
         stopping |= group.stop;
         disk.write().await;
-        let committed = group.commit(&shared);
+        let committed = committer.commit(group);
         disk.sync().await;
-        committed.tell(&shared);
+        committer.tell(committed);
     }
-    if let Err(error) = shared.store.close() {
+    if let Err(error) = committer.shared.store.close() {
         tracing::error!(%error, "the simulated store was not closed in order");
     }
 }
@@ -71,7 +72,7 @@ mod tests {
 
     fn put(number: u64) -> Batch {
         let key = Bytes::copy_from_slice(&number.to_be_bytes());
-        Batch { writes: vec![Write::Put { value: key.clone(), key }], settles: false }
+        Batch { writes: vec![Write::Put { value: key.clone(), key }], settles: false, queue: None }
     }
 
     #[test]

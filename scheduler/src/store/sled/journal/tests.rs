@@ -37,7 +37,7 @@ impl Lab {
         let mut places = Vec::new();
         for n in numbers {
             let mut group = Group::default();
-            group.push(&Batch { writes: vec![put(n)], settles: false });
+            group.push(&Batch { writes: vec![put(n)], ..Batch::default() });
             if group.bytes() > journal.room() {
                 while let Some((number, free)) = journal.wanted() {
                     journal.adopt(self.shape.prepare(number, free).unwrap());
@@ -181,7 +181,7 @@ fn the_format_stays() {
         Write::Put { key: Bytes::from_static(b"key"), value: Bytes::from_static(b"value") },
         Write::Delete { key: Bytes::from_static(b"gone") },
     ];
-    group.push(&Batch { writes, settles: true });
+    group.push(&Batch { writes, settles: true, queue: None });
     record::finish(&mut group.bytes, record::Place { salt: 3, segment: 2, offset: 4096 }, 5, 6, 1);
     let golden = concat!(
         "b3d101da2000000005000000000000000600000000000000010000001e000000",

@@ -1,0 +1,142 @@
+//! Tokens that prove too much, and leases that end too early, too late or never.
+
+use super::{Edit, Plant};
+
+/// See the module.
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "report-ignores-token",
+        bug: "A report is believed whatever token it carries.",
+        caught_by: &["fencing"],
+        edits: &[Edit {
+            file: "queue/report.rs",
+            find: "results.push(if self.leases.prove(&id, token).is_none() {",
+            plant: "results.push(if self.leases.prove(&id, token).is_none()\n\
+                    && !(PLANTED && self.leases.get(&id).is_some()) {",
+        }],
+    },
+    Plant {
+        name: "token-without-epoch",
+        bug: "A token is compared by its delivery number alone, so that one of before a restart proves a lease of after it.",
+        caught_by: &["fencing"],
+        edits: &[Edit {
+            file: "queue/leases.rs",
+            find: "lease.token == token)",
+            plant: "lease.token == token || PLANTED && lease.token.delivery == token.delivery)",
+        }],
+    },
+    Plant {
+        name: "tokens-repeat-after-restart",
+        bug: "Tokens carry the same epoch after a restart, while deliveries are counted from 1 again.",
+        caught_by: &["fencing"],
+        edits: &[Edit {
+            file: "queue/enqueue.rs",
+            find: "let token = Token { epoch: self.tuning.epoch, delivery: self.deliveries };\n        \
+                   let attempt = entry.job.attempts() + 1;",
+            plant: "let token = Token { epoch: if PLANTED { 1 } else { self.tuning.epoch }, delivery: self.deliveries };\n\
+                    let attempt = entry.job.attempts() + 1;",
+        }],
+    },
+    Plant {
+        name: "token-of-attempt",
+        bug: "A token carries the number of the attempt, which a job that was given back has once more.",
+        caught_by: &["fencing"],
+        edits: &[Edit {
+            file: "queue/enqueue.rs",
+            find: "self.deliveries += 1;",
+            plant: "self.deliveries = if PLANTED { u64::from(entry.job.attempts()) + 1 } else { self.deliveries + 1 };",
+        }],
+    },
+    Plant {
+        name: "wall-clock-leases",
+        bug: "Leases follow the wall clock, which jumps.",
+        caught_by: &["leases"],
+        edits: &[
+            Edit {
+                file: "queue/machine.rs",
+                find: "pub fn apply(&mut self, now: Now, command: Command) -> Result<Effects, Refusal> {",
+                plant: "pub fn apply(&mut self, now: Now, command: Command) -> Result<Effects, Refusal> {\n\
+                        let now = if PLANTED { Now { wall: now.wall, mono: Mono(now.wall.0) } } else { now };",
+            },
+            Edit {
+                file: "queue/recover.rs",
+                find: "let deadline = now.mono.plus_ms(queue.tuning.resume_grace_ms);",
+                plant: "let mono = if PLANTED { crate::time::Mono(now.wall.0) } else { now.mono };\n\
+                        let deadline = mono.plus_ms(queue.tuning.resume_grace_ms);",
+            },
+        ],
+    },
+    Plant {
+        name: "renewal-forgotten",
+        bug: "A sign of life does not move the deadline of a lease.",
+        caught_by: &["leases"],
+        edits: &[Edit {
+            file: "queue/report.rs",
+            find: "pub(super) fn renew(&mut self, now: Now, worker: &WorkerId) {",
+            plant: "pub(super) fn renew(&mut self, now: Now, worker: &WorkerId) {\n\
+                    if PLANTED { return; }",
+        }],
+    },
+    Plant {
+        name: "no-grace-time",
+        bug: "The leases of a worker whose session is gone end at once.",
+        caught_by: &["leases"],
+        edits: &[Edit {
+            file: "queue/report.rs",
+            find: "self.leases.stop_waiting(worker);\n        self.leases.set_deadline",
+            plant: "self.leases.stop_waiting(worker);\n\
+                    if PLANTED { self.leases.set_deadline(worker, now.mono); return; }\n\
+                    self.leases.set_deadline",
+        }],
+    },
+    Plant {
+        name: "lost-worker-keeps-leases",
+        bug: "Of a lost worker only the first lease ends.",
+        caught_by: &["liveness"],
+        edits: &[Edit {
+            file: "queue/report.rs",
+            find: "for id in self.leases.held_by(worker) {",
+            plant: "for id in self.leases.held_by(worker).into_iter().take(if PLANTED { 1 } else { usize::MAX }) {",
+        }],
+    },
+    Plant {
+        name: "resume-keeps-what-was-given-away",
+        bug: "A worker that comes back keeps a lease that has ended meanwhile.",
+        caught_by: &["leases"],
+        edits: &[Edit {
+            file: "queue/report.rs",
+            find: "_ => lost.push((id, token)),",
+            plant: "_ if PLANTED => kept.push((id, token)),\n_ => lost.push((id, token)),",
+        }],
+    },
+    Plant {
+        name: "resume-forgets-what-was-not-received",
+        bug: "A job that a worker never received stays leased to it when it comes back.",
+        caught_by: &["liveness"],
+        edits: &[Edit {
+            file: "queue/report.rs",
+            find: "if !runs.contains(&id)",
+            plant: "if !runs.contains(&id) && !PLANTED",
+        }],
+    },
+    Plant {
+        name: "recovered-lease-never-ends",
+        bug: "A lease found at start has no deadline.",
+        caught_by: &["liveness"],
+        edits: &[Edit {
+            file: "queue/recover.rs",
+            find: "queue.leases.insert(lease, deadline);",
+            plant: "queue.leases.insert(lease, if PLANTED { crate::time::Mono(u64::MAX) } else { deadline });",
+        }],
+    },
+    Plant {
+        name: "one-slot-too-many",
+        bug: "A worker gets one job more than it has room for.",
+        caught_by: &["credit"],
+        edits: &[Edit {
+            file: "queue/enqueue.rs",
+            find: "while jobs.len() < slots {",
+            plant: "while jobs.len() < slots + usize::from(PLANTED) {",
+        }],
+    },
+];

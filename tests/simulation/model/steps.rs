@@ -1,0 +1,215 @@
+//! What can be done to a queue, as data that shrinks, and how a step is drawn: mostly sensible, sometimes nasty.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use crate::naive::{Id, Naive, Worker};
+
+/// Ids in play: few, so that they come again.
+const IDS: Id = 40;
+const WORKERS: Worker = 3;
+/// Jobs that wait for a time while the windows are tiny. More than the window holds would be delivered in an order that depends
+/// on what is in memory; what becomes of them is the simulator's to check.
+const TIMED_MAX: usize = 8;
+
+/// When a new job may start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    Now,
+    Past,
+    After(u64),
+    At(u64),
+}
+
+/// A new job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spec {
+    pub(crate) id: Id,
+    pub(crate) priority: i8,
+    pub(crate) start: Start,
+    pub(crate) max_attempts: u32,
+    pub(crate) backoff_ms: u64,
+    pub(crate) retention_ms: Option<u64>,
+    pub(crate) expires_ms: Option<u64>,
+    /// Whether it breaks a rule.
+    pub(crate) bad: bool,
+}
+
+/// Jobs that are enqueued together.
+#[derive(Debug, Clone)]
+pub(crate) struct Batch {
+    pub(crate) jobs: Vec<Spec>,
+}
+
+/// Which token a report carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// The last one that the job had, whether it still runs or not.
+    Latest,
+    /// The one before.
+    Earlier,
+    /// The last one, of another epoch.
+    OtherEpoch,
+    /// One that nobody has got yet.
+    Next,
+}
+
+/// What a report says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    Done,
+    Retry(Option<u64>),
+    Snooze(u64),
+    Dead,
+    Cancelled,
+    Released,
+}
+
+/// One step.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Enqueue(Batch),
+    Fetch {
+        worker: Worker,
+        slots: usize,
+    },
+    Report(Vec<(Id, Proof, End)>),
+    Renew(Worker),
+    Away(Worker),
+    Lost(Worker),
+    /// The worker keeps those of `keeps` that it holds, and presents `stale` without a right to it.
+    Resume {
+        worker: Worker,
+        keeps: BTreeSet<Id>,
+        stale: Option<Id>,
+    },
+    Cancel(Id),
+    Retry(Id),
+    Delete(Id),
+    RetryDead(usize),
+    DeleteDead(usize),
+    Watch(Id),
+    /// The watcher of this number, counted round.
+    Unwatch(usize),
+    Pause(bool),
+    Remember(usize),
+    Pass {
+        wall_ms: u64,
+        mono_ms: u64,
+    },
+    Restart,
+}
+
+/// Whether a step keeps to what the model can foretell.
+pub(crate) fn is_foreseeable(model: &Naive, step: &Step) -> bool {
+    if !model.tiny {
+        return true;
+    }
+    // The expiry of a job at rest is seen when the job comes back to memory, and that is for the simulator too.
+    if matches!(step, Step::Enqueue(batch) if batch.jobs.iter().any(|spec| spec.expires_ms.is_some())) {
+        return false;
+    }
+    let mut after = model.clone();
+    after.step(step);
+    after.timed() <= TIMED_MAX
+}
+
+/// A step from here.
+pub(crate) fn step(model: &Naive) -> BoxedStrategy<Step> {
+    // Reports are about jobs that run, as a rule.
+    let running: Vec<Id> = model
+        .jobs
+        .keys()
+        .copied()
+        .filter(|id| model.state(*id) == Some(windlass_core::job::JobState::Running))
+        .collect();
+    let target = match running.is_empty() {
+        true => (0..IDS).boxed(),
+        false => prop_oneof![9 => prop::sample::select(running), 1 => 0..IDS].boxed(),
+    };
+    let known: Vec<Id> = model.jobs.keys().copied().collect();
+    let known = match known.is_empty() {
+        true => (0..IDS).boxed(),
+        false => prop_oneof![9 => prop::sample::select(known), 1 => 0..IDS].boxed(),
+    };
+    let id = || known.clone();
+    let worker = || 0..WORKERS;
+    prop_oneof![
+        14 => prop::collection::vec(spec(), 1..7).prop_map(|jobs| Step::Enqueue(Batch { jobs })),
+        12 => (worker(), 0usize..9).prop_map(|(worker, slots)| Step::Fetch { worker, slots }),
+        14 => prop::collection::vec((target, proof(), end()), 1..4).prop_map(Step::Report),
+        3 => worker().prop_map(Step::Renew),
+        2 => worker().prop_map(Step::Away),
+        2 => worker().prop_map(Step::Lost),
+        3 => (worker(), prop::collection::btree_set(0..IDS, 0..30), prop::option::of(0..IDS))
+            .prop_map(|(worker, keeps, stale)| Step::Resume { worker, keeps, stale }),
+        3 => id().prop_map(Step::Cancel),
+        3 => id().prop_map(Step::Retry),
+        2 => id().prop_map(Step::Delete),
+        1 => (0usize..4).prop_map(Step::RetryDead),
+        1 => (0usize..3).prop_map(Step::DeleteDead),
+        2 => id().prop_map(Step::Watch),
+        1 => (0usize..8).prop_map(Step::Unwatch),
+        2 => any::<bool>().prop_map(Step::Pause),
+        1 => prop_oneof![Just(0), Just(2), Just(1_000)].prop_map(Step::Remember),
+        8 => pass(),
+        2 => Just(Step::Restart),
+    ]
+    .boxed()
+}
+
+fn spec() -> impl Strategy<Value = Spec> {
+    let start = prop_oneof![
+        5 => Just(Start::Now),
+        1 => Just(Start::Past),
+        1 => (1u64..2_000).prop_map(Start::After),
+        1 => (1u64..2_000).prop_map(Start::At),
+    ];
+    let options =
+        (1u32..5, 0u64..1_500, rarely(1_u64..3_000), rarely(0_u64..3_000), prop::bool::weighted(0.01));
+    (0..IDS, prop_oneof![3 => Just(0i8), 1 => Just(5), 1 => Just(-128), 1 => Just(127)], start, options)
+        .prop_map(|(id, priority, start, (max_attempts, backoff_ms, retention_ms, expires_ms, bad))| Spec {
+            id,
+            priority,
+            start,
+            max_attempts,
+            backoff_ms,
+            retention_ms,
+            expires_ms,
+            bad,
+        })
+}
+
+fn rarely(ms: std::ops::Range<u64>) -> impl Strategy<Value = Option<u64>> {
+    prop::option::weighted(0.2, ms)
+}
+
+fn proof() -> impl Strategy<Value = Proof> {
+    prop_oneof![
+        8 => Just(Proof::Latest),
+        1 => Just(Proof::Earlier),
+        1 => Just(Proof::OtherEpoch),
+        1 => Just(Proof::Next),
+    ]
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        3 => Just(End::Done),
+        3 => prop::option::weighted(0.3, 0u64..1_000).prop_map(End::Retry),
+        1 => (0u64..1_000).prop_map(End::Snooze),
+        1 => Just(End::Dead),
+        1 => Just(End::Cancelled),
+        1 => Just(End::Released),
+    ]
+}
+
+/// Time passes; now and then the wall clock jumps ahead alone, or stands.
+fn pass() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (1u64..1_500).prop_map(|ms| Step::Pass { wall_ms: ms, mono_ms: ms }),
+        1 => (1u64..20_000).prop_map(|ms| Step::Pass { wall_ms: ms, mono_ms: 0 }),
+        1 => (1u64..6_000).prop_map(|ms| Step::Pass { wall_ms: 0, mono_ms: ms }),
+    ]
+}

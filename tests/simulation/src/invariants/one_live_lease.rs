@@ -1,0 +1,166 @@
+//! **Promise.** A job is leased to at most one worker at a time, and a worker that lives keeps its lease.
+//!
+//! **How it is judged.** Three ways.
+//! 1. By the queue's answers: no hand-out while an earlier lease has not ended by a report, by the queue's own word, or by its
+//!    worker's coming back without it.
+//! 2. By true time: a queue that ends a lease on its own does so no earlier than a lease after the last sign of life that
+//!    it heard, a grace time after it heard that the session is gone, or a grace time after its restart; unless it was
+//!    told that the worker is gone. The wall clock has no say.
+//! 3. By the workers alone: between receiving a job and letting it go (the report is *sent*, the worker dies, it hears that the
+//!    lease is lost, it comes back) nobody else receives it within the shorter of lease and grace after the worker's
+//!    last sign of life that was heard, *counted from its sending*. A crash that lost the hand-out itself voids the claim:
+//!    nothing said that it was durable.
+
+use std::collections::BTreeMap;
+
+use windlass_core::wire::Token;
+
+use super::{Verdict, wrong};
+use crate::facts::{Facts, Phase};
+use crate::history::{Event, Key, Process};
+use crate::world::Setup;
+
+const NAME: &str = "one live lease";
+
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    of: Process,
+    token: Token,
+    /// The last moment that counts as a sign of life.
+    alive_at: u64,
+}
+
+/// The judge.
+#[derive(Debug)]
+pub struct Judge {
+    lease_ms: u64,
+    grace_ms: u64,
+    /// By queue and worker: when its leases may end at the earliest.
+    deadlines: BTreeMap<(usize, Process), u64>,
+    claims: BTreeMap<Key, Vec<Claim>>,
+}
+
+impl Judge {
+    pub(super) fn new(setup: &Setup) -> Judge {
+        Judge {
+            lease_ms: setup.lease_ms,
+            grace_ms: setup.grace_ms,
+            deadlines: BTreeMap::new(),
+            claims: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn hear(&mut self, at: u64, event: &Event, facts: &Facts) -> Verdict {
+        match event {
+            Event::HandedOut { key, to, token, .. } => {
+                self.deadlines.insert((key.0, *to), at + self.lease_ms);
+                if let Some(lease) = facts.job(key).latest().lease {
+                    let what = format!(
+                        "handed out as {token:?} to {to:?} while {:?} has it as {:?}",
+                        lease.of, lease.token
+                    );
+                    return wrong(NAME, *key, what);
+                }
+                self.overlap(at, *key, *to)
+            }
+            Event::Received { by, key, token, .. } => {
+                self.claims.entry(*key).or_default().push(Claim {
+                    of: *by,
+                    token: *token,
+                    alive_at: at.min(at),
+                });
+                Ok(())
+            }
+            Event::Renewed { queue, of, sent_at } => {
+                if self.holds(*queue, *of, facts) {
+                    self.deadlines.insert((*queue, *of), at + self.lease_ms);
+                }
+                let claims =
+                    self.claims.iter_mut().filter(|(key, _)| key.0 == *queue).flat_map(|(_, claims)| claims);
+                claims
+                    .filter(|claim| claim.of == *of)
+                    .for_each(|claim| claim.alive_at = claim.alive_at.max(*sent_at));
+                Ok(())
+            }
+            Event::Away { queue, of } => {
+                if self.holds(*queue, *of, facts) {
+                    self.deadlines.insert((*queue, *of), at + self.grace_ms);
+                }
+                Ok(())
+            }
+            Event::Resumed { queue, of, kept, .. } => {
+                self.deadlines.insert((*queue, *of), at + self.lease_ms);
+                let of_queue = self.claims.iter_mut().filter(|(key, _)| key.0 == *queue);
+                of_queue.for_each(|(key, claims)| {
+                    claims.retain(|claim| claim.of != *of || kept.contains(&(key.1, claim.token)));
+                });
+                Ok(())
+            }
+            Event::LeaseEnded { key, of, told: false, .. } => {
+                let due = self.deadlines.get(&(key.0, *of)).copied().unwrap_or(0);
+                if at < due {
+                    let what = format!("its lease was ended {} ms before it ran out", due - at);
+                    return wrong(NAME, *key, what);
+                }
+                Ok(())
+            }
+            Event::ReportSent { by, key, token, .. } | Event::ToldLost { by, key, token } => {
+                self.let_go(key, |claim| claim.of == *by && claim.token == *token);
+                Ok(())
+            }
+            Event::WorkerDied { by } => {
+                self.claims.values_mut().for_each(|claims| claims.retain(|claim| claim.of != *by));
+                Ok(())
+            }
+            Event::ServerDied => {
+                let durable =
+                    |key: &Key, token: Token| facts.job(key).solid.lease.is_some_and(|l| l.token == token);
+                for (key, claims) in &mut self.claims {
+                    claims.retain(|claim| durable(key, claim.token));
+                }
+                Ok(())
+            }
+            Event::ServerUp { .. } => {
+                self.deadlines.clear();
+                for (key, book) in &facts.jobs {
+                    if let Some(lease) = book.solid.lease {
+                        self.deadlines.insert((key.0, lease.of), at + self.grace_ms);
+                    }
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn holds(&self, queue: usize, of: Process, facts: &Facts) -> bool {
+        facts.jobs.iter().any(|(key, book)| {
+            key.0 == queue
+                && book.latest().lease.is_some_and(|lease| lease.of == of)
+                && book.latest().phase == Phase::Live
+        })
+    }
+
+    fn let_go(&mut self, key: &Key, gone: impl Fn(&Claim) -> bool) {
+        if let Some(claims) = self.claims.get_mut(key) {
+            claims.retain(|claim| !gone(claim));
+        }
+    }
+
+    fn overlap(&self, at: u64, key: Key, to: Process) -> Verdict {
+        let sure_ms = self.lease_ms.min(self.grace_ms);
+        let claims = self.claims.get(&key).into_iter().flatten();
+        match claims.filter(|claim| claim.of != to).find(|claim| at < claim.alive_at + sure_ms) {
+            Some(claim) => {
+                let what = format!(
+                    "handed to {to:?} while {:?} has {:?} and gave a sign of life {} ms ago",
+                    claim.of,
+                    claim.token,
+                    at - claim.alive_at
+                );
+                wrong(NAME, key, what)
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Shortens the list of faults of a failing seed (delta debugging; Zeller, Hildebrandt 2002): leaves out ever smaller parts
+//! as long as the same promise breaks.
+
+use crate::fault::Fault;
+use crate::{Options, Outcome, run};
+
+/// Most runs that are spent on one seed.
+const RUNS_MAX: usize = 600;
+
+/// The shortest list found that still breaks `invariant`.
+#[must_use]
+pub fn shortest(seed: u64, options: &Options, faults: Vec<Fault>, invariant: &str) -> Vec<Fault> {
+    let mut runs = 0;
+    let mut fails = |faults: &[Fault]| -> bool {
+        runs += 1;
+        let options =
+            Options { faults: Some(faults.to_vec()), trace: false, shrink: false, ..options.clone() };
+        let Outcome { violation, .. } = run(seed, &options);
+        runs <= RUNS_MAX && violation.is_some_and(|violation| violation.invariant == invariant)
+    };
+    let mut left = faults;
+    let mut parts = 2;
+    while !left.is_empty() {
+        let size = left.len().div_ceil(parts);
+        let shorter = (0..left.len()).step_by(size).find_map(|first| {
+            let mut rest = left.clone();
+            rest.drain(first..(first + size).min(left.len()));
+            fails(&rest).then_some(rest)
+        });
+        match shorter {
+            Some(rest) => {
+                left = rest;
+                parts = 2.max(parts - 1);
+            }
+            None if size == 1 => break,
+            None => parts = (parts * 2).min(left.len()),
+        }
+    }
+    left
+}
