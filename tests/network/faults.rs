@@ -59,7 +59,7 @@ pub(crate) struct Mix {
 
 impl Mix {
     pub(crate) fn draw(chance: &Chance) -> Mix {
-        let coin = || chance.u64() % 2 == 0;
+        let coin = || chance.u64().is_multiple_of(2);
         Mix { links: coin(), kills: coin(), server: coin(), weather: coin(), disk: coin() }
     }
 }
@@ -72,7 +72,7 @@ pub(crate) fn draw(chance: &Chance, mix: Mix, span: Duration) -> Plan {
     for _ in 0..below(DISTURBANCES_MAX + 1) {
         let begin = below(span * 3 / 4);
         // Around the two times that decide about leases, shorter and longer.
-        let most = if below(2) == 0 { GRACE_MS } else { 2 * LEASE_MS };
+        let most = if below(2) == 0 { GRACE_MS } else { LEASE_MS + GRACE_MS };
         let end = (begin + 1 + below(most)).min(span);
         let host = if below(3) == 0 { PRODUCERS } else { WORKERS }[usize::from(below(2) == 0)];
         let worker = WORKERS[usize::from(below(2) == 0)];

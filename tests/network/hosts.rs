@@ -45,9 +45,9 @@ const LAST_COMMIT: Duration = Duration::from_millis(700);
 /// Times of the server, short so that a run is.
 pub(crate) const HEARTBEAT_MS: u64 = 250;
 /// Silence that ends leases.
-pub(crate) const LEASE_MS: u64 = 1_500;
-/// Time to come back.
-pub(crate) const GRACE_MS: u64 = 800;
+pub(crate) const LEASE_MS: u64 = 1_750;
+/// Time to come back: longer than the longest wait of a worker between two attempts to connect, as it is by default.
+pub(crate) const GRACE_MS: u64 = 1_250;
 
 /// Faults in the shell, each at a place where a test can put it without changing the product.
 #[derive(Clone, Copy, Default)]
@@ -125,7 +125,7 @@ impl Simulated for Machine {
                 match frame {
                     ServerFrame::LeaseLost(lease) => learn(lease.id, lease.token),
                     ServerFrame::Resumed { lost, .. } => {
-                        lost.iter().for_each(|lease| learn(lease.id, lease.token))
+                        lost.iter().for_each(|lease| learn(lease.id, lease.token));
                     }
                     _ => {}
                 }
@@ -288,7 +288,7 @@ async fn produce(site: Site, client: Client, id: JobId, task: Task) {
     loop {
         match client.wait_end(id, WAIT).await {
             Ok(job) => {
-                let (state, crashes) = (job.state, u32::from(job.crashes));
+                let (state, crashes) = (job.state, job.crashes);
                 return site.book.write(Event::Outcome { job: id, state, crashes });
             }
             Err(error) if error.code() == Some(ErrorCode::NotFound) => {

@@ -56,7 +56,7 @@ fn nothing_confirmed_is_lost(work: &Work, entries: &[Entry]) -> Vec<String> {
             }
             Event::Unknown { job } => fates.entry(*job).or_default().unknown = true,
             Event::Outcome { job, state, crashes } => {
-                fates.entry(*job).or_default().end = Some((*state, *crashes))
+                fates.entry(*job).or_default().end = Some((*state, *crashes));
             }
             Event::Ended { job, returned: true, .. } => fates.entry(*job).or_default().returned = true,
             Event::Said { frame: ServerFrame::Deliver(jobs), .. } => {
@@ -102,6 +102,7 @@ struct Lease {
 /// A session as the wire shows it.
 struct Session {
     worker: WorkerId,
+    /// Whether the worker has said which leases it runs: until then the session keeps none alive.
     resumed: bool,
     heard_at: u64,
     reports: BTreeMap<u64, Vec<(Outcome, bool)>>,
@@ -176,7 +177,10 @@ impl Leases {
                 session.resumed = true;
                 self.presented(worker, leases);
             }
-            ClientFrame::Subscribe(_) if !session.resumed => self.presented(worker, &[]),
+            ClientFrame::Subscribe(_) if !session.resumed => {
+                session.resumed = true;
+                self.presented(worker, &[]);
+            }
             ClientFrame::Goodbye => self.presented(worker, &[]),
             ClientFrame::Report(report) => {
                 let judge = |outcome: &Outcome| {
@@ -278,7 +282,7 @@ impl Leases {
 
     /// Why a worker may keep its leases; `None` when they may end.
     fn why_held(&self, at: u64, worker: WorkerId) -> Option<String> {
-        let sessions = self.sessions.values().filter(|session| session.worker == worker);
+        let sessions = self.sessions.values().filter(|session| session.worker == worker && session.resumed);
         // A worker may have an old session that the server has not yet given up, and the one that counts.
         if let Some(session) = sessions.max_by_key(|session| session.heard_at) {
             let silent_ms = at.saturating_sub(session.heard_at);

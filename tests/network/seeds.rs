@@ -181,7 +181,7 @@ fn a_restart_alone_runs_nothing_twice() {
     for (seed, fall) in (0..10).zip([Step::Kill(SERVER), Step::Stop].into_iter().cycle()) {
         // A stop takes its time: sessions are told, queues are made durable.
         let down = if fall == Step::Stop { 1_600 } else { 100 };
-        let at = |ms| Duration::from_millis(3_000 + ms);
+        let at = |ms: u64| Duration::from_millis(3_000 + ms);
         let plan = vec![(at(0), fall), (at(down), Step::Restart(SERVER))];
         let setup = Setup { plan: Some(plan), ..Setup::seed(seed) };
         let (outcome, why) = judge(&setup);

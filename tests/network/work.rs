@@ -69,7 +69,7 @@ impl Work {
                 priority: if below(5) == 0 { 3 } else { 0 },
                 payload: format!("job {number}"),
                 failures: if below(5) == 0 { 1 } else { 0 },
-                longest: Duration::from_millis(if below(4) == 0 { 3_000 } else { 150 }),
+                longest: Duration::from_millis(if below(5) == 0 { 6_000 } else { 150 }),
             };
             tasks.insert(id, task);
         }
