@@ -7,7 +7,7 @@ default:
 verify:
     .ci/run
 
-# One step of CI: packages, fmt, clippy, build, test, examples, docs, deny.
+# One step of CI: packages, fmt, clippy, test, fuzz, examples, docs, deny.
 step name:
     .ci/run {{name}}
 
@@ -20,6 +20,16 @@ fix:
 tidy:
     cargo test -p windlass-tests --test tidy
 
+# One decoder under libFuzzer with the address sanitizer, or all of them one after the other (needs nightly and cargo-fuzz).
+fuzz target="" seconds="60":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for name in {{ if target == "" { "$(ls tests/fuzz/seeds)" } else { target } }}; do
+        mkdir -p "tests/fuzz/corpus/$name"
+        cargo +nightly fuzz run --fuzz-dir tests/fuzz --features node "$name" "tests/fuzz/corpus/$name" "tests/fuzz/seeds/$name" -- \
+            -max_total_time={{seconds}} -timeout=20 -max_len=8192 -malloc_limit_mb=64
+    done
+
 # A server, a worker and the dashboard on http://127.0.0.1:7420
 dev *args:
     cargo run --release -- dev {{args}}
@@ -27,3 +37,9 @@ dev *args:
 # Rates and latencies of this machine.
 bench *args:
     cargo run --release -- bench {{args}}
+
+# An hour of mixed load with faults, and a verdict in target/soak; `just soak 5` takes five minutes. Full disks are tried as root only.
+soak minutes="60" *args:
+    cargo build --release -p windlass-scheduler --bin windlass
+    cargo build --release -p windlass-tests --bin soak
+    WINDLASS_BINARY=target/release/windlass target/release/soak --minutes {{minutes}} {{args}}

@@ -35,9 +35,14 @@ pub enum FrameError {
     Garbled(String),
 }
 
-/// Decoding allocates at most this much per value that a length prefix announces.
-fn config() -> Configuration<LittleEndian, Varint, Limit<{ limits::FRAME_BYTES_MAX }>> {
-    bincode::config::standard().with_limit::<{ limits::FRAME_BYTES_MAX }>()
+/// Bodies up to this size may announce [`SMALL_MEMORY_MAX`] bytes of values, so that a stranger's few bytes cost no more.
+const SMALL_BODY_MAX: usize = limits::FRAME_BYTES_MAX_UNGREETED;
+/// Several times what any value takes that fits into a small body: the worst are lists of pairs of empty texts.
+const SMALL_MEMORY_MAX: usize = 64 * SMALL_BODY_MAX;
+
+/// Decoding refuses lengths that announce more than `MEMORY_MAX` bytes of values, before it allocates for them.
+fn config<const MEMORY_MAX: usize>() -> Configuration<LittleEndian, Varint, Limit<MEMORY_MAX>> {
+    bincode::config::standard().with_limit::<MEMORY_MAX>()
 }
 
 /// Appends the encoding of `value`, without a length prefix.
@@ -82,8 +87,12 @@ pub fn next_frame(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Byte
 /// # Errors
 /// [`FrameError::Garbled`] for bytes that are not exactly one `T`.
 pub fn decode_exact<T: bincode::Decode<()>>(body: &[u8]) -> Result<T, FrameError> {
-    let (value, used) =
-        bincode::decode_from_slice(body, config()).map_err(|e| FrameError::Garbled(e.to_string()))?;
+    let decoded = if body.len() <= SMALL_BODY_MAX {
+        bincode::decode_from_slice(body, config::<SMALL_MEMORY_MAX>())
+    } else {
+        bincode::decode_from_slice(body, config::<{ limits::FRAME_BYTES_MAX }>())
+    };
+    let (value, used) = decoded.map_err(|e| FrameError::Garbled(e.to_string()))?;
     if used == body.len() {
         Ok(value)
     } else {

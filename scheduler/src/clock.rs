@@ -11,6 +11,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use windlass_core::time::{Mono, Now, Timestamp, millis};
 
+/// How often a node that follows its own pace notes that it runs.
+const BEAT: Duration = Duration::from_millis(100);
+/// What the monotonic clock counts of a time in which the node stood still, in milliseconds; more than a busy node is ever late.
+const STALL_MS_MAX: u64 = 400;
+
 /// Longest uninterrupted sleep towards a wall-clock instant: a wall clock that was set forward is noticed after this.
 const WALL_NAP_MS_MAX: u64 = 5_000;
 
@@ -25,12 +30,44 @@ struct Inner {
     /// The latest wall time that was given out, in milliseconds: the wall clock of a process never goes back.
     floor: AtomicU64,
     source: Source,
+    pace: Mutex<Pace>,
 }
 
 enum Source {
     System,
     Manual(Manual),
     Given(Box<dyn Fn() -> Now + Send + Sync>),
+}
+
+/// When the node last noted that it runs, and what it has slept through. Behind a lock because both count together; it is held for
+/// two additions.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    /// In milliseconds since the origin; `None` while nobody notes anything.
+    beat: Option<u64>,
+    skipped_ms: u64,
+    /// When the last stall ended, on the clock that leaves stalls out.
+    woke: Option<Mono>,
+}
+
+impl Pace {
+    /// The monotonic clock without the times in which the node stood still.
+    fn mono(self, elapsed: u64) -> u64 {
+        elapsed - self.skipped_ms - self.stalled(elapsed)
+    }
+
+    fn stalled(self, elapsed: u64) -> u64 {
+        self.beat.map_or(0, |beat| elapsed.saturating_sub(beat.saturating_add(STALL_MS_MAX)))
+    }
+
+    fn note(&mut self, elapsed: u64) {
+        let stalled = self.stalled(elapsed);
+        if stalled > 0 {
+            self.skipped_ms += stalled;
+            self.woke = Some(Mono(elapsed - self.skipped_ms));
+        }
+        self.beat = Some(elapsed);
+    }
 }
 
 struct Manual {
@@ -74,7 +111,8 @@ impl Clock {
     }
 
     fn with(source: Source) -> Clock {
-        Clock { inner: Arc::new(Inner { origin: Instant::now(), floor: AtomicU64::new(0), source }) }
+        let pace = Mutex::new(Pace::default());
+        Clock { inner: Arc::new(Inner { origin: Instant::now(), floor: AtomicU64::new(0), source, pace }) }
     }
 
     fn manual(&self) -> Option<&Manual> {
@@ -87,7 +125,7 @@ impl Clock {
     /// Both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
-        let elapsed = || millis(self.inner.origin.elapsed());
+        let elapsed = || self.pace().mono(millis(self.inner.origin.elapsed()));
         match &self.inner.source {
             Source::Given(now) => now(),
             Source::Manual(manual) => {
@@ -100,6 +138,45 @@ impl Clock {
                 Now { wall: Timestamp(since.max(floor)), mono: Mono(elapsed()) }
             }
         }
+    }
+
+    /// Notes that the node runs; returns for how long it has stood still.
+    fn note_pace(&self) -> u64 {
+        let elapsed = millis(self.inner.origin.elapsed());
+        let mut pace = self.inner.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let stalled = pace.stalled(elapsed);
+        pace.note(elapsed);
+        stalled
+    }
+
+    fn pace(&self) -> Pace {
+        *self.inner.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves stalls out of the monotonic clock from now on, for as long as the future runs; it belongs on the thread of the
+    /// actors. A node that stood still (SIGSTOP, a suspended machine) has heard of nobody meanwhile: silence that nobody could
+    /// break must not end a lease.
+    pub async fn keep_pace(self) {
+        if matches!(self.inner.source, Source::Given(_)) {
+            // Who gives the time knows when nothing runs.
+            return;
+        }
+        loop {
+            let stalled = self.note_pace();
+            if stalled > 0 {
+                tracing::warn!(
+                    ms = stalled + STALL_MS_MAX,
+                    "the node stood still; leases do not count that time"
+                );
+            }
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    /// Milliseconds since the node last stood still, as far as anybody noted it.
+    #[must_use]
+    pub fn awake_ms(&self, now: Mono) -> u64 {
+        self.pace().woke.map_or(u64::MAX, |woke| now.0.saturating_sub(woke.0))
     }
 
     /// The wall clock of the machine, also when this clock is a manual one: for what other machines compare.
@@ -205,6 +282,21 @@ mod tests {
             waiter.await.unwrap();
             assert_eq!(clock.now().wall, Timestamp(61_000));
         });
+    }
+
+    #[test]
+    fn stalls_do_not_count_and_time_never_goes_back() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.mono(50_000), 50_000);
+        pace.note(50_000);
+        assert_eq!(pace.mono(50_000 + STALL_MS_MAX), 50_000 + STALL_MS_MAX);
+        // Whoever reads the clock before the stall is noted sees the same.
+        assert_eq!(pace.mono(60_000), 50_000 + STALL_MS_MAX);
+        pace.note(60_000);
+        assert_eq!(pace.mono(60_000), 50_000 + STALL_MS_MAX);
+        assert_eq!(pace.woke, Some(Mono(50_000 + STALL_MS_MAX)));
+        pace.note(60_100);
+        assert_eq!(pace.mono(60_150), 50_150 + STALL_MS_MAX);
     }
 
     #[test]

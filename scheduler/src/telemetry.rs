@@ -17,6 +17,7 @@
 //! | `connection refused`, `connection broke a rule` | warn | the peer and the rule |
 //! | `accept failed` | warn | out of file descriptors, mostly; it goes on |
 //! | `gossip stopped` | warn | it is started again |
+//! | `the node stood still` | warn | it was stopped or the machine suspended; leases do not count that time |
 //! | `member joined`, `member dead` | info | the gossip's view |
 //!
 //! Payloads, results and tokens are never logged. Metrics are rendered by the dashboard crate from the same snapshots that

@@ -1,6 +1,7 @@
 //! What the suites share: the built binary as real processes, ended by their ids, and a ledger of what was promised.
 
 pub mod check;
+pub mod disk;
 pub mod dump;
 pub mod field;
 pub mod fleet;

@@ -137,6 +137,13 @@ impl Life {
         self.asked.iter().filter(move |asked| asked.f == f && asked.told.1 != Kind::Fail)
     }
 
+    /// Whether an enqueue of it was answered only after this moment. The client asks again after a loss, and a server that was
+    /// started again does not remember what has succeeded before: then it is a new job with the same id, and runs once more.
+    #[must_use]
+    pub fn may_be_new_after(&self, at: u64) -> bool {
+        self.orders(Verb::Enqueue).any(|asked| asked.invoked < at && asked.told.0 > at)
+    }
+
     /// Whether an order of this kind happened or may have.
     #[must_use]
     pub fn had(&self, f: Verb) -> bool {

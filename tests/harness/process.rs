@@ -22,9 +22,12 @@ pub fn binary() -> &'static Path {
         if let Some(given) = std::env::var_os("WINDLASS_BINARY") {
             return given.into();
         }
-        let profile_dir = std::env::current_exe().expect("a test knows its own path");
-        let profile_dir =
-            profile_dir.ancestors().nth(2).expect("tests stand in target/<profile>/deps").to_owned();
+        let own = std::env::current_exe().expect("a test knows its own path");
+        let mut profile_dir = own.parent().expect("a program stands in a directory").to_owned();
+        // Programs stand in target/<profile>, tests a level deeper.
+        if profile_dir.ends_with("deps") {
+            profile_dir.pop();
+        }
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args(["build", "--quiet", "--package", "windlass-scheduler", "--bin", "windlass"]);
         if profile_dir.ends_with("release") {

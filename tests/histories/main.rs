@@ -3,3 +3,4 @@
 //! `WINDLASS_CHAOS=1000 cargo test -p windlass-tests --test histories -- --nocapture` repeats the faults a thousand times.
 
 mod kills;
+mod points;

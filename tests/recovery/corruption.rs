@@ -20,21 +20,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use windlass_core::store::{Batch, Store, Write};
+use windlass_core::store::{Batch, CommitError, Space, Store, Write};
 use windlass_scheduler::store::{OpenError, examine, open};
 
 use self::base::{Base, Pairs, config};
 use self::damage::{Damaged, damage};
 use self::table::{Outcome, Table};
-use crate::support::{Random, from_env};
+use crate::support::{Random, from_env, until};
 
 /// One of these stands in every refusal: what the operator can do.
-const ADVICE: &[&str] =
-    &["restore the directory from a backup", "check that the path is right", "free some space"];
+const ADVICE: &[&str] = &[
+    "restore the directory from a backup",
+    "check that the path is right",
+    "free some space",
+    "and start again",
+];
 /// Trials between two lines about the progress.
 const PROGRESS: u64 = 1_000;
 
@@ -183,4 +187,32 @@ fn damage_is_harmless_or_named() {
             table.classes()
         );
     }
+}
+
+/// A free segment is only there to be used again. Where that is impossible a new one takes its place.
+#[test]
+fn a_free_segment_that_cannot_be_used_does_not_end_new_work() {
+    let mut random = Random::new("free segment");
+    let base = Base::new(&mut random, true);
+    let dir = place();
+    base::write_files(dir.path(), &base.files);
+    let mut replaced = 0;
+    for file in base.files.keys().filter(|file| base.class(file) == "journal, free") {
+        std::fs::remove_file(dir.path().join(file)).unwrap();
+        std::fs::create_dir(dir.path().join(file)).unwrap();
+        replaced += 1;
+    }
+    assert!(replaced > 0, "the store has no free segment");
+    let store = ours(dir.path()).unwrap();
+    let groups = store.stats().groups;
+    let patience = Duration::from_secs(60);
+    // Several segments are filled, so that each folder is tried.
+    until("all is written", patience, || {
+        let value = Bytes::from(vec![7; 20_000]);
+        let writes = vec![Write::Put { key: Bytes::from_static(b"k"), value }];
+        let wrote = store.commit(vec![Batch { writes, ..Batch::default() }]).remove(0);
+        assert!(wrote.is_ok() || matches!(wrote, Err(CommitError::Full(_))), "{wrote:?}");
+        store.stats().groups > groups + 30
+    });
+    until("new work is taken", patience, || store.space() == Space::Ample);
 }

@@ -4,7 +4,7 @@
 //!
 //! | suite | variable | rounds by default |
 //! |---|---|---|
-//! | [`corruption`] | `WINDLASS_CORRUPTION_TRIALS` | 200 |
+//! | [`corruption`] | `WINDLASS_CORRUPTION_TRIALS` | 1,000 |
 //! | [`power_cut`] | `WINDLASS_POWER_CUTS` | 6 |
 //! | [`killed`] | `WINDLASS_STORE_KILLS` | 12 |
 //! | [`disk_full`] | – | 1 |

@@ -19,6 +19,16 @@ impl Random {
         Random(seed)
     }
 
+    /// The generator of one trial of many, so that it can be repeated alone.
+    pub(crate) fn of_trial(seed: u64, number: u64) -> Random {
+        let mut random = Random((seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1);
+        // The first numbers of neighbours are alike.
+        (0..8).for_each(|_| {
+            random.next();
+        });
+        random
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -126,7 +126,8 @@ impl FromStr for JobState {
     fn from_str(s: &str) -> Result<JobState, InvalidName> {
         JobState::ALL.into_iter().find(|state| state.name() == s).ok_or_else(|| {
             let names: Vec<_> = JobState::ALL.iter().map(|state| state.name()).collect();
-            InvalidName(format!("there is no state {s:?}; the states are {}", names.join(", ")))
+            let said = super::clip(s.to_owned(), 32);
+            InvalidName(format!("there is no state {said:?}; the states are {}", names.join(", ")))
         })
     }
 }

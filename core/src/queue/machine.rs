@@ -410,6 +410,16 @@ impl Queue {
         self.ready.put(entry);
     }
 
+    /// Takes a job back from a worker, to its old place: when jobs before it rest meanwhile, it rests with them.
+    pub(super) fn take_back(&mut self, entry: Entry) {
+        if self.ready.rests_behind(&entry, self.durable) {
+            self.send_to_rest(entry);
+        } else {
+            self.hold_ready(entry);
+            self.trim_ready();
+        }
+    }
+
     /// Holds a timer in memory whose record stands at its place.
     pub(super) fn hold_timer(&mut self, entry: Entry) {
         self.watch_expiry(&entry.job);

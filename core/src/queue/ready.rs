@@ -74,6 +74,18 @@ impl Ready {
         Ok(())
     }
 
+    /// Whether a job that comes back stands behind resting ones: then it is counted as resting too.
+    pub(super) fn rests_behind(&mut self, entry: &Entry, durable: Ticket) -> bool {
+        let Place::Ready { priority, seq } = entry.place else { return false };
+        let Some(level) = self.levels.get_mut(&Reverse(priority)) else { return false };
+        let behind = level.cold.is_before(seq);
+        if behind {
+            level.cold.add(seq, entry.ticket, durable);
+            self.cold += 1;
+        }
+        behind
+    }
+
     /// Puts a job that belongs in memory: back from a worker, come due, or loaded.
     pub(super) fn put(&mut self, entry: Entry) {
         self.bytes += entry.job.weight();

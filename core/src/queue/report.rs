@@ -150,8 +150,7 @@ impl Queue {
     fn make_ready_again(&mut self, place: Place, job: Job, fx: &mut Fx) {
         fx.put(place.key(self.record.no), encode_job(&job));
         let (job, ticket) = (Arc::new(job), self.this_ticket());
-        self.hold_ready(Entry { place, job, ticket });
-        self.trim_ready();
+        self.take_back(Entry { place, job, ticket });
     }
 
     fn move_to_timer(&mut self, from: Place, job: Job, fx: &mut Fx) {

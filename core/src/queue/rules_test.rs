@@ -101,6 +101,26 @@ fn higher_priority_goes_first_then_arrival() {
     assert_eq!(rules.order(9), [2, 4, 1, 3, 5]);
 }
 
+/// Found by the model test: it went before the jobs of its place that had gone to rest meanwhile.
+#[test]
+fn a_job_that_is_given_back_does_not_overtake_those_that_rest() {
+    let mut rules = Rules::new();
+    let mut leased = Vec::new();
+    for first in [1, 9] {
+        (first..first + 8).for_each(|n| assert!(!rules.enqueue(n, |_| {})));
+        leased.extend(rules.fetch(ANN, 8));
+    }
+    let give_back = |rules: &mut Rules, n: u8| {
+        let (_, token, _) = leased[usize::from(n) - 1];
+        assert_eq!(rules.report(n, token, Verdict::Released), ReportResult::Recorded);
+    };
+    // The window holds 8 and a load of 4: the thirteenth goes to rest.
+    (1..=13).for_each(|n| give_back(&mut rules, n));
+    assert_eq!(rules.order(3), [1, 2, 3]);
+    give_back(&mut rules, 15);
+    assert_eq!(rules.order(10), [4, 5, 6, 7, 8, 9, 10, 11, 12]);
+}
+
 #[test]
 fn a_delayed_job_takes_its_place_by_its_time() {
     let mut rules = Rules::new();

@@ -54,11 +54,12 @@ impl Record {
     }
 
     /// The same schedule with another spec. Only another time plan starts from `now`; putting the same plan again, as
-    /// applications do at every start, must not swallow a time that is due at this moment.
+    /// applications do at every start, must not swallow a time that is due at this moment. What is dealt with stays so when
+    /// the clock was set back.
     #[must_use]
     pub fn replaced(&self, spec: ScheduleSpec, now: Timestamp) -> Record {
         let same_plan = self.spec.when == spec.when && self.spec.zone == spec.zone;
-        let dealt_until = if same_plan { self.dealt_until } else { now };
+        let dealt_until = if same_plan { self.dealt_until } else { self.dealt_until.max(now) };
         Record { spec, dealt_until, ..self.clone() }
     }
 
@@ -68,10 +69,11 @@ impl Record {
         Record { paused_at: self.paused_at.or(Some(now)), ..self.clone() }
     }
 
-    /// The schedule firing again: what was missed during the pause is not caught up. Unchanged when it is not paused.
+    /// The schedule firing again: what was missed during the pause is not caught up, and what fired before it does not fire
+    /// again when the clock was set back meanwhile. Unchanged when it is not paused.
     #[must_use]
     pub fn resumed(&self, now: Timestamp) -> Record {
-        let dealt_until = if self.paused_at.is_some() { now } else { self.dealt_until };
+        let dealt_until = if self.paused_at.is_some() { self.dealt_until.max(now) } else { self.dealt_until };
         Record { paused_at: None, dealt_until, ..self.clone() }
     }
 
@@ -199,6 +201,16 @@ mod tests {
         let paused = old.paused(Timestamp(3_000_000));
         assert_eq!(paused.paused(later), paused);
         assert_eq!(paused.resumed(later).dealt_until, later);
+    }
+
+    /// Found by the simulation, seed 4582: times that had fired became due once more, and fired once more where the jobs of
+    /// the first time were forgotten.
+    #[test]
+    fn a_clock_that_was_set_back_undoes_nothing() {
+        let (old, back) = (record(), Timestamp(500_000));
+        assert!(back < old.dealt_until);
+        assert_eq!(old.paused(back).resumed(back).dealt_until, old.dealt_until);
+        assert_eq!(old.replaced(spec(When::EveryMs(60_000), "UTC"), back).dealt_until, old.dealt_until);
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl LocalNode {
         writer: StoreWriter,
     ) -> Result<LocalNode, StartError> {
         let (clock, chance) = (config.clock.clone(), config.chance.clone());
+        actix_rt::spawn(clock.clone().keep_pace());
         let node = node_id(&writer, &chance).await?;
         let registry = Registry::recover(RegistryParts {
             writer: writer.clone(),

@@ -30,6 +30,8 @@ use crate::queue::{Op, QueueHandle};
 const SWEEP: Duration = Duration::from_millis(100);
 /// Heartbeat intervals for which a heartbeat counts as fresh.
 const FRESH_INTERVALS: u64 = 2;
+/// Time that the gossip needs to see the living again after this node stood still, in milliseconds.
+const GOSSIP_RECOVERS_MS: u64 = 3_000;
 /// Names of workers that are gone, kept for the histories of jobs.
 const NAMES_MAX: usize = 10_000;
 /// Messages that wait for the hub.
@@ -317,16 +319,19 @@ impl HubActor {
     /// Why a worker is lost, if it is.
     fn verdict(&self, record: &Record, now: Mono) -> Option<String> {
         let silent_ms = record.link.silent_ms(now);
+        // After a stall of this node everybody looks dead to it, until their gossip is heard again.
+        let gossips_dead =
+            record.gossip == Gossip::Dead && self.parts.clock.awake_ms(now) > GOSSIP_RECOVERS_MS;
         if let Some(since) = record.away_since {
             let away_ms = now.0.saturating_sub(since.0);
-            if record.gossip == Gossip::Dead {
+            if gossips_dead {
                 return Some("its worker's connection closed and the gossip says it is dead".to_owned());
             }
             return (away_ms >= self.parts.resume_grace_ms).then(|| {
                 format!("its worker's connection closed and did not come back within {away_ms} ms")
             });
         }
-        if record.gossip == Gossip::Dead && silent_ms > FRESH_INTERVALS * self.parts.heartbeat_ms {
+        if gossips_dead && silent_ms > FRESH_INTERVALS * self.parts.heartbeat_ms {
             return Some(format!("the gossip says its worker is dead, and it was silent for {silent_ms} ms"));
         }
         (silent_ms >= self.parts.lease_ms).then(|| format!("its worker was silent for {silent_ms} ms"))

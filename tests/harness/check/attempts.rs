@@ -26,7 +26,13 @@ impl Property for Attempts {
         }
         for pair in life.runs.windows(2).filter(|_| !retried) {
             let [old, new] = pair else { continue };
-            let allowed = if is_free(old, new, world) { old.attempt } else { old.attempt + 1 };
+            let allowed = if old.end.as_ref().is_some_and(|(at, _)| life.may_be_new_after(*at)) {
+                1
+            } else if is_free(old, new, world) {
+                old.attempt
+            } else {
+                old.attempt + 1
+            };
             if new.attempt < allowed {
                 found.add(
                     Some(life.id),
@@ -38,6 +44,10 @@ impl Property for Attempts {
             }
         }
         let Some(kept) = world.dump.jobs.get(&life.id).filter(|_| !retried) else { return };
+        if life.runs.windows(2).any(|pair| pair[1].attempt < pair[0].attempt) {
+            // A new life of the same id, or told above.
+            return;
+        }
         let used = life.runs.iter().filter(|run| matches!(run.recorded(), Some("done" | "retry" | "dead")));
         let used = used.map(|run| run.attempt).max().unwrap_or(0);
         if matches!(kept.state, JobState::Dead | JobState::Succeeded) && kept.attempt < used {

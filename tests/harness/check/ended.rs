@@ -1,6 +1,7 @@
 //! S2: a confirmed job runs and comes to its end; nothing is said to have succeeded that no handler has done.
 
 use windlass_core::job::JobState;
+use windlass_worker::ErrorCode;
 
 use super::{Found, Property};
 use crate::history::Verb;
@@ -37,12 +38,14 @@ impl Property for Ended {
 }
 
 /// Whether a run has done the job as far as its worker can know: a refusal that follows a loss of the connection may be that
-/// of a second report of the same.
+/// of a second report of the same, and only that of a stale lease says that the first one changed nothing.
 fn counts(run: &Run, world: &World) -> bool {
     match (&run.end, &run.report) {
         (Some((_, verdict)), _) if verdict != "done" => false,
         (Some(_), None | Some((_, None))) => true,
-        (Some((end, _)), Some((told, Some(_)))) => world.cut(&run.proc, *end, *told).is_some(),
+        (Some((end, _)), Some((told, Some(code)))) => {
+            code != ErrorCode::StaleLease.name() || world.cut(&run.proc, *end, *told).is_some()
+        }
         (None, _) => false,
     }
 }

@@ -24,6 +24,9 @@ impl Property for Resurrection {
             if !matches!(last.recorded(), Some("done" | "dead")) {
                 continue;
             }
+            if last.end.as_ref().is_some_and(|(at, _)| life.may_be_new_after(*at)) {
+                continue;
+            }
             if let Some(newer) = life.runs.get(index + 1) {
                 found.add(
                     Some(life.id),
@@ -71,6 +74,16 @@ mod tests {
         sample.job(1).enqueued(0, 1).cancelled(2, 3).run((1, 1), 1, 6_000, 6_010, "done").reported(6_011);
         sample.forget(1);
         sample.breaks(&["S6"]);
+    }
+
+    #[test]
+    fn a_producer_that_was_not_answered_may_ask_again() {
+        let mut sample = Sample::default();
+        sample.job(1).enqueued(0, 35).run((1, 1), 1, 10, 20, "done").reported(21);
+        sample.nemesis("server", "kill", 25);
+        sample.job(1).run((2, 1), 1, 30, 40, "done").reported(41);
+        sample.dumped(1, job("succeeded", 1).token(2, 1));
+        sample.breaks(&[]);
     }
 
     #[test]

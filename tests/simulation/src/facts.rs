@@ -57,7 +57,7 @@ pub struct Fact {
     pub crashes: u32,
     /// Attempts that it may use.
     pub max_attempts: u32,
-    /// It must not start before the wall clock shows this.
+    /// It must not start before the wall clock shows this; 0 for a job whose time has come, or that has none.
     pub not_before: Timestamp,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
@@ -165,8 +165,8 @@ pub struct QueueFacts {
     pub ended: u64,
     /// The last ticket seen, and the last durable one.
     pub tickets: (Ticket, Ticket),
-    /// The latest wall time that the queue was shown.
-    pub wall: Timestamp,
+    /// The last ticket that the queue knows to be durable.
+    pub told: Ticket,
 }
 
 impl QueueFacts {
@@ -184,6 +184,8 @@ pub struct Facts {
     pub jobs: BTreeMap<Key, Book>,
     /// Of every queue.
     pub queues: Vec<QueueFacts>,
+    /// The latest wall time that any queue was shown; what ran out by then may be gone, whatever the clock shows now.
+    pub latest_wall: Timestamp,
     arrivals: u64,
     none: Book,
 }
@@ -195,6 +197,7 @@ impl Facts {
         Facts {
             jobs: BTreeMap::new(),
             queues: vec![QueueFacts::default(); queues],
+            latest_wall: Timestamp(0),
             arrivals: 0,
             none: Book { solid: Fact::none(), pending: Vec::new() },
         }
@@ -219,6 +222,8 @@ impl Facts {
                 self.saw(key.0, *ticket, *wall);
                 let (of, token, attempt) = (*to, *token, *attempt);
                 self.change(*key, *ticket, |fact| {
+                    // Its time has come; a clock that is set back afterwards does not undo that.
+                    fact.not_before = Timestamp(0);
                     fact.lease = Some(LeaseFact { of, token, attempt, cancel: false, recovered: false });
                 });
             }
@@ -232,7 +237,10 @@ impl Facts {
                 self.saw(key.0, *ticket, *wall);
                 self.lose(*key, *ticket, *wall);
             }
-            Event::Resumed { queue, ticket, of, kept } => self.resume(*queue, *ticket, *of, kept),
+            Event::Resumed { queue, ticket, wall, of, kept } => {
+                self.saw(*queue, *ticket, *wall);
+                self.resume((*queue, *ticket, *wall), *of, kept);
+            }
             Event::ActedOn { key, ticket, wall, act, acted, .. } => {
                 self.saw(key.0, *ticket, *wall);
                 self.act(*key, *ticket, *wall, *act, *acted);
@@ -249,6 +257,7 @@ impl Facts {
             Event::Paused { queue, ticket, paused } => {
                 self.queues[*queue].paused_pending.push((*ticket, *paused));
             }
+            Event::ToldDurable { queue, upto } => self.queues[*queue].told = *upto,
             Event::Durable { queue, after, upto } => self.settle(*queue, *after, *upto),
             Event::ServerDied => {
                 self.jobs.values_mut().for_each(Book::forget_what_was_not_durable);
@@ -256,7 +265,7 @@ impl Facts {
                     queue.paused_pending.clear();
                     queue.ended = 0;
                     queue.tickets = (0, 0);
-                    queue.wall = Timestamp(0);
+                    queue.told = 0;
                 }
             }
             _ => {}
@@ -273,8 +282,8 @@ impl Facts {
     /// A job whose expiry had come turns out to be gone, or kept as expired.
     pub fn found_expired(&mut self, key: &Key, kept: Option<Timestamp>) {
         if let Some(book) = self.jobs.get_mut(key) {
-            let fact = book.latest_mut();
-            fact.phase = match kept {
+            // What the queue has decided since is on its way.
+            book.solid.phase = match kept {
                 Some(until) => Phase::Kept(JobState::Expired, until),
                 None => Phase::Ended(JobState::Expired, None),
             };
@@ -284,7 +293,7 @@ impl Facts {
     fn saw(&mut self, queue: usize, ticket: Ticket, wall: Timestamp) {
         let queue = &mut self.queues[queue];
         queue.tickets.0 = queue.tickets.0.max(ticket);
-        queue.wall = queue.wall.max(wall);
+        self.latest_wall = self.latest_wall.max(wall);
     }
 
     fn settle(&mut self, queue: usize, after: Ticket, upto: Ticket) {
@@ -327,7 +336,7 @@ impl Facts {
                 life: fact.life + 1,
                 phase: Phase::Live,
                 max_attempts: wish.max_attempts,
-                not_before: run_at,
+                not_before: if arrival.is_some() { Timestamp(0) } else { run_at },
                 expires_at: wish.expires_at,
                 arrival,
                 wish: Some(wish),
@@ -398,8 +407,7 @@ impl Facts {
     /// What the worker does not name it never received: those leases are given back, and no attempt is used.
     fn resume(
         &mut self,
-        queue: usize,
-        ticket: Ticket,
+        (queue, ticket, wall): (usize, Ticket, Timestamp),
         of: Process,
         kept: &[(windlass_core::id::JobId, Token)],
     ) {
@@ -415,6 +423,8 @@ impl Facts {
                 {
                     lease.recovered = false;
                 }
+            } else if self.job(&key).latest().lease.is_some_and(|lease| lease.cancel) {
+                self.finish(key, ticket, wall, JobState::Cancelled);
             } else {
                 self.change(key, ticket, |fact| fact.lease = None);
             }
@@ -451,7 +461,7 @@ impl Facts {
         let arrival = Some(self.next_arrival());
         self.change(key, ticket, |fact| {
             fact.phase = Phase::Live;
-            fact.not_before = wall;
+            fact.not_before = Timestamp(0);
             fact.crashes = 0;
             fact.arrival = arrival;
             if fact.attempts >= fact.max_attempts {

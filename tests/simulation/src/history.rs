@@ -108,7 +108,9 @@ pub enum Event {
     /// A queue has ended a lease on its own, or because it was told that the worker is gone.
     LeaseEnded { key: Key, ticket: Ticket, wall: Timestamp, of: Process, token: Token, told: bool },
     /// A worker has come back to a queue with leases.
-    Resumed { queue: usize, ticket: Ticket, of: Process, kept: Vec<(JobId, Token)> },
+    Resumed { queue: usize, ticket: Ticket, wall: Timestamp, of: Process, kept: Vec<(JobId, Token)> },
+    /// The server has heard a heartbeat that was sent at this time.
+    Beat { of: Process, sent_at: u64 },
     /// A queue has heard a sign of life that was sent at this time.
     Renewed { queue: usize, of: Process, sent_at: u64 },
     /// A queue has heard that a worker's session is gone.
@@ -134,6 +136,8 @@ pub enum Event {
     StrayReply { queue: usize, request: u64 },
     /// A batch of a queue is durable: everything that came with these tickets.
     Durable { queue: usize, after: Ticket, upto: Ticket },
+    /// A queue has heard that everything up to this ticket is durable.
+    ToldDurable { queue: usize, upto: Ticket },
     /// The server died; what was not durable is gone.
     ServerDied,
     /// The server is up again and has rebuilt its queues.

@@ -119,25 +119,35 @@ impl World {
             }
             _ => {}
         }
-        if self.healed_at.is_some() && self.operator.asked.is_empty() {
+        if self.healed_at.is_some() && self.operator.asked.is_empty() && !matches!(answer, Answer::Refused(_))
+        {
             self.operator_tidies();
         }
     }
 
     /// The operator has lost its patience.
     pub(crate) fn operator_timeout(&mut self, call: u64) {
-        let Some(asked) = self.operator.asked.remove(&call) else { return };
-        if self.healed_at.is_some() && matches!(asked, Asked::Pause(..) | Asked::Schedule(..)) {
-            self.operator_tidies();
-        }
+        self.operator.asked.remove(&call);
     }
 
     /// After the faults: what keeps jobs from ending is undone.
     pub(crate) fn operator_begins_to_tidy(&mut self) {
-        let queues = (0..self.setup.queues).map(|queue| (true, queue));
-        let schedules = (0..self.setup.schedules.len()).map(|index| (false, index));
-        self.operator.wants = queues.chain(schedules).collect();
         self.operator.asked.clear();
+        self.operator_looks();
+    }
+
+    /// An order of before may have arrived late: what it changed is undone too.
+    pub(crate) fn operator_looks(&mut self) {
+        if !self.operator.asked.is_empty() {
+            return;
+        }
+        let paused = (0..self.setup.queues).filter(|queue| self.facts.queues[*queue].is_paused());
+        let wants: Vec<_> = paused.map(|queue| (true, queue)).collect();
+        let firing = (0..self.setup.schedules.len()).filter(|index| {
+            let record = self.node.entries().get(*index).and_then(|entry| entry.record.as_ref());
+            record.is_some_and(|record| record.paused_at.is_none())
+        });
+        self.operator.wants = wants.into_iter().chain(firing.map(|index| (false, index))).collect();
         self.operator_tidies();
     }
 

@@ -400,6 +400,7 @@ impl World {
         if self.violation.is_some() {
             return;
         }
+        self.operator_looks();
         let wall = self.clock.now(self.at).wall;
         let waits = self.producers.iter().any(|p| !p.is_done()) || !self.operator.is_done() || !self.node.up;
         let busy = self.node.shells.iter().any(|shell| !shell.is_idle());

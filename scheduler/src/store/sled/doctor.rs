@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::blocks::{Blocks, BlocksError, dir_name};
-use super::directory::Directory;
+use super::directory::{BlockName, Directory};
 use super::files::{self, Damage};
 use super::journal::{self, ReplayError};
 use super::lock::Lock;
@@ -84,11 +84,11 @@ pub fn examine(data_dir: &Path) -> Result<Report, OpenError> {
     report.checkpoint_lsn = manifest.checkpoint_lsn;
     let journal = report.journal(data_dir, &manifest);
     report.note(journal)?;
-    if let Some((directory, _)) = report.note(read_directory(data_dir, &manifest))? {
+    if let Some((directory, retired)) = report.note(read_directory(data_dir, &manifest))? {
         report.blocks = directory.blocks() as u64;
         report.pairs = directory.pairs();
         report.block_bytes = directory.bytes();
-        let blocks = report.read_blocks(data_dir, &manifest, &directory);
+        let blocks = report.read_blocks(data_dir, &manifest, &directory, &retired);
         report.note(blocks)?;
     }
     Ok(report)
@@ -140,6 +140,7 @@ impl Report {
         data_dir: &Path,
         manifest: &Manifest,
         directory: &Directory,
+        retired: &[BlockName],
     ) -> Result<(), OpenError> {
         let original = data_dir.join(dir_name(manifest.rest));
         let copy = Copy::of(&original)?;
@@ -173,6 +174,12 @@ impl Report {
             if self.note(blocks.read(block).map_err(here))?.is_some() {
                 self.blocks_checked += 1;
             }
+        }
+        if self.is_whole() {
+            // A start also removes what nothing needs any more, and that reaches pages that no block of the directory is on.
+            let removed = blocks.remove_from(manifest.next_block);
+            let removed = removed.and_then(|_| blocks.remove(retired)).and_then(|()| blocks.sync());
+            self.note(removed.map_err(here))?;
         }
         Ok(())
     }

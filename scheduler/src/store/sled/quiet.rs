@@ -29,7 +29,9 @@ pub(super) fn run<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 
 fn hear(info: &PanicHookInfo<'_>, before: &dyn Fn(&PanicHookInfo<'_>)) {
     let said = || {
-        let text = info.payload_as_str().unwrap_or("no text");
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no text");
         let place = info.location().map_or_else(String::new, |at| {
             let file = at.file().rsplit('/').next().unwrap_or_default();
             format!(" ({file}:{})", at.line())

@@ -26,8 +26,6 @@ const NAME: &str = "one live lease";
 struct Claim {
     of: Process,
     token: Token,
-    /// The last moment that counts as a sign of life.
-    alive_at: u64,
 }
 
 /// The judge.
@@ -38,6 +36,8 @@ pub struct Judge {
     /// By queue and worker: when its leases may end at the earliest.
     deadlines: BTreeMap<(usize, Process), u64>,
     claims: BTreeMap<Key, Vec<Claim>>,
+    /// When the last heartbeat was sent that the server has heard.
+    alive_at: BTreeMap<Process, u64>,
 }
 
 impl Judge {
@@ -47,6 +47,7 @@ impl Judge {
             grace_ms: setup.grace_ms,
             deadlines: BTreeMap::new(),
             claims: BTreeMap::new(),
+            alive_at: BTreeMap::new(),
         }
     }
 
@@ -64,22 +65,17 @@ impl Judge {
                 self.overlap(at, *key, *to)
             }
             Event::Received { by, key, token, .. } => {
-                self.claims.entry(*key).or_default().push(Claim {
-                    of: *by,
-                    token: *token,
-                    alive_at: at.min(at),
-                });
+                self.claims.entry(*key).or_default().push(Claim { of: *by, token: *token });
                 Ok(())
             }
-            Event::Renewed { queue, of, sent_at } => {
+            Event::Beat { of, sent_at } => {
+                self.alive_at.insert(*of, *sent_at);
+                Ok(())
+            }
+            Event::Renewed { queue, of, .. } => {
                 if self.holds(*queue, *of, facts) {
                     self.deadlines.insert((*queue, *of), at + self.lease_ms);
                 }
-                let claims =
-                    self.claims.iter_mut().filter(|(key, _)| key.0 == *queue).flat_map(|(_, claims)| claims);
-                claims
-                    .filter(|claim| claim.of == *of)
-                    .for_each(|claim| claim.alive_at = claim.alive_at.max(*sent_at));
                 Ok(())
             }
             Event::Away { queue, of } => {
@@ -149,16 +145,16 @@ impl Judge {
 
     fn overlap(&self, at: u64, key: Key, to: Process) -> Verdict {
         let sure_ms = self.lease_ms.min(self.grace_ms);
-        let claims = self.claims.get(&key).into_iter().flatten();
-        match claims.filter(|claim| claim.of != to).find(|claim| at < claim.alive_at + sure_ms) {
-            Some(claim) => {
-                let what = format!(
-                    "handed to {to:?} while {:?} has {:?} and gave a sign of life {} ms ago",
-                    claim.of,
-                    claim.token,
-                    at - claim.alive_at
-                );
-                wrong(NAME, key, what)
+        let alive_at = |of: &Process| self.alive_at.get(of).copied().unwrap_or(0);
+        let mut claims = self.claims.get(&key).into_iter().flatten();
+        match claims.find(|claim| claim.of != to && at < alive_at(&claim.of) + sure_ms) {
+            Some(Claim { of, token }) => {
+                let silent_ms = at - alive_at(of);
+                wrong(
+                    NAME,
+                    key,
+                    format!("handed to {to:?} while {of:?} has {token:?} and was heard {silent_ms} ms ago"),
+                )
             }
             None => Ok(()),
         }

@@ -13,7 +13,7 @@ pub(super) fn hear(event: &Event, facts: &Facts) -> Verdict {
     let Event::HandedOut { key, ticket, wall, .. } = event else { return Ok(()) };
     let queue = &facts.queues[key.0];
     // The hand-out itself may be the batch under way.
-    if queue.tickets.1 + 1 < *ticket || queue.tickets.0 > queue.tickets.1 + 1 {
+    if queue.told + 1 < *ticket || queue.tickets.0 > queue.told + 1 {
         return Ok(());
     }
     let this = facts.job(key).latest();

@@ -22,11 +22,12 @@ impl Judge {
     pub(super) fn hear(&mut self, event: &Event, facts: &Facts) -> Verdict {
         let Event::Accepted { key, duplicate, wall, .. } = event else { return Ok(()) };
         let fact = facts.job(key).latest();
+        let wall = (*wall).max(facts.latest_wall);
         let ended = facts.queues[key.0].ended;
         let known = match fact.phase {
-            Phase::Live if fact.may_be_expired(*wall) => None,
+            Phase::Live if fact.may_be_expired(wall) => None,
             Phase::Live | Phase::Dead => Some(true),
-            Phase::Kept(_, until) if until > *wall => Some(true),
+            Phase::Kept(_, until) if until > wall => Some(true),
             // It is dropped a little later.
             Phase::Kept(..) => None,
             Phase::Ended(_, Some(number)) if ended - number < u64::from(FINISHED_JOBS_DEFAULT) => Some(true),

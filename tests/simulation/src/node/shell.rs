@@ -474,7 +474,7 @@ impl World {
                     }
                 }
                 (Reply::Resumed { kept, .. }, Said::Resume(of)) => {
-                    self.emit(Event::Resumed { queue: q, ticket, of: *of, kept: kept.clone() });
+                    self.emit(Event::Resumed { queue: q, ticket, wall, of: *of, kept: kept.clone() });
                 }
                 (Reply::Job(_, state), Said::Job(call, act, id)) => {
                     let (call, key, acted) = (*call, (q, *id), Acted::Job(*state));
@@ -642,6 +642,7 @@ impl World {
                 self.release(q, out);
             }
         }
+        self.emit(Event::ToldDurable { queue: q, upto: durable });
         self.apply(q, Command::Durable(durable), Said::Else, None);
     }
 

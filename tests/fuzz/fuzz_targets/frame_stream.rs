@@ -1,0 +1,4 @@
+//! `frame_stream` under libFuzzer; what it promises stands where the function is.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| windlass_fuzz::targets::wire::frame_stream(data));
