@@ -41,5 +41,5 @@ bench *args:
 # An hour of mixed load with faults, and a verdict in target/soak; `just soak 5` takes five minutes. Full disks are tried as root only.
 soak minutes="60" *args:
     cargo build --release -p windlass-scheduler --bin windlass
-    cargo build --release -p windlass-tests --bin soak
-    WINDLASS_BINARY=target/release/windlass target/release/soak --minutes {{minutes}} {{args}}
+    cargo build -p windlass-tests --bin soak
+    WINDLASS_BINARY=target/release/windlass target/debug/soak --minutes {{minutes}} {{args}}

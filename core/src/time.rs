@@ -57,7 +57,7 @@ impl Mono {
 /// Both clocks, read once per message by the outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
-    /// Wall clock, never decreasing within one process.
+    /// Wall clock. Within one process it does not take small steps back; a large one, by somebody who set the clock, it does.
     pub wall: Timestamp,
     /// Monotonic clock.
     pub mono: Mono,

@@ -19,6 +19,10 @@ const STALL_MS_MAX: u64 = 400;
 /// Longest uninterrupted sleep towards a wall-clock instant: a wall clock that was set forward is noticed after this.
 const WALL_NAP_MS_MAX: u64 = 5_000;
 
+/// Steps back of the system's clock that are waited out, so that corrections by the network change no order. After a larger
+/// one the clock follows: standing still for hours would hold up every delay and every retry.
+const STEP_BACK_MS_MAX: u64 = 10_000;
+
 /// A cheap handle of the node's clock. Defaults to the system's.
 #[derive(Clone)]
 pub struct Clock {
@@ -27,7 +31,7 @@ pub struct Clock {
 
 struct Inner {
     origin: Instant,
-    /// The latest wall time that was given out, in milliseconds: the wall clock of a process never goes back.
+    /// The latest wall time that was given out, in milliseconds: the wall clock of a process does not take small steps back.
     floor: AtomicU64,
     source: Source,
     pace: Mutex<Pace>,
@@ -134,8 +138,7 @@ impl Clock {
             }
             Source::System => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis);
-                let floor = self.inner.floor.fetch_max(since, Ordering::Relaxed);
-                Now { wall: Timestamp(since.max(floor)), mono: Mono(elapsed()) }
+                Now { wall: Timestamp(self.inner.floored(since)), mono: Mono(elapsed()) }
             }
         }
     }
@@ -217,6 +220,25 @@ impl Clock {
     }
 }
 
+impl Inner {
+    /// The time to give out when the system's clock shows `since`.
+    fn floored(&self, since: u64) -> u64 {
+        let floor = self.floor.fetch_max(since, Ordering::Relaxed);
+        let back = floor.saturating_sub(since);
+        if back <= STEP_BACK_MS_MAX {
+            return since.max(floor);
+        }
+        // One thread follows and says so; the others find it done.
+        if self.floor.compare_exchange(floor, since, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::warn!(
+                ms = back,
+                "the system's clock was set back; what is due by it waits for its time"
+            );
+        }
+        since
+    }
+}
+
 async fn nap(ms: Option<u64>) {
     match ms {
         Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
@@ -282,6 +304,19 @@ mod tests {
             waiter.await.unwrap();
             assert_eq!(clock.now().wall, Timestamp(61_000));
         });
+    }
+
+    #[test]
+    fn small_steps_back_are_waited_out_and_large_ones_followed() {
+        let clock = Clock::system();
+        let at = |ms| clock.inner.floored(ms);
+        assert_eq!(at(100_000), 100_000);
+        assert_eq!(at(99_000), 100_000);
+        assert_eq!(at(100_001), 100_001);
+        assert_eq!(at(100_001 - STEP_BACK_MS_MAX), 100_001);
+        assert_eq!(at(80_000), 80_000);
+        assert_eq!(at(80_500), 80_500);
+        assert_eq!(at(80_400), 80_500);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! - [`api`]: one dispatcher for every request, whichever door it came through.
 //! - [`node`]: the composition root; start order and stop order.
 //! - [`fault`]: places at which tests let this process fail.
+//! - [`lifeline`]: a part that panics takes the node with it.
 //! - [`testing`]: a server inside the process of a test.
 //! - [`cli`]: the command line, a client of the node like any other.
 
@@ -19,6 +20,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod fault;
+pub mod lifeline;
 pub mod node;
 pub mod queue;
 pub mod schedules;

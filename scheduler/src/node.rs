@@ -23,6 +23,7 @@
 //! Stopping twice is legal, and so is stopping a node that has ended by itself.
 
 mod config;
+mod descriptors;
 mod local;
 mod run;
 mod running;

@@ -82,7 +82,8 @@ pub fn start(
     chance: Chance,
 ) -> Result<Handle, LoadError> {
     let store = writer.store().clone();
-    start_with(&*store, NodeDoor { registry, writer }, clock, chance)
+    let line = writer.lifelines().hold("the schedules");
+    start_with(&*store, NodeDoor { registry, writer, _line: line }, clock, chance)
 }
 
 fn start_with(store: &dyn Store, door: impl Door, clock: Clock, chance: Chance) -> Result<Handle, LoadError> {

@@ -15,6 +15,7 @@ mod actor;
 mod connection;
 mod fetch;
 mod hub;
+mod hush;
 mod joins;
 mod link;
 mod listener;
@@ -28,7 +29,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use windlass_core::limits;
 
+use self::hush::Hush;
 use crate::api::ApiHandle;
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -121,6 +124,9 @@ pub struct SessionParts {
 #[derive(Debug)]
 pub struct Budget {
     connections: AtomicU32,
+    connections_max: u32,
+    /// Lines about peers that break rules, of which there may be as many as somebody likes.
+    strangers: Hush,
     enqueue_bytes: AtomicUsize,
     /// One permit per KiB of a large frame that is arriving.
     arriving: Arc<Semaphore>,
@@ -128,15 +134,23 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Budget {
-        Budget {
-            connections: AtomicU32::new(0),
-            enqueue_bytes: AtomicUsize::new(0),
-            arriving: Arc::new(Semaphore::new(ARRIVING_BYTES_MAX / 1024)),
-        }
+        Budget::new(u32::try_from(limits::CONNECTIONS_MAX).unwrap_or(u32::MAX))
     }
 }
 
 impl Budget {
+    /// Bounds with so many connections, for which there are descriptors.
+    #[must_use]
+    pub fn new(connections_max: u32) -> Budget {
+        Budget {
+            connections: AtomicU32::new(0),
+            connections_max,
+            strangers: Hush::default(),
+            enqueue_bytes: AtomicUsize::new(0),
+            arriving: Arc::new(Semaphore::new(ARRIVING_BYTES_MAX / 1024)),
+        }
+    }
+
     /// Open connections.
     #[must_use]
     pub fn connections(&self) -> u32 {
@@ -151,10 +165,10 @@ impl Budget {
         (before == 0 || before.saturating_add(bytes) <= ENQUEUE_BYTES_MAX).then_some(share)
     }
 
-    fn connect(self: &Arc<Self>, most: u32) -> Option<Connected> {
+    fn connect(self: &Arc<Self>) -> Option<Connected> {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         let connected = Connected(Arc::clone(self));
-        (before < most).then_some(connected)
+        (before < self.connections_max).then_some(connected)
     }
 }
 

@@ -14,8 +14,10 @@
 //! | `the store is full` | warn | batches wait until there is space |
 //! | `worker connected`, `worker away`, `worker back` | info | sessions |
 //! | `worker lost` | warn | its leases end; how it is known |
-//! | `connection refused`, `connection broke a rule` | warn | the peer and the rule |
-//! | `accept failed` | warn | out of file descriptors, mostly; it goes on |
+//! | `connection refused`, `connection broke a rule` | warn | the peer and the rule; ten lines in ten seconds, the rest in `left_out` |
+//! | `accept failed` | warn | out of file descriptors, mostly; it goes on; limited like those above |
+//! | `the system's clock was set back` | warn | by how much; what is due by the wall clock waits for its time |
+//! | `only work already taken on is finished` | warn | space, or something else that the store needs, is missing |
 //! | `gossip stopped` | warn | it is started again |
 //! | `the node stood still` | warn | it was stopped or the machine suspended; leases do not count that time |
 //! | `member joined`, `member dead` | info | the gossip's view |

@@ -6,7 +6,10 @@
 //! do is skipped with a `SKIP(reason)` and counted in the last line.
 
 mod account;
+mod clock;
 mod disk;
+mod gossip;
+mod limits;
 mod wire;
 
 use std::process::ExitCode;
@@ -22,6 +25,14 @@ fn main() -> ExitCode {
         trial!(disk::an_idle_store_that_fails_says_so),
         trial!(disk::a_disk_that_says_full_is_waited_for),
         trial!(disk::a_slow_disk_ends_no_lease),
+        trial!(limits::descriptors_that_run_out_stop_nobody_inside),
+        trial!(limits::a_backlog_larger_than_memory_kills_nobody),
+        trial!(limits::a_limit_of_file_sizes_refuses_and_resumes),
+        trial!(limits::a_disk_that_fills_up_again_and_again_is_followed),
+        trial!(limits::a_disk_without_inodes_is_waited_for),
+        trial!(clock::a_clock_of_the_server_that_jumps_stops_nothing),
+        trial!(clock::a_clock_of_a_worker_that_jumps_ends_no_lease),
+        trial!(gossip::a_flood_of_garbage_costs_no_job),
         trial!(wire::a_partition_costs_seconds, sync),
         trial!(wire::a_worker_that_is_not_heard_costs_seconds, sync),
         trial!(wire::a_link_that_goes_down_costs_seconds, sync),

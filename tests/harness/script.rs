@@ -70,6 +70,8 @@ impl Work {
     /// With a delay.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Work {
+        // A job has one time; the last one that is asked for counts.
+        self.run_at = None;
         self.after_ms = Some(u64::try_from(delay.as_millis()).expect("a short delay"));
         self
     }

@@ -3,4 +3,7 @@
 //! `WINDLASS_CHAOS=1000 cargo test -p windlass-tests --test histories -- --nocapture` repeats the faults a thousand times.
 
 mod kills;
+mod panics;
+mod pauses;
 mod points;
+mod soak;

@@ -89,7 +89,7 @@ impl Nemesis {
 
     /// The calm time before the next fault.
     pub(crate) fn calm(&mut self) -> Duration {
-        Duration::from_millis(self.rng.random_range(1_000..9_000))
+        Duration::from_millis(self.rng.random_range(500..6_000))
     }
 
     /// Brings a server back that a point has killed after its fault was over.

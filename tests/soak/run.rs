@@ -47,10 +47,6 @@ pub(crate) async fn run(wanted: &Wanted) -> Result<Verdict> {
     })?;
     println!("history {}, data {}", field.history_dir().display(), field.data_dir().display());
     let client = Client::connect(field.server.address()).await?;
-    for queue in &queues {
-        // A bound for what the end has to list.
-        client.set_retention(queue, 1_000).await?;
-    }
     field.schedule(&client, &[1, 3]).await?;
     let mix =
         Mix { queues, rate: wanted.rate, producers: 8, padding: 200, long_ms: 4_000, seed: wanted.seed };

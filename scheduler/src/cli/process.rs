@@ -21,6 +21,9 @@ impl Signals {
                 CliError::failure(format!("signals: {e}; the server cannot be stopped in order"))
             })
         };
+        // Without this a limit of file sizes ends the process; with it the write is refused, and the store takes no new work.
+        let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        drop(on(file_size)?);
         Ok(Signals { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
     }
 

@@ -13,6 +13,7 @@ use windlass_core::store::keys::meta_key;
 use windlass_core::store::{Batch, Write};
 use windlass_dashboard::{Dashboard, Options};
 
+use super::descriptors::{Doors, HTTP_WORKERS};
 use super::{NodeConfig, StartError};
 use crate::api::{ApiHandle, ApiParts, History};
 use crate::chance::Chance;
@@ -22,8 +23,6 @@ use crate::schedules;
 use crate::session::{Budget, Door, Greeting, Hub, HubParts, Listen, Phases, SessionParts};
 use crate::store::writer::StoreWriter;
 
-/// Threads that serve HTTP.
-const HTTP_WORKERS: usize = 2;
 /// Time that HTTP requests have to finish when the node stops, in seconds.
 const HTTP_SHUTDOWN_S: u64 = 5;
 /// Time that a client has to send the head of an HTTP request.
@@ -73,11 +72,13 @@ impl LocalNode {
         writer: StoreWriter,
     ) -> Result<LocalNode, StartError> {
         let config = NodeConfig { http: None, native: Some(addr), gossip: None, ..config };
-        LocalNode::compose(config, Bound { http: None, native: Some((listener, addr)) }, writer).await
+        let bound = Bound { http: None, native: Some((listener, addr)) };
+        LocalNode::compose(config, Doors::share(u64::MAX), bound, writer).await
     }
 
     pub(super) async fn compose<L: Listen>(
         config: NodeConfig,
+        doors: Doors,
         bound: Bound<L>,
         writer: StoreWriter,
     ) -> Result<LocalNode, StartError> {
@@ -109,7 +110,7 @@ impl LocalNode {
             }
             None => Cluster::alone(),
         };
-        let budget = Arc::new(Budget::default());
+        let budget = Arc::new(Budget::new(doors.native));
         let history = History::default();
         history.follow(registry.clone(), clock.clone());
         let parts = Arc::new(ApiParts {
@@ -142,7 +143,8 @@ impl LocalNode {
             phases: phases.clone(),
         };
         let door = bound.native.map(|(listener, _)| Door::open(listener, sessions));
-        let http = bound.http.map(|listener| serve_http(listener, &config, &api, native_addr)).transpose()?;
+        let http =
+            bound.http.map(|listener| serve_http(listener, &config, doors, &api, native_addr)).transpose()?;
         let addrs = Addrs { http: http_addr, native: native_addr, gossip: cluster.addr() };
         Ok(LocalNode { api: parts, writer, registry, schedules, cluster, door, phases, http, addrs })
     }
@@ -202,6 +204,7 @@ fn greeting(config: &NodeConfig, node: String, cluster: &Cluster) -> Greeting {
 fn serve_http(
     listener: TcpListener,
     config: &NodeConfig,
+    doors: Doors,
     api: &ApiHandle,
     native: Option<SocketAddr>,
 ) -> Result<(ServerHandle, Dashboard), StartError> {
@@ -219,6 +222,7 @@ fn serve_http(
         App::new().configure(move |cfg| pages.configure(cfg))
     })
     .workers(HTTP_WORKERS)
+    .max_connections(doors.http)
     .shutdown_timeout(HTTP_SHUTDOWN_S)
     .client_request_timeout(HTTP_HEAD)
     .disable_signals()

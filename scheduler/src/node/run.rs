@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::descriptors::{Doors, raise_limit};
 use super::local::{Addrs, Bound, LocalNode};
 use super::{NodeConfig, StartError};
 use crate::api::ApiHandle;
@@ -14,9 +15,6 @@ use crate::store::writer::StoreWriter;
 
 /// Threads for reads of the store; more would only queue at the disk.
 const BLOCKING_THREADS: usize = 8;
-
-/// Descriptors for everything but native connections: HTTP, the store's files.
-const DESCRIPTORS_BESIDE: u64 = 4_096;
 
 /// What the node is to do; later ones win.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,23 +32,9 @@ pub(super) struct Started {
 
 type Ready = SyncSender<Result<Started, StartError>>;
 
-/// Connections need descriptors, and systems give a process few unless it asks.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let wanted = windlass_core::limits::CONNECTIONS_MAX as u64 + DESCRIPTORS_BESIDE;
-    let mut limit = getrlimit(Resource::Nofile);
-    let allowed = limit.maximum.map_or(wanted, |most| most.min(wanted));
-    if limit.current.is_some_and(|current| current < allowed) {
-        limit.current = Some(allowed);
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::warn!(%error, "the limit of open files cannot be raised; fewer connections are possible");
-        }
-    }
-}
-
 /// Runs a node to its end.
 pub(super) fn run(config: NodeConfig, ready: Ready, orders: watch::Receiver<Order>) {
-    raise_descriptor_limit();
+    let doors = Doors::share(raise_limit());
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -59,7 +43,7 @@ pub(super) fn run(config: NodeConfig, ready: Ready, orders: watch::Receiver<Orde
             .expect("the system has given this thread, and gives it a runtime")
     };
     let system = actix_rt::System::with_tokio_rt(runtime);
-    let writer = system.block_on(live(config, ready, orders));
+    let writer = system.block_on(live(config, doors, ready, orders));
     // Everything that holds the store goes before it is closed.
     drop(system);
     if let Some(writer) = writer
@@ -71,8 +55,13 @@ pub(super) fn run(config: NodeConfig, ready: Ready, orders: watch::Receiver<Orde
 }
 
 /// Starts, waits for an order, stops. Returns the writer, whose stop blocks.
-async fn live(config: NodeConfig, ready: Ready, mut orders: watch::Receiver<Order>) -> Option<StoreWriter> {
-    let node = match start(config).await {
+async fn live(
+    config: NodeConfig,
+    doors: Doors,
+    ready: Ready,
+    mut orders: watch::Receiver<Order>,
+) -> Option<StoreWriter> {
+    let node = match start(config, doors).await {
         Ok(node) => node,
         Err((error, writer)) => {
             // Whoever started the node waits for this, or is gone.
@@ -89,7 +78,13 @@ async fn live(config: NodeConfig, ready: Ready, mut orders: watch::Receiver<Orde
         return Some(writer);
     }
     // A closed channel means that the handle is gone, which ends the node as well.
-    let order = orders.wait_for(|order| *order > Order::Run).await.map_or(Order::Kill, |order| *order);
+    let ordered =
+        async { orders.wait_for(|order| *order > Order::Run).await.map_or(Order::Kill, |order| *order) };
+    let order = tokio::select! {
+        biased;
+        order = ordered => order,
+        () = writer.lifelines().cut() => Order::Kill,
+    };
     if order == Order::Stop {
         tracing::info!("node stopping");
         let mut killed = orders.clone();
@@ -107,11 +102,11 @@ async fn live(config: NodeConfig, ready: Ready, mut orders: watch::Receiver<Orde
     Some(writer)
 }
 
-async fn start(config: NodeConfig) -> Result<LocalNode, (StartError, Option<StoreWriter>)> {
+async fn start(config: NodeConfig, doors: Doors) -> Result<LocalNode, (StartError, Option<StoreWriter>)> {
     let bound = bind(&config).map_err(|error| (error, None))?;
     let store = crate::store::open(&config.store).map_err(|error| (error.into(), None))?;
     let writer = StoreWriter::start(store).map_err(|error| (error.into(), None))?;
-    LocalNode::compose(config, bound, writer.clone()).await.map_err(|error| (error, Some(writer)))
+    LocalNode::compose(config, doors, bound, writer.clone()).await.map_err(|error| (error, Some(writer)))
 }
 
 fn bind(config: &NodeConfig) -> Result<Bound<NativePort>, StartError> {

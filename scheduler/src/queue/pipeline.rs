@@ -12,6 +12,7 @@ use windlass_core::store::keys::QueueNo;
 use windlass_core::store::{Batch, CommitError, Space, Write};
 
 use crate::fault::{self, Point};
+use crate::lifeline::Lifeline;
 use crate::store::writer::{StoreWriter, SubmitError};
 
 /// Bytes up to which the batches of one message are merged into one.
@@ -53,11 +54,14 @@ pub(super) struct Pipeline {
     sent: usize,
     submissions: u64,
     full: bool,
+    /// The queue's actor owns this pipeline: a panic of the one drops the other.
+    _line: Lifeline,
 }
 
 impl Pipeline {
     pub(super) fn new(queue: QueueNo, writer: StoreWriter) -> Pipeline {
         Pipeline {
+            _line: writer.lifelines().hold(format!("queue {queue}")),
             queue,
             writer,
             progress: watch::Sender::default(),

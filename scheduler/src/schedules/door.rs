@@ -7,6 +7,7 @@ use windlass_core::id::QueueName;
 use windlass_core::job::JobSpec;
 use windlass_core::store::{Batch, CommitError, Space, Write};
 
+use crate::lifeline::Lifeline;
 use crate::queue::{Registry, busy, stopping};
 use crate::store::writer::{StoreWriter, SubmitError};
 
@@ -28,6 +29,8 @@ pub(super) trait Door: 'static {
 pub(super) struct NodeDoor {
     pub(super) registry: Registry,
     pub(super) writer: StoreWriter,
+    /// The actor owns its door: a panic of the one drops the other.
+    pub(super) _line: Lifeline,
 }
 
 impl Door for NodeDoor {

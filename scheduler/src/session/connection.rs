@@ -19,7 +19,9 @@ use windlass_core::wire::{
 use super::actor::{Ended, Frames, SessionActor};
 use super::hub::Arrival;
 use super::link::Link;
-use super::{FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX};
+use super::{
+    Budget, FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX,
+};
 use crate::fault::{self, Point};
 
 /// Longest text of a client's self-description that is kept.
@@ -68,10 +70,10 @@ where
     let hello = match timeout(greeting, read_hello(&mut reader, &mut buffer, &parts)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(End::Gone)) => return,
-        Ok(Err(End::Refused(error))) => return refuse(&mut writer, peer, error).await,
+        Ok(Err(End::Refused(error))) => return refuse(&mut writer, peer, error, &parts.budget).await,
         Err(_) => {
             let text = format!("no Hello came within {} ms", limits::HANDSHAKE_MS_MAX);
-            return refuse(&mut writer, peer, ApiError::new(ErrorCode::Timeout, text)).await;
+            return refuse(&mut writer, peer, ApiError::new(ErrorCode::Timeout, text), &parts.budget).await;
         }
     };
     let link = Link::new(parts.clock.now().mono);
@@ -100,7 +102,9 @@ where
         read = read_frames(&mut reader, buffer, &actor, &parts) => read,
     };
     if let Err(End::Refused(error)) = read {
-        tracing::warn!(%peer, %error, "connection broke a rule");
+        if let Some(left_out) = parts.budget.strangers.pass() {
+            tracing::warn!(%peer, %error, left_out, "connection broke a rule");
+        }
         link.send(&ServerFrame::Refused(error));
     }
     // A mailbox that is gone means that the actor has stopped already.
@@ -344,8 +348,10 @@ async fn write_chunk(
     fault::pass_or_fail(Point::SessionAfterWrite)
 }
 
-async fn refuse(writer: &mut (impl AsyncWrite + Unpin), peer: SocketAddr, error: ApiError) {
-    tracing::warn!(%peer, %error, "connection refused");
+async fn refuse(writer: &mut (impl AsyncWrite + Unpin), peer: SocketAddr, error: ApiError, budget: &Budget) {
+    if let Some(left_out) = budget.strangers.pass() {
+        tracing::warn!(%peer, %error, left_out, "connection refused");
+    }
     let mut out = BytesMut::new();
     encode_frame(&mut out, &ServerFrame::Refused(error));
     let flush = async {
@@ -360,7 +366,8 @@ pub(super) async fn turn_away(
     _reader: impl AsyncRead,
     mut writer: impl AsyncWrite + Unpin,
     peer: SocketAddr,
+    budget: Arc<Budget>,
 ) {
-    let text = format!("there are {} connections already; try again in a moment", limits::CONNECTIONS_MAX);
-    refuse(&mut writer, peer, ApiError::new(ErrorCode::Busy, text)).await;
+    let text = format!("there are {} connections already; try again in a moment", budget.connections_max);
+    refuse(&mut writer, peer, ApiError::new(ErrorCode::Busy, text), &budget).await;
 }

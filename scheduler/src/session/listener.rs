@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -10,9 +11,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windlass_core::limits;
 
 use super::connection::{serve, turn_away};
+use super::hush::Hush;
 use super::{Phases, SessionParts};
 
 /// Wait after a failed accept: mostly there are no descriptors left, and asking at once would only burn the processor.
@@ -21,8 +22,9 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 const BACKLOG: u32 = 1_024;
 /// Silence of a connection after which the system asks whether the peer is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// Connections that are told "too many" at the same time; beyond, they are only closed.
-const TURN_AWAY_MAX: usize = 64;
+/// Connections that are told "too many" at the same time; beyond, they are only closed. Their descriptors are some of those
+/// that are kept for the node itself, so they are few.
+const TURN_AWAY_MAX: usize = 8;
 
 /// The open native port.
 pub struct Door {
@@ -123,16 +125,19 @@ impl Door {
 
 async fn accept(listener: impl Listen, parts: SessionParts, sessions: TaskTracker) {
     let turned_away = TaskTracker::new();
+    let failures = Hush::default();
     loop {
         let (reader, writer, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "accept failed");
+                if let Some(left_out) = failures.pass() {
+                    tracing::warn!(%error, left_out, "accept failed");
+                }
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
-        match parts.budget.connect(u32::try_from(limits::CONNECTIONS_MAX).unwrap_or(u32::MAX)) {
+        match parts.budget.connect() {
             Some(connected) => {
                 let parts = parts.clone();
                 sessions.spawn_local(async move {
@@ -141,7 +146,7 @@ async fn accept(listener: impl Listen, parts: SessionParts, sessions: TaskTracke
                 });
             }
             None if turned_away.len() < TURN_AWAY_MAX => {
-                turned_away.spawn_local(turn_away(reader, writer, peer));
+                turned_away.spawn_local(turn_away(reader, writer, peer, Arc::clone(&parts.budget)));
             }
             None => {}
         }

@@ -126,7 +126,11 @@ impl SledStore {
     }
 
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        let stays = Stays { engine: Arc::clone(&self.engine), name: name.to_owned() };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _stays = stays;
+            run();
+        });
         let thread =
             thread.map_err(|error| OpenError::Failed(format!("failed to start a thread: {error}")))?;
         lock(&self.threads).push(thread);
@@ -195,6 +199,20 @@ impl Store for SledStore {
             return Ok(());
         }
         self.engine.note_end()
+    }
+}
+
+/// A thread that a panic has ended prepares and moves nothing any more, and commits would wait for it for ever.
+struct Stays {
+    engine: Arc<Engine>,
+    name: String,
+}
+
+impl Drop for Stays {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.engine.fail(format!("the thread {} has panicked", self.name));
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use windlass_core::store::keys::QueueNo;
 use windlass_core::store::{Batch, CommitError, ReadError, Refused, Space, Store};
 
 use crate::fault::{self, Point};
+use crate::lifeline::Lifelines;
 
 /// Most batches that wait for the writer; more is back-pressure.
 pub const WAITING_BATCHES_MAX: usize = 16_384;
@@ -86,6 +87,7 @@ struct Shared {
     groups: AtomicU64,
     batches: AtomicU64,
     thread: Mutex<Stopping>,
+    lifelines: Lifelines,
 }
 
 /// The thread until somebody has joined it, then what closing the store said.
@@ -124,9 +126,10 @@ impl StoreWriter {
         // One slot more than batches may wait, so that the order to stop always fits.
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX + 1);
         let theirs = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || run(theirs, &receiver))?;
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+            let _line = theirs.lifelines.hold("the store writer");
+            run(Arc::clone(&theirs), &receiver)
+        })?;
         *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Stopping::Running(thread);
         Ok(StoreWriter { shared, sender: Sender::Thread(sender) })
     }
@@ -180,6 +183,12 @@ impl StoreWriter {
     #[must_use]
     pub fn space(&self) -> Space {
         self.shared.store.space()
+    }
+
+    /// Where parts that cannot be done without attach themselves; the writer's thread is one.
+    #[must_use]
+    pub fn lifelines(&self) -> &Lifelines {
+        &self.shared.lifelines
     }
 
     /// Reads the store where that keeps nobody else waiting.
@@ -271,6 +280,7 @@ impl Shared {
             groups: AtomicU64::new(0),
             batches: AtomicU64::new(0),
             thread: Mutex::new(Stopping::Stopped(Ok(()))),
+            lifelines: Lifelines::default(),
         })
     }
 

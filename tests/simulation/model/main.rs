@@ -24,7 +24,8 @@ fn number(name: &str) -> Option<u64> {
 fn the_queue_does_what_plain_rules_say() {
     let seed = number("WINDLASS_SEED").unwrap_or(1);
     let cases = number("WINDLASS_CASES").and_then(|cases| u32::try_from(cases).ok()).unwrap_or(CASES);
-    if let Err(difference) = suite::check(seed, cases, SHRINKS_MAX) {
-        panic!("run again with WINDLASS_SEED={seed} WINDLASS_CASES={cases}\n{difference}");
+    if let Some(found) = suite::check(seed, cases, SHRINKS_MAX) {
+        let suite::Difference { cases, what, steps } = found;
+        panic!("run again with WINDLASS_SEED={seed} WINDLASS_CASES={cases}\n{what}\n{steps}");
     }
 }

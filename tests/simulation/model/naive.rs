@@ -161,6 +161,11 @@ impl Naive {
         match step {
             Step::Enqueue(batch) => self.enqueue(batch),
             Step::Fetch { worker, slots } => self.fetch(*worker, *slots),
+            Step::LateFetch { worker, slots, ms } => {
+                (self.wall, self.mono) = (self.wall + ms, self.mono + ms);
+                self.time_has_passed();
+                self.fetch(*worker, *slots);
+            }
             Step::Report(reports) => self.report(reports),
             Step::Renew(worker) => self.set_deadline(*worker, LEASE_MS),
             Step::Away(worker) => self.set_deadline(*worker, GRACE_MS),
@@ -213,6 +218,17 @@ impl Naive {
         let mut dead: Vec<_> = self.jobs.iter().filter_map(|(id, job)| Some((order(job)?, *id))).collect();
         dead.sort_unstable();
         dead.into_iter().take(count).map(|(_, id)| id).collect()
+    }
+
+    /// Whether a timer comes due, a lease ends or a kept job is forgotten within this time.
+    pub(crate) fn is_eventful_within(&self, ms: u64) -> bool {
+        let soon = |at: u64| at > self.wall && at <= self.wall + ms;
+        let event = |job: &Job| match job.stand {
+            Stand::Waiting => soon(job.run_at),
+            Stand::Kept(_, until) => soon(until),
+            _ => false,
+        };
+        self.jobs.values().any(event) || self.deadlines.values().any(|at| *at <= self.mono + ms)
     }
 
     /// Jobs that have waited for a time and have not ended.

@@ -93,6 +93,10 @@ impl Rig {
                 self.apply(Command::Enqueue { reply, new });
             }
             Step::Fetch { worker, slots } => self.fetch(*worker, *slots),
+            Step::LateFetch { worker, slots, .. } => {
+                self.now = Now { wall: Timestamp(model.wall), mono: Mono(model.mono) };
+                self.fetch(*worker, *slots);
+            }
             Step::Report(reports) => {
                 let verdicts = reports.iter().map(|(_, _, end)| verdict(end));
                 let presented = model.presented.iter();

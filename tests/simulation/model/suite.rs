@@ -2,10 +2,12 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Once;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Once};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 use windlass_core::job::JobState;
 use windlass_core::queue::{LeaseMark, QueueRecord};
@@ -19,39 +21,69 @@ use crate::steps::{self, Step};
 /// Steps of one case.
 const STEPS: std::ops::Range<usize> = 1..80;
 
-/// Runs `cases` random cases from `seed`.
-///
-/// # Errors
-/// The shortest list of steps that was found to make a difference, and the difference.
-pub(crate) fn check(seed: u64, cases: u32, shrinks_max: u32) -> Result<(), String> {
+/// A difference between the two.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    /// How many cases it took.
+    pub(crate) cases: u32,
+    /// What differs.
+    pub(crate) what: String,
+    /// The steps that lead there, one a line.
+    pub(crate) steps: String,
+}
+
+/// Runs `cases` random cases from `seed`; the steps of a failing one are made fewer in at most `shrinks_max` tries.
+pub(crate) fn check(seed: u64, cases: u32, shrinks_max: u32) -> Option<Difference> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config =
-        Config { cases, max_shrink_iters: shrinks_max, failure_persistence: None, ..Config::default() };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(config.clone(), rng);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let strategy = Model::sequential_strategy(STEPS);
-    let ran = quietly(|| {
-        runner.run(&strategy, |(model, steps, seen)| {
-            Comparison::test_sequential(config.clone(), model, steps, seen);
-            Ok(())
-        })
-    });
-    ran.map_err(|error| match error {
-        TestError::Fail(why, (model, steps, _)) => {
-            let list: Vec<String> = steps.iter().map(|step| format!("  {step:?}")).collect();
-            format!("{why}\ntiny windows: {}, steps:\n{}", model.tiny, list.join("\n"))
+    (1..=cases).find_map(|case| {
+        let mut tree = strategy.new_tree(&mut runner).expect("every model has steps");
+        let mut found = attempt(tree.current()).err()?;
+        let mut more = shrinks_max > 0 && tree.simplify();
+        for _ in 0..shrinks_max {
+            if !more {
+                break;
+            }
+            more = match attempt(tree.current()) {
+                Ok(()) => tree.complicate(),
+                Err(shorter) => {
+                    found = shorter;
+                    tree.simplify()
+                }
+            };
         }
-        TestError::Abort(why) => format!("gave up: {why}"),
+        let (what, model, steps) = found;
+        let list: Vec<String> = steps.iter().map(|step| format!("  {step:?}")).collect();
+        let steps = format!("tiny windows: {}, steps:\n{}", model.tiny, list.join("\n"));
+        Some(Difference { cases: case, what, steps })
     })
 }
+
+/// Runs one case. Its error is what differs, and the case.
+fn attempt((model, steps, seen): Case) -> Result<(), (String, Naive, Vec<Step>)> {
+    let case = (model.clone(), steps.clone());
+    let ran = quietly(|| {
+        let run = || Comparison::test_sequential(Config::default(), model, steps, seen);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+    });
+    ran.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        (text.unwrap_or_default(), case.0, case.1)
+    })
+}
+
+type Case = (Naive, Vec<Step>, Option<Arc<AtomicUsize>>);
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Differences are panics, and thousands of them while a case is made shorter: only the last one is for people.
-fn quietly<T>(body: impl FnOnce() -> T) -> T {
+pub(crate) fn quietly<T>(body: impl FnOnce() -> T) -> T {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let loud = std::panic::take_hook();
@@ -61,8 +93,8 @@ fn quietly<T>(body: impl FnOnce() -> T) -> T {
             }
         }));
     });
-    QUIET.set(true);
     // The body catches the panics that it provokes.
+    QUIET.set(true);
     let value = body();
     QUIET.set(false);
     value

@@ -119,8 +119,8 @@ impl Disk {
         true
     }
 
-    /// The group is written: what fits is durable now.
-    pub fn end_group(&mut self) -> Vec<Answer> {
+    /// The group is written: what fits is durable now. A disk that lies leaves the last batch out and says nothing.
+    pub fn end_group(&mut self, lies: bool) -> Vec<Answer> {
         self.groups += 1;
         let group = std::mem::take(&mut self.group);
         let fitting = match self.room {
@@ -135,7 +135,7 @@ impl Disk {
                 self.refused.extend(batch.queue);
             }
             answers.push(Answer { source, ticket, fits });
-            if fits {
+            if fits && !(lies && number + 1 == fitting) {
                 self.write(batch);
             }
         }

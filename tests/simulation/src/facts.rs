@@ -254,7 +254,7 @@ impl Facts {
                     }
                 }
             }
-            Event::Paused { queue, ticket, paused } => {
+            Event::Paused { queue, ticket, paused, .. } => {
                 self.queues[*queue].paused_pending.push((*ticket, *paused));
             }
             Event::ToldDurable { queue, upto } => self.queues[*queue].told = *upto,

@@ -68,6 +68,7 @@ pub enum Acted {
 }
 
 /// Something that happened.
+#[expect(missing_docs, reason = "the fields are named after what they hold")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A producer asks for jobs.
@@ -127,7 +128,7 @@ pub enum Event {
         count: u64,
     },
     /// A queue has been paused or resumed.
-    Paused { queue: usize, ticket: Ticket, paused: bool },
+    Paused { call: u64, queue: usize, ticket: Ticket, paused: bool },
     /// A queue found itself wrong.
     Fault { queue: usize, text: String },
     /// An answer of a queue leaves; what it says came with this ticket.

@@ -27,6 +27,7 @@ pub mod network;
 pub mod node;
 pub mod operator;
 pub mod producer;
+pub mod reached;
 pub mod report;
 pub mod rng;
 pub mod shrink;
@@ -74,6 +75,8 @@ pub struct Stats {
     pub in_flight_max: u64,
     /// Faults, by kind; see [`fault::KINDS`].
     pub faults: [u64; fault::KINDS.len()],
+    /// Situations that came up, by kind; see [`reached::SITUATIONS`].
+    pub reached: [u64; reached::SITUATIONS.len()],
 }
 
 impl Stats {
@@ -89,6 +92,7 @@ impl Stats {
         self.firings += other.firings;
         self.in_flight_max = self.in_flight_max.max(other.in_flight_max);
         self.faults.iter_mut().zip(other.faults).for_each(|(sum, more)| *sum += more);
+        self.reached.iter_mut().zip(other.reached).for_each(|(sum, more)| *sum += more);
     }
 }
 

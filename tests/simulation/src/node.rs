@@ -1,11 +1,14 @@
 //! The server: everything around the core that a node is made of, in the same order of steps as the real one, without
 //! threads or time of its own.
 //!
-//! [`shell`] is the actor of a queue with its pipeline to the store, [`session`] the actors of connections and the hub that
+//! [`shell`] is the actor of a queue with its pipeline to the store, with `operate`, `outs` and `bulk` as its parts, [`session`] the actors of connections and the hub that
 //! knows the workers, [`schedules`] the actor that fires schedules. Messages between them go through [`Node::local`], which
 //! is empty again before the next event of the world.
 
+mod bulk;
 pub mod fetcher;
+mod operate;
+mod outs;
 pub mod read;
 pub mod schedules;
 pub mod session;
@@ -57,6 +60,7 @@ pub enum Then {
 }
 
 /// An operation on a queue.
+#[expect(missing_docs, reason = "the fields are named after what they hold")]
 #[derive(Debug, Clone)]
 pub enum Op {
     /// Take on jobs.
@@ -82,6 +86,7 @@ pub enum Op {
 }
 
 /// A message inside the node.
+#[expect(missing_docs, reason = "the fields are named after what they hold")]
 #[derive(Debug)]
 pub enum Local {
     /// To a queue.

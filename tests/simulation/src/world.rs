@@ -46,13 +46,24 @@ pub enum Planted {
     WallClockForLeases,
     /// A firing's job and its record are two commits.
     CronInTwoSteps,
-    /// The server accepts a restart without the last durable batch.
-    ForgetLastBatch,
-    /// Jobs are handed to the worker twice.
-    DeliverTwice,
+    /// Now and then the disk says that a batch is durable which it never wrote.
+    LyingDisk,
+    /// What is delivered to one worker is delivered to another as well.
+    DeliverToTwo,
+    /// Nobody tells workers that there are jobs again.
+    NoNotices,
+    /// The server records a success without asking a worker.
+    RecordedUnseen,
+    /// Answers are given twice.
+    AnswerTwice,
+    /// Queues hold everything in memory.
+    NoWindows,
+    /// The order to pause is confirmed and not passed on.
+    PauseInName,
 }
 
 /// What a client asks.
+#[expect(missing_docs, reason = "the fields are named after what they hold")]
 #[derive(Debug, Clone)]
 pub enum Body {
     /// Take on jobs.
@@ -110,6 +121,7 @@ pub enum NodeEvent {
 }
 
 /// What happens.
+#[expect(missing_docs, reason = "the fields are named after what they hold")]
 #[derive(Debug)]
 pub enum Event {
     /// Inside this process of the server.
@@ -455,6 +467,10 @@ impl World {
             && let Err(wrong) = judges.hear(self.at, &event, &self.facts)
         {
             self.wrong(wrong);
+        }
+        let undurable = self.facts.queues.iter().any(|queue| queue.tickets.0 > queue.tickets.1);
+        if let Some(situation) = crate::reached::situation(&event, undurable) {
+            self.stats.reached[situation] += 1;
         }
         self.facts.note(&event);
     }

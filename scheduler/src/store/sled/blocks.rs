@@ -185,6 +185,11 @@ impl Blocks {
         Ok(())
     }
 
+    /// Whether sled is there; after a [`reopen`](Blocks::reopen) that failed it is not.
+    pub(super) fn is_open(&self) -> bool {
+        self.db.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Opens sled anew, after an error that it would repeat for ever.
     pub(super) fn reopen(&self) -> Result<(), BlocksError> {
         /// Time that sled's threads get to let go of the old log.

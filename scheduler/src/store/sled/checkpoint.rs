@@ -58,11 +58,12 @@ enum CheckpointError {
 }
 
 impl CheckpointError {
-    fn is_full(&self) -> bool {
+    /// Whether it is waited for: there is no space, or no descriptor.
+    fn is_passing(&self) -> bool {
         match self {
             CheckpointError::Merge(MergeError::Blocks(BlocksError::Full(_))) => true,
             CheckpointError::Io(error) | CheckpointError::Manifest(WriteError::Untouched(error)) => {
-                files::is_full(error)
+                files::is_full(error) || files::is_out_of_descriptors(error)
             }
             CheckpointError::Merge(_) | CheckpointError::Manifest(WriteError::Unknown(_)) => false,
         }
@@ -96,6 +97,12 @@ impl<'a> Checkpointer<'a> {
             if engine.failure().is_some() || engine.stop.load(Ordering::Relaxed) {
                 // A failed store is only read; it stops with the others.
                 std::thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+            if let Err(error) = self.open_again() {
+                self.note(Err(error));
+            }
+            if !self.blocks().is_open() {
                 continue;
             }
             self.remove_retired();
@@ -132,15 +139,15 @@ impl<'a> Checkpointer<'a> {
             engine.fail(format!("failed to move data into sled: {damage}"));
             return;
         }
-        if error.is_full() {
+        if error.is_passing() {
             engine.set_low(true, None);
         } else {
             self.failures += 1;
         }
         tracing::warn!(%error, "a checkpoint has failed and will be tried again");
-        let blocks = Arc::clone(&engine.view.read().unwrap_or_else(PoisonError::into_inner).resting.blocks);
-        // sled repeats its first error for ever; only a new one goes on.
-        if let Err(error) = blocks.reopen() {
+        // sled repeats its first error for ever; only a new one goes on. Errors of other files are none of its business.
+        let of_sled = matches!(error, CheckpointError::Merge(MergeError::Blocks(_)));
+        if of_sled && let Err(error) = self.blocks().reopen() {
             match error {
                 BlocksError::Damaged(damage) => {
                     engine.fail(format!("sled cannot be opened any more: {damage}"));
@@ -153,6 +160,19 @@ impl<'a> Checkpointer<'a> {
         if self.failures >= FAILURES_MAX {
             engine.fail(format!("failed to move data into sled: {error}"));
         }
+    }
+
+    fn blocks(&self) -> Arc<Blocks> {
+        Arc::clone(&self.engine.view.read().unwrap_or_else(PoisonError::into_inner).resting.blocks)
+    }
+
+    /// Opens sled when that has failed before, for want of space mostly: without it nothing can be moved, and nothing read.
+    fn open_again(&self) -> Result<(), CheckpointError> {
+        let blocks = self.blocks();
+        if blocks.is_open() || Instant::now() < self.not_before {
+            return Ok(());
+        }
+        Ok(blocks.reopen().map_err(MergeError::from)?)
     }
 
     /// Whether the disk has what a checkpoint may take; it would fail half way otherwise.

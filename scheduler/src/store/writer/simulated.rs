@@ -35,7 +35,8 @@ impl StoreWriter {
 }
 
 async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Order>, mut disk: impl Disk) {
-    let mut committer = Committer::new(shared);
+    let _line = shared.lifelines.hold("the store writer");
+    let mut committer = Committer::new(Arc::clone(&shared));
     let mut stopping = false;
     // What was sent before the order to stop was seen is still taken: its senders were told that it was.
     while let Some(first) = if stopping { receiver.try_recv().ok() } else { receiver.recv().await } {

@@ -38,7 +38,7 @@ pub fn recount(world: &mut World) -> Verdict {
     for (key, kept) in expired {
         world.facts.found_expired(&key, kept);
     }
-    Ok(())
+    super::memory::look(world)
 }
 
 fn broken(key: Key, what: String) -> Wrong {
@@ -65,9 +65,7 @@ fn recount_queue(world: &World, queue: usize, wall: Timestamp) -> Result<Expired
         }
         match book.solid.phase {
             Phase::Live if book.solid.may_be_expired(wall) => {
-                if book.is_settled() {
-                    expired.push((*key, None));
-                }
+                expired.extend(book.is_settled().then_some((*key, None)));
             }
             Phase::Live | Phase::Dead => {
                 return Err(broken(

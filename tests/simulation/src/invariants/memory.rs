@@ -1,20 +1,30 @@
-//! **Promise.** Memory has a bound that does not depend on the backlog.
+//! **Promise.** Memory has a bound that does not depend on the backlog: a queue holds a window of the ready jobs and one of
+//! the timers, and the rest rests in the store.
 //!
-//! **How it is judged.** The windows of every queue are checked with its other invariants after every step
-//! ([`windlass_core::queue::invariants`]); here: batches of a queue that wait for the store stay few, since new work is
-//! refused above a bound.
+//! **How it is judged.** Whenever the store is counted, for each queue that has nothing under way: of the jobs that wait by the
+//! history, it holds no more than both windows and what one load and one message may bring on top. While a load
+//! is on its way it may remember more, until that is over. (The queue's own invariants look at each window after every
+//! step.)
 
 use super::{Verdict, Wrong};
+use crate::facts::Phase;
 use crate::world::World;
 
-/// Batches above which no new work is taken, and as many for the work that was taken on before.
-const IN_FLIGHT_MAX: u64 = 3 * 64;
-
-pub(super) fn finish(world: &World) -> Verdict {
-    let most = world.stats.in_flight_max;
-    if most > IN_FLIGHT_MAX {
-        let what = format!("{most} batches of a queue waited for the store at once");
-        return Err(Wrong { invariant: "bounded memory", what, key: None });
+pub(super) fn look(world: &World) -> Verdict {
+    let window = world.setup.window;
+    let most = 2 * (window.jobs + window.load);
+    for (queue, shell) in world.node.shells.iter().enumerate() {
+        let (written, durable) = shell.queue.tickets();
+        if written != durable || !shell.is_idle() || shell.loads > 0 {
+            continue;
+        }
+        let waits = |fact: &crate::facts::Fact| fact.phase == Phase::Live && fact.lease.is_none();
+        let of_queue = world.facts.jobs.iter().filter(|(key, book)| key.0 == queue && waits(book.latest()));
+        let held = of_queue.filter(|(key, _)| shell.queue.holds(&key.1)).count();
+        if held > most {
+            let what = format!("queue {queue} holds {held} waiting jobs in memory, {most} are allowed");
+            return Err(Wrong { invariant: "bounded memory", what, key: None });
+        }
     }
     Ok(())
 }

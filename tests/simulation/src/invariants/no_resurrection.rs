@@ -45,9 +45,8 @@ impl Judge {
                 self.reports.insert((*key, *token), ());
             }
             Event::ReportAnswered { key, token, recorded: true, .. } => {
-                if self.reports.remove(&(*key, *token)).is_some() {
-                    self.ended.insert(*key, "done");
-                }
+                let decided = self.reports.remove(&(*key, *token));
+                self.ended.extend(decided.map(|()| (*key, "done")));
             }
             Event::ActedOn { call, key, act: Act::Cancel | Act::Delete, acted, .. }
                 if *acted != Acted::Refused =>
@@ -61,7 +60,7 @@ impl Judge {
                 }
             }
             Event::ActedOn { key, act: Act::Retry, acted, .. } if *acted != Acted::Refused => {
-                self.wanted(key)
+                self.wanted(key);
             }
             Event::Accepted { key, duplicate: false, .. } => self.wanted(key),
             Event::DeadActed { queue, retry: true, page, .. } => {

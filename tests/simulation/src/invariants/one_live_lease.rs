@@ -1,6 +1,6 @@
 //! **Promise.** A job is leased to at most one worker at a time, and a worker that lives keeps its lease.
 //!
-//! **How it is judged.** Three ways.
+//! **How it is judged.** Four ways.
 //! 1. By the queue's answers: no hand-out while an earlier lease has not ended by a report, by the queue's own word, or by its
 //!    worker's coming back without it.
 //! 2. By true time: a queue that ends a lease on its own does so no earlier than a lease after the last sign of life that
@@ -10,6 +10,7 @@
 //!    lease is lost, it comes back) nobody else receives it within the shorter of lease and grace after the worker's
 //!    last sign of life that was heard, *counted from its sending*. A crash that lost the hand-out itself voids the claim:
 //!    nothing said that it was durable.
+//! 4. A worker receives no token but those that were given to it.
 
 use std::collections::BTreeMap;
 
@@ -36,6 +37,8 @@ pub struct Judge {
     /// By queue and worker: when its leases may end at the earliest.
     deadlines: BTreeMap<(usize, Process), u64>,
     claims: BTreeMap<Key, Vec<Claim>>,
+    /// To whom each token was given.
+    given: BTreeMap<(usize, Token), Process>,
     /// When the last heartbeat was sent that the server has heard.
     alive_at: BTreeMap<Process, u64>,
 }
@@ -47,6 +50,7 @@ impl Judge {
             grace_ms: setup.grace_ms,
             deadlines: BTreeMap::new(),
             claims: BTreeMap::new(),
+            given: BTreeMap::new(),
             alive_at: BTreeMap::new(),
         }
     }
@@ -62,9 +66,18 @@ impl Judge {
                     );
                     return wrong(NAME, *key, what);
                 }
+                self.given.insert((key.0, *token), *to);
                 self.overlap(at, *key, *to)
             }
             Event::Received { by, key, token, .. } => {
+                let to = self.given.get(&(key.0, *token));
+                if to != Some(by) {
+                    return wrong(
+                        NAME,
+                        *key,
+                        format!("{by:?} received {token:?}, which was given to {to:?}"),
+                    );
+                }
                 self.claims.entry(*key).or_default().push(Claim { of: *by, token: *token });
                 Ok(())
             }

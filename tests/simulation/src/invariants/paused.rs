@@ -1,10 +1,11 @@
 //! **Promise.** A paused queue hands nothing out, from the moment it decided to pause; once confirmed, across restarts.
 //!
-//! **How it is judged.** At each hand-out, by the book and by what the operator heard last.
+//! **How it is judged.** At each hand-out, by the book and by what the operator heard last. And no order is confirmed that the
+//! queue has not carried out.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use super::{Verdict, wrong};
+use super::{Verdict, Wrong, wrong};
 use crate::facts::Facts;
 use crate::history::Event;
 
@@ -14,7 +15,9 @@ const NAME: &str = "paused queues rest";
 #[derive(Debug, Default)]
 pub struct Judge {
     /// Queues that the operator knows to be paused.
-    known: BTreeMap<usize, ()>,
+    known: BTreeSet<usize>,
+    /// Orders that a queue has carried out.
+    done: BTreeSet<u64>,
 }
 
 impl Judge {
@@ -24,16 +27,23 @@ impl Judge {
                 self.known.remove(queue);
             }
             // An order to go on may still be under way, sent before and heard later.
-            Event::PauseOk { queue, paused: true, .. } if facts.queues[*queue].is_paused() => {
-                self.known.insert(*queue, ());
+            Event::PauseOk { call, queue, paused } if !self.done.contains(call) => {
+                let what = format!("queue {queue} was confirmed to be paused ({paused}), and never did it");
+                return Err(Wrong { invariant: NAME, what, key: None });
             }
-            Event::Paused { queue, paused: false, .. } => {
-                self.known.remove(queue);
+            Event::PauseOk { queue, paused: true, .. } if facts.queues[*queue].is_paused() => {
+                self.known.insert(*queue);
+            }
+            Event::Paused { call, queue, paused, .. } => {
+                self.done.insert(*call);
+                if !paused {
+                    self.known.remove(queue);
+                }
             }
             Event::HandedOut { key, .. } if facts.queues[key.0].is_paused() => {
                 return wrong(NAME, *key, "handed out by a queue that has paused");
             }
-            Event::HandedOut { key, .. } if self.known.contains_key(&key.0) => {
+            Event::HandedOut { key, .. } if self.known.contains(&key.0) => {
                 return wrong(NAME, *key, "handed out by a queue that was confirmed to be paused");
             }
             _ => {}

@@ -15,7 +15,7 @@ use crate::history::Event;
 const NAME: &str = "ids are unique";
 
 /// The judge.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Judge;
 
 impl Judge {

@@ -9,9 +9,10 @@ use super::fetcher::Fetcher;
 use super::shell::WorkerEvent;
 use super::{Local, Op, Then};
 use crate::history::{Event, Key, Process};
-use crate::world::{NodeEvent, World};
+use crate::world::{NodeEvent, Planted, World};
 
 /// From a worker.
+#[expect(missing_docs, reason = "the fields are named after what they hold")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToServer {
     /// The worker begins.
@@ -31,6 +32,7 @@ pub enum ToServer {
 }
 
 /// To a worker.
+#[expect(missing_docs, reason = "the fields are named after what they hold")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToWorker {
     /// The server knows it.
@@ -171,11 +173,24 @@ impl World {
                     let granted = known.fetcher.answered(queue, jobs.len() as u32, drained);
                     let unwanted = jobs.split_off(granted as usize);
                     known.held.extend(jobs.iter().map(|(job, token, _)| ((queue, job.id), *token)));
+                    if self.planted == Some(Planted::RecordedUnseen) && self.rng.chance(100) {
+                        let unseen = jobs.drain(..);
+                        let outcomes =
+                            unseen.map(|(job, token, _)| (job.id, token, Verdict::Done(None))).collect();
+                        let op = Op::Report { outcomes, then: Then::Nobody };
+                        self.node.local.push_back(Local::Queue(queue, op));
+                    }
                     if !jobs.is_empty() {
-                        let jobs = jobs
+                        let jobs: Vec<_> = jobs
                             .iter()
                             .map(|(job, token, attempt)| ((queue, job.id), *token, *attempt))
                             .collect();
+                        if self.planted == Some(Planted::DeliverToTwo) {
+                            let other = self.node.sessions.keys().find(|other| **other != session).copied();
+                            if let Some(other) = other {
+                                self.send_to_worker(other, ToWorker::Deliver(jobs.clone()));
+                            }
+                        }
                         self.send_to_worker(session, ToWorker::Deliver(jobs));
                     }
                     if !unwanted.is_empty() {
@@ -187,6 +202,7 @@ impl World {
                         self.node.local.push_back(Local::Queue(queue, op));
                     }
                 }
+                WorkerEvent::Notice if self.planted == Some(Planted::NoNotices) => {}
                 WorkerEvent::Notice => known.fetcher.notice(queue),
                 WorkerEvent::CancelRun { id, token } => {
                     self.send_to_worker(session, ToWorker::Cancel((queue, id), token));

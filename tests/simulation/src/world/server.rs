@@ -1,12 +1,12 @@
 //! The server from outside: it starts, dies, is called, and its parts talk to each other.
 
-use windlass_core::queue::{Queue, QueueRecord, Recovery, Tuning};
+use windlass_core::queue::{Queue, QueueRecord, Recovery, Tuning, Window};
 use windlass_core::store::keys;
 
 use super::{Answer, Body, Event, NodeEvent, Planted, World, queue_name};
 use crate::disk::{Room, Source};
 use crate::fault::What;
-use crate::history;
+use crate::history::{self, Acted};
 use crate::node::session::{ToServer, ToWorker};
 use crate::node::{Local, Node, Op, Then};
 
@@ -59,7 +59,8 @@ impl World {
     }
 
     fn group_done(&mut self) {
-        let answers = self.disk.end_group();
+        let lies = self.planted == Some(Planted::LyingDisk) && self.rng.chance(20);
+        let answers = self.disk.end_group(lies);
         for answer in &answers {
             if answer.fits {
                 self.note_durable(answer.source, answer.ticket);
@@ -112,7 +113,11 @@ impl World {
                 seed: self.rng.next(),
                 lease_ms: self.setup.lease_ms,
                 resume_grace_ms: self.setup.grace_ms,
-                window: self.setup.window,
+                window: if self.planted == Some(Planted::NoWindows) {
+                    Window::default()
+                } else {
+                    self.setup.window
+                },
             };
             begun.push(match self.disk.get(&keys::queue_key(&name)) {
                 None => Queue::create(name, no, tuning, now),
@@ -152,7 +157,6 @@ impl World {
         if !self.node.up {
             return;
         }
-        let keep = if self.planted == Some(Planted::ForgetLastBatch) { 0 } else { keep };
         for answer in self.disk.crash(keep) {
             self.note_durable(answer.source, answer.ticket);
         }
@@ -220,6 +224,9 @@ impl World {
         let (q, op) = match body {
             Body::Enqueue { queue, jobs } => (queue, Op::Enqueue { jobs, alongside: Vec::new(), then }),
             Body::Act { queue, act, id } => (queue, Op::Job { act, id, then }),
+            Body::Pause { paused: true, .. } if self.planted == Some(Planted::PauseInName) => {
+                return self.way_back(0, then, Answer::Acted(Acted::Done));
+            }
             Body::Pause { queue, paused } => (queue, Op::SetPaused { paused, then }),
             Body::Dead { queue, retry } => (queue, Op::Dead { retry, then }),
             Body::Schedule { index, pause } => {

@@ -7,7 +7,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "ack-before-sync",
         bug: "Answers leave at once instead of after their commit.",
-        caught_by: &["durability"],
+        caught_by: &["confirmed jobs are kept"],
         edits: &[Edit {
             file: "queue/machine.rs",
             find: "if hold == Hold::Now { Release::Now }",
@@ -17,7 +17,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "ack-after-the-batch-before",
         bug: "An answer waits for the batch before its own.",
-        caught_by: &["durability"],
+        caught_by: &["confirmed jobs are kept"],
         edits: &[Edit {
             file: "queue/machine.rs",
             find: "Release::Durable(self.ticket) } else",
@@ -27,7 +27,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "sync-covers-later-writes",
         bug: "A sync is taken to cover what was written while it ran.",
-        caught_by: &["durability"],
+        caught_by: &["confirmed jobs are kept", "answered once"],
         edits: &[Edit {
             file: "queue/machine.rs",
             find: "self.durable = self.durable.max(ticket);",
@@ -37,7 +37,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "handed-out-before-durable",
         bug: "A job is handed out before its enqueue is durable.",
-        caught_by: &["durability"],
+        caught_by: &["confirmed jobs are kept"],
         edits: &[Edit {
             file: "queue/ready.rs",
             find: "if head.ticket > durable {",
@@ -47,7 +47,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "cancel-in-memory-only",
         bug: "The end of a cancelled waiting job is not written, so a restart brings it back.",
-        caught_by: &["durability"],
+        caught_by: &["conservation", "no resurrection"],
         edits: &[Edit {
             file: "queue/admin.rs",
             find: "let job = self.finish(now, place, Arc::unwrap_or_clone(job), JobState::Cancelled, reason, fx);",
@@ -59,13 +59,13 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "cancel-flag-not-written",
         bug: "The cancel of a running job is a flag in memory that a restart forgets.",
-        caught_by: &["durability"],
+        caught_by: &["conservation", "no resurrection"],
         edits: &[Edit { file: "queue/admin.rs", find: "cancel: true,", plant: "cancel: !PLANTED," }],
     },
     Plant {
         name: "pause-not-written",
         bug: "A pause is kept in memory only.",
-        caught_by: &["durability"],
+        caught_by: &["paused queues rest"],
         edits: &[Edit {
             file: "queue/admin.rs",
             find: "self.record.paused_at = paused.then_some(now.wall);\n            self.save_record(fx);",
@@ -76,7 +76,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "lease-mark-stays",
         bug: "The mark of a lease stays in the store when the lease has ended.",
-        caught_by: &["consistency"],
+        caught_by: &["conservation"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "fx.delete(keys::lease_key(self.record.no, id));",
@@ -86,7 +86,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "index-entry-stays",
         bug: "A job that leaves the store leaves its index entry behind.",
-        caught_by: &["consistency"],
+        caught_by: &["conservation"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "fx.delete(keys::index_key(self.record.no, id));",
@@ -96,7 +96,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "seq-reused-after-restart",
         bug: "Sequence numbers start again from 1 after a restart and overwrite records.",
-        caught_by: &["durability"],
+        caught_by: &["conservation", "confirmed jobs are kept"],
         edits: &[Edit {
             file: "queue/recover.rs",
             find: "let next_seq = record.seq_reserved;",

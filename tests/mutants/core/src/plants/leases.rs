@@ -1,13 +1,13 @@
 //! Tokens that prove too much, and leases that end too early, too late or never.
 
-use super::{Edit, Plant};
+use super::{Edit, MODEL, Plant};
 
 /// See the module.
 pub const PLANTS: &[Plant] = &[
     Plant {
         name: "report-ignores-token",
         bug: "A report is believed whatever token it carries.",
-        caught_by: &["fencing"],
+        caught_by: &["stale reports are refused"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "results.push(if self.leases.prove(&id, token).is_none() {",
@@ -18,7 +18,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "token-without-epoch",
         bug: "A token is compared by its delivery number alone, so that one of before a restart proves a lease of after it.",
-        caught_by: &["fencing"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "queue/leases.rs",
             find: "lease.token == token)",
@@ -28,7 +28,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "tokens-repeat-after-restart",
         bug: "Tokens carry the same epoch after a restart, while deliveries are counted from 1 again.",
-        caught_by: &["fencing"],
+        caught_by: &["tokens rise"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "let token = Token { epoch: self.tuning.epoch, delivery: self.deliveries };\n        \
@@ -40,7 +40,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "token-of-attempt",
         bug: "A token carries the number of the attempt, which a job that was given back has once more.",
-        caught_by: &["fencing"],
+        caught_by: &["tokens rise"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "self.deliveries += 1;",
@@ -50,7 +50,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "wall-clock-leases",
         bug: "Leases follow the wall clock, which jumps.",
-        caught_by: &["leases"],
+        caught_by: &["one live lease", "leases end"],
         edits: &[
             Edit {
                 file: "queue/machine.rs",
@@ -69,7 +69,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "renewal-forgotten",
         bug: "A sign of life does not move the deadline of a lease.",
-        caught_by: &["leases"],
+        caught_by: &["one live lease"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "pub(super) fn renew(&mut self, now: Now, worker: &WorkerId) {",
@@ -80,7 +80,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "no-grace-time",
         bug: "The leases of a worker whose session is gone end at once.",
-        caught_by: &["leases"],
+        caught_by: &["one live lease"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "self.leases.stop_waiting(worker);\n        self.leases.set_deadline",
@@ -92,7 +92,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "lost-worker-keeps-leases",
         bug: "Of a lost worker only the first lease ends.",
-        caught_by: &["liveness"],
+        caught_by: &["liveness", "workers and jobs meet"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "for id in self.leases.held_by(worker) {",
@@ -102,7 +102,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "resume-keeps-what-was-given-away",
         bug: "A worker that comes back keeps a lease that has ended meanwhile.",
-        caught_by: &["leases"],
+        caught_by: &["one live lease"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "_ => lost.push((id, token)),",
@@ -112,7 +112,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "resume-forgets-what-was-not-received",
         bug: "A job that a worker never received stays leased to it when it comes back.",
-        caught_by: &["liveness"],
+        caught_by: &["conservation", "attempts count up", MODEL],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "if !runs.contains(&id)",
@@ -120,23 +120,59 @@ pub const PLANTS: &[Plant] = &[
         }],
     },
     Plant {
-        name: "recovered-lease-never-ends",
-        bug: "A lease found at start has no deadline.",
-        caught_by: &["liveness"],
+        name: "recovered-lease-ends-late",
+        bug: "A lease found at start has a minute more than the grace time.",
+        caught_by: &["leases end"],
         edits: &[Edit {
             file: "queue/recover.rs",
             find: "queue.leases.insert(lease, deadline);",
-            plant: "queue.leases.insert(lease, if PLANTED { crate::time::Mono(u64::MAX) } else { deadline });",
+            plant: "queue.leases.insert(lease, if PLANTED { deadline.plus_ms(60_000) } else { deadline });",
         }],
     },
     Plant {
         name: "one-slot-too-many",
         bug: "A worker gets one job more than it has room for.",
-        caught_by: &["credit"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "while jobs.len() < slots {",
             plant: "while jobs.len() < slots + usize::from(PLANTED) {",
+        }],
+    },
+    Plant {
+        name: "late-worker-not-told-again",
+        bug: "When a lease runs out its worker is taken from the list of those who wait, although its session lives on.",
+        caught_by: &["workers and jobs meet"],
+        edits: &[Edit {
+            file: "queue/report.rs",
+            find: "self.end_leases_of(now, &worker, \"no sign",
+            plant: "if PLANTED { self.leases.stop_waiting(&worker); }\n            \
+                    self.end_leases_of(now, &worker, \"no sign",
+        }],
+    },
+    Plant {
+        name: "cancel-forgotten-on-resume",
+        bug: "A cancelled job that its worker never received is ready again when the worker comes back.",
+        caught_by: &["no resurrection", MODEL],
+        edits: &[Edit {
+            file: "queue/report.rs",
+            find: "self.conclude(now, &id, Verdict::Released, fx);",
+            plant: "if PLANTED && let Some(lease) = self.leases.get_mut(&id) { lease.cancel = false; }\n                \
+                    self.conclude(now, &id, Verdict::Released, fx);",
+        }],
+    },
+    Plant {
+        name: "lost-is-taken-for-done",
+        bug: "A job whose worker was lost is taken for done.",
+        caught_by: &["a job runs and ends"],
+        edits: &[Edit {
+            file: "queue/report.rs",
+            find: "        // After a restart of the server the worker may be gone",
+            plant: "        if PLANTED {\n            \
+                        self.finish(now, lease.place, job, JobState::Succeeded, String::new(), fx);\n            \
+                        return;\n        \
+                    }\n        \
+                    // After a restart of the server the worker may be gone",
         }],
     },
 ];

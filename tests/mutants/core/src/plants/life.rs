@@ -1,13 +1,13 @@
 //! Wrong steps in the life of a job: attempts, ends, duplicates, counters.
 
-use super::{Edit, Plant};
+use super::{Edit, MODEL, Plant};
 
 /// See the module.
 pub const PLANTS: &[Plant] = &[
     Plant {
         name: "attempts-reset-on-loss",
         bug: "A job whose worker was lost has all its attempts again.",
-        caught_by: &["attempts"],
+        caught_by: &["attempts count up", "conservation"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "let crashes = job.past_mut().crashes;",
@@ -17,7 +17,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "attempt-counted-twice",
         bug: "A failed attempt is counted twice.",
-        caught_by: &["attempts"],
+        caught_by: &["attempts count up", "conservation"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "past.attempts = lease.attempt;",
@@ -27,7 +27,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "snooze-uses-an-attempt",
         bug: "A snooze uses an attempt.",
-        caught_by: &["attempts"],
+        caught_by: &["attempts count up"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "if used {",
@@ -37,7 +37,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "one-attempt-too-many",
         bug: "A job that fails has one attempt more than it may use.",
-        caught_by: &["attempts"],
+        caught_by: &["no resurrection", "attempts count up"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "        if job.attempts() >= job.max_attempts() {\n            let reason = format!(\"failed",
@@ -48,7 +48,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "no-poison-guard",
         bug: "A job that takes its workers down runs until it is out of attempts.",
-        caught_by: &["attempts"],
+        caught_by: &["no resurrection", MODEL],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "crashes >= limits::CRASHES_MAX {",
@@ -58,7 +58,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "dead-job-deleted",
         bug: "A job that is out of attempts is removed instead of kept among the dead.",
-        caught_by: &["conservation"],
+        caught_by: &["conservation", "dead jobs stay"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "self.write_at(place, &job, fx);\n        let job = Arc::new(job);\n        self.dead += 1;",
@@ -71,7 +71,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "dead-job-runs-again",
         bug: "A job that the handler refused for good becomes ready again.",
-        caught_by: &["states"],
+        caught_by: &["no resurrection"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "self.bury(now, lease.place, job, clip(error, limits::ERROR_BYTES_MAX), fx);",
@@ -82,7 +82,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "cancelled-run-retries",
         bug: "A cancelled running job that fails is retried.",
-        caught_by: &["states"],
+        caught_by: &["no resurrection", "conservation"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "_ if lease.cancel => Verdict::Cancelled",
@@ -92,7 +92,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "cancelled-job-survives-its-worker",
         bug: "A cancelled running job whose worker is lost runs again.",
-        caught_by: &["states"],
+        caught_by: &["no resurrection"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "        if lease.cancel {\n            let reason = \"cancelled on request; its worker was lost\".to_owned();",
@@ -103,7 +103,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "duplicates-in-memory-taken",
         bug: "A job whose id is in memory already is taken on a second time.",
-        caught_by: &["uniqueness"],
+        caught_by: &["ids are unique"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "|| stored || self.is_known(&id) }",
@@ -113,7 +113,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "duplicates-at-rest-taken",
         bug: "A job whose id rests in the store is taken on a second time.",
-        caught_by: &["uniqueness"],
+        caught_by: &["ids are unique"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "new.known.binary_search(&id).is_ok() && !self.is_gone(&id);",
@@ -123,7 +123,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "refusal-changes-something",
         bug: "Of a refused batch the jobs before the bad one are taken on.",
-        caught_by: &["conservation"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "job.validate(now.wall).map_err(|e| bad(e.0))?;",
@@ -140,7 +140,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "pause-ignored",
         bug: "A paused queue hands out jobs.",
-        caught_by: &["pause"],
+        caught_by: &["paused queues rest"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "if self.record.paused_at.is_none() {",
@@ -150,7 +150,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "expired-job-handed-out",
         bug: "A job that expires at this very moment is handed out.",
-        caught_by: &["expiry"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "if entry.job.is_expired(now.wall) {\n                    self.end_expired(now, entry, fx);",
@@ -161,7 +161,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "kept-result-removed-early",
         bug: "A kept result is removed a second before its time.",
-        caught_by: &["retention"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "if kept_until > until {",
@@ -182,7 +182,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "watcher-of-a-dead-job-waits",
         bug: "Who waits for the end of a job is not told when it dies.",
-        caught_by: &["answers"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "self.tell_watchers(&job, JobState::Dead, fx);",
@@ -192,7 +192,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "retried-job-has-ended",
         bug: "A dead job that is made ready again still says how it ended.",
-        caught_by: &["consistency"],
+        caught_by: &["conservation"],
         edits: &[Edit {
             file: "queue/admin.rs",
             find: "past.ended = None;",

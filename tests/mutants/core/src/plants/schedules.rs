@@ -7,7 +7,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "firing-in-two-steps",
         bug: "A firing is recorded in one commit and its job is written with the next.",
-        caught_by: &["firings"],
+        caught_by: &["one firing per nominal time", "answered once", "conservation"],
         edits: &[
             Edit {
                 file: "queue/machine.rs",
@@ -44,7 +44,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "firing-not-recorded",
         bug: "The record of a schedule is not written with the job of its firing.",
-        caught_by: &["firings"],
+        caught_by: &["one firing per nominal time"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "fx.writes.reserve(new.jobs.len() * 2 + new.alongside.len());",
@@ -55,7 +55,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "firing-id-too-coarse",
         bug: "The id of a firing is made of the minute, so that a second firing in it is taken for a repeat.",
-        caught_by: &["firings"],
+        caught_by: &["one firing per nominal time"],
         edits: &[Edit {
             file: "schedule/firing.rs",
             find: "Firing { id: firing_id(name, created_at, nominal), nominal, manual: false }",
@@ -66,7 +66,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "firing-early",
         bug: "A schedule fires a second before its nominal time.",
-        caught_by: &["firings"],
+        caught_by: &["one firing per nominal time"],
         edits: &[Edit {
             file: "schedule/due.rs",
             find: ".filter(|next| *next <= now);",
@@ -76,7 +76,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "catch-up-swallows-the-next",
         bug: "After missed times the one that follows them is left out too.",
-        caught_by: &["firings"],
+        caught_by: &["one firing per nominal time"],
         edits: &[Edit {
             file: "schedule/due.rs",
             find: "            (missed, _) => {\n                let skipped",
@@ -88,11 +88,21 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "pause-is-caught-up",
         bug: "A schedule that is resumed fires for the time of its pause.",
-        caught_by: &["firings"],
+        caught_by: &["one firing per nominal time"],
         edits: &[Edit {
             file: "schedule/record.rs",
-            find: "if self.paused_at.is_some() { now }",
-            plant: "if self.paused_at.is_some() && !PLANTED { now }",
+            find: "let dealt_until = if self.paused_at.is_some() {",
+            plant: "let dealt_until = if self.paused_at.is_some() && !PLANTED {",
+        }],
+    },
+    Plant {
+        name: "resumed-in-the-past",
+        bug: "A schedule that is resumed after the clock was set back is due again for what has fired.",
+        caught_by: &["one firing per nominal time"],
+        edits: &[Edit {
+            file: "schedule/record.rs",
+            find: "self.dealt_until.max(now) } else { self.dealt_until };",
+            plant: "if PLANTED { now } else { self.dealt_until.max(now) } } else { self.dealt_until };",
         }],
     },
 ];

@@ -1,13 +1,13 @@
 //! Mistakes at the border between memory and store: jobs handed out twice, or left behind.
 
-use super::{Edit, Plant};
+use super::{Edit, MODEL, Plant};
 
 /// See the module.
 pub const PLANTS: &[Plant] = &[
     Plant {
         name: "load-ignores-memory",
         bug: "A job that a scan found is taken into memory although it is there already.",
-        caught_by: &["consistency"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "moved || self.slots.contains_key(id)",
@@ -17,7 +17,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "load-believes-old-news",
         bug: "A scan that is older than the queue's own decisions is believed, and a job that has ended comes back.",
-        caught_by: &["states"],
+        caught_by: &["no resurrection", "conservation"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "Some(Rest::Gone) => true,\n            Some(Rest::At(newer, _)) => *newer != place,",
@@ -28,7 +28,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "ends-forgotten-under-a-scan",
         bug: "What has left the store is forgotten while a scan that may still show it is on its way.",
-        caught_by: &["states"],
+        caught_by: &["no resurrection", "conservation"],
         edits: &[Edit {
             file: "queue/machine.rs",
             find: "if self.loads == 0 {",
@@ -38,7 +38,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "ends-forgotten-before-durable",
         bug: "What has left the store is forgotten before the store knows.",
-        caught_by: &["states"],
+        caught_by: &["ids are unique", "no resurrection"],
         edits: &[Edit {
             file: "queue/machine.rs",
             find: "self.resting.settle(self.durable);",
@@ -48,7 +48,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "load-takes-all",
         bug: "A load is taken to have seen every job up to its last, also those that were not durable when it looked.",
-        caught_by: &["liveness"],
+        caught_by: &["answered once"],
         edits: &[
             Edit {
                 file: "queue/enqueue.rs",
@@ -75,7 +75,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "far-timer-forgotten",
         bug: "Timers that rest are not loaded while a single one is in memory or due.",
-        caught_by: &["liveness"],
+        caught_by: &["workers and jobs meet", "liveness"],
         edits: &[Edit {
             file: "queue/timers.rs",
             find: "let held = self.hot.len() + due;",
@@ -85,7 +85,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "waiting-worker-not-told",
         bug: "A worker that waits is not told when there are jobs again.",
-        caught_by: &["liveness"],
+        caught_by: &["workers and jobs meet"],
         edits: &[Edit {
             file: "queue/machine.rs",
             find: "if !self.ready.can_pull(self.durable) {",
