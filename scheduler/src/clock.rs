@@ -33,8 +33,14 @@ struct Inner {
     origin: Instant,
     /// The latest wall time that was given out, in milliseconds: the wall clock of a process does not take small steps back.
     floor: AtomicU64,
-    manual: Option<Manual>,
+    source: Source,
     pace: Mutex<Pace>,
+}
+
+enum Source {
+    System,
+    Manual(Manual),
+    Given(Box<dyn Fn() -> Now + Send + Sync>),
 }
 
 /// When the node last noted that it runs, and what it has slept through. Behind a lock because both count together; it is held for
@@ -86,7 +92,11 @@ impl Default for Clock {
 
 impl std::fmt::Debug for Clock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.inner.manual.is_some() { "Clock(manual)" } else { "Clock(system)" })
+        f.write_str(match self.inner.source {
+            Source::System => "Clock(system)",
+            Source::Manual(_) => "Clock(manual)",
+            Source::Given(_) => "Clock(given)",
+        })
     }
 }
 
@@ -94,28 +104,52 @@ impl Clock {
     /// The clock of the machine.
     #[must_use]
     pub fn system() -> Clock {
-        Clock::with(None)
+        Clock::with(Source::System)
     }
 
-    fn with(manual: Option<Manual>) -> Clock {
+    /// A clock that shows what `now` says, for simulations. Neither time may go back, and both must pass as tokio's time does,
+    /// or sleeps take more than one nap.
+    #[must_use]
+    pub fn given(now: impl Fn() -> Now + Send + Sync + 'static) -> Clock {
+        Clock::with(Source::Given(Box::new(now)))
+    }
+
+    fn with(source: Source) -> Clock {
         let pace = Mutex::new(Pace::default());
-        Clock { inner: Arc::new(Inner { origin: Instant::now(), floor: AtomicU64::new(0), manual, pace }) }
+        Clock { inner: Arc::new(Inner { origin: Instant::now(), floor: AtomicU64::new(0), source, pace }) }
+    }
+
+    fn manual(&self) -> Option<&Manual> {
+        match &self.inner.source {
+            Source::Manual(manual) => Some(manual),
+            Source::System | Source::Given(_) => None,
+        }
     }
 
     /// Both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
-        let elapsed = self.pace().mono(millis(self.inner.origin.elapsed()));
-        match &self.inner.manual {
-            Some(manual) => {
+        let elapsed = || self.pace().mono(millis(self.inner.origin.elapsed()));
+        match &self.inner.source {
+            Source::Given(now) => now(),
+            Source::Manual(manual) => {
                 let moved = *manual.moved.borrow();
-                Now { wall: moved.wall, mono: Mono(elapsed.saturating_add(moved.mono_extra_ms)) }
+                Now { wall: moved.wall, mono: Mono(elapsed().saturating_add(moved.mono_extra_ms)) }
             }
-            None => {
+            Source::System => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis);
-                Now { wall: Timestamp(self.inner.floored(since)), mono: Mono(elapsed) }
+                Now { wall: Timestamp(self.inner.floored(since)), mono: Mono(elapsed()) }
             }
         }
+    }
+
+    /// Notes that the node runs; returns for how long it has stood still.
+    fn note_pace(&self) -> u64 {
+        let elapsed = millis(self.inner.origin.elapsed());
+        let mut pace = self.inner.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let stalled = pace.stalled(elapsed);
+        pace.note(elapsed);
+        stalled
     }
 
     fn pace(&self) -> Pace {
@@ -126,12 +160,12 @@ impl Clock {
     /// actors. A node that stood still (SIGSTOP, a suspended machine) has heard of nobody meanwhile: silence that nobody could
     /// break must not end a lease.
     pub async fn keep_pace(self) {
+        if matches!(self.inner.source, Source::Given(_)) {
+            // Who gives the time knows when nothing runs.
+            return;
+        }
         loop {
-            let elapsed = millis(self.inner.origin.elapsed());
-            let mut pace = self.inner.pace.lock().unwrap_or_else(PoisonError::into_inner);
-            let stalled = pace.stalled(elapsed);
-            pace.note(elapsed);
-            drop(pace);
+            let stalled = self.note_pace();
             if stalled > 0 {
                 tracing::warn!(
                     ms = stalled + STALL_MS_MAX,
@@ -162,7 +196,7 @@ impl Clock {
     ) -> impl Future<Output = ()> + Send + 'static {
         let clock = self.clone();
         async move {
-            let mut moved = clock.inner.manual.as_ref().map(|manual| manual.moved.subscribe());
+            let mut moved = clock.manual().map(|manual| manual.moved.subscribe());
             loop {
                 let now = clock.now();
                 let wall_in = wall.map(|at| at.since_ms(now.wall));
@@ -225,7 +259,7 @@ impl ManualClock {
     #[must_use]
     pub fn new(wall: Timestamp) -> ManualClock {
         let (moved, _) = watch::channel(Moved { wall, mono_extra_ms: 0 });
-        ManualClock { clock: Clock::with(Some(Manual { moved })), moving: Mutex::new(()) }
+        ManualClock { clock: Clock::with(Source::Manual(Manual { moved })), moving: Mutex::new(()) }
     }
 
     /// The clock to give to a node.
@@ -246,7 +280,7 @@ impl ManualClock {
 
     fn change(&self, change: impl FnOnce(&mut Moved)) {
         let _one = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(manual) = &self.clock.inner.manual {
+        if let Some(manual) = self.clock.manual() {
             manual.moved.send_modify(change);
         }
     }

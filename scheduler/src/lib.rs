@@ -14,6 +14,7 @@
 //! - [`cli`]: the command line, a client of the node like any other.
 
 pub mod api;
+pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

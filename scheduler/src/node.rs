@@ -24,10 +24,12 @@
 
 mod config;
 mod descriptors;
+mod local;
 mod run;
 mod running;
 
 pub use config::{GOSSIP_PORT, HTTP_PORT, NATIVE_PORT, NodeConfig};
+pub use local::LocalNode;
 pub use running::{Node, RunningNode};
 
 use std::net::SocketAddr;

@@ -25,6 +25,7 @@ use windlass_core::api::{ApiError, Request, Response};
 use windlass_core::job::BadRecord;
 use windlass_core::store::{ReadError, Store, keys};
 
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::queue::{Registry, busy, stopping};
 use crate::store::writer::StoreWriter;
@@ -74,14 +75,19 @@ pub struct Handle {
 ///
 /// # Errors
 /// [`LoadError`] when a record cannot be read: nothing vanishes in silence.
-pub fn start(registry: Registry, writer: StoreWriter, clock: Clock) -> Result<Handle, LoadError> {
+pub fn start(
+    registry: Registry,
+    writer: StoreWriter,
+    clock: Clock,
+    chance: Chance,
+) -> Result<Handle, LoadError> {
     let store = writer.store().clone();
     let line = writer.lifelines().hold("the schedules");
-    start_with(&*store, NodeDoor { registry, writer, _line: line }, clock)
+    start_with(&*store, NodeDoor { registry, writer, _line: line }, clock, chance)
 }
 
-fn start_with(store: &dyn Store, door: impl Door, clock: Clock) -> Result<Handle, LoadError> {
-    let actor = ScheduleActor::load(store, Box::new(door), clock)?;
+fn start_with(store: &dyn Store, door: impl Door, clock: Clock, chance: Chance) -> Result<Handle, LoadError> {
+    let actor = ScheduleActor::load(store, Box::new(door), clock, chance)?;
     Ok(Handle { addr: actor.start() })
 }
 

@@ -22,7 +22,7 @@ mod listener;
 mod worker;
 
 pub use hub::{Hub, HubParts, Listed};
-pub use listener::{Door, NativePort};
+pub use listener::{Door, Listen, NativePort};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -33,6 +33,7 @@ use windlass_core::limits;
 
 use self::hush::Hush;
 use crate::api::ApiHandle;
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::queue::Registry;
 
@@ -101,6 +102,8 @@ pub struct SessionParts {
     pub hub: Hub,
     /// The node's clock.
     pub clock: Clock,
+    /// Where draws between queues come from.
+    pub chance: Chance,
     /// What peers are told.
     pub greeting: Arc<Greeting>,
     /// Access tokens; with none, everybody is let in.

@@ -32,6 +32,7 @@ pub use bulk::{BulkError, BulkSummary, EnqueueMany};
 use crate::address::Addresses;
 use crate::error::Error;
 use crate::job::{IntoJob, new_id, wire_bytes};
+use crate::surroundings::{Simulated, Surroundings};
 use crate::transport::{ConnectError, Link, connect, hello};
 use budget::Budget;
 use calls::{Bounced, Calls, Submit};
@@ -152,9 +153,17 @@ pub struct ClientBuilder {
     lazy: bool,
     give_up_after: Option<Duration>,
     events: EventSink,
+    surroundings: Surroundings,
 }
 
 impl ClientBuilder {
+    /// Lives in a simulation. Defaults to the real machine.
+    #[doc(hidden)]
+    pub fn simulated(mut self, machine: Arc<dyn Simulated>) -> ClientBuilder {
+        self.surroundings = Surroundings::simulated(machine);
+        self
+    }
+
     /// Access token, when the server asks for one. Defaults to none.
     pub fn token(mut self, token: impl Into<String>) -> ClientBuilder {
         self.token = Some(token.into());
@@ -193,7 +202,8 @@ impl ClientBuilder {
     /// [`Error::BadAddress`]; [`Error::Unreachable`] when no server answers now; [`Error::Refused`].
     pub async fn connect(self) -> Result<Client, Error> {
         let addresses = Addresses::parse(&self.server)?;
-        let route = Arc::new(Route { addresses, hello: hello(self.token, None) });
+        let route =
+            Arc::new(Route { addresses, hello: hello(self.token, None), surroundings: self.surroundings });
         let first = if self.lazy { None } else { Some(first_link(&route).await?) };
         let begin = match &first {
             Some(link) => Connection::Up { server: link.welcome.server.clone(), address: link.peer },
@@ -217,7 +227,7 @@ impl ClientBuilder {
 }
 
 async fn first_link(route: &Route) -> Result<Link, Error> {
-    connect(&route.addresses, &route.hello).await.map_err(|e| match e {
+    connect(&route.addresses, &route.hello, &route.surroundings).await.map_err(|e| match e {
         ConnectError::Refused(e) => Error::Refused(e),
         ConnectError::Unreachable(reason) => {
             Error::Unreachable { addresses: route.addresses.to_string(), reason }
@@ -260,6 +270,7 @@ impl Client {
             lazy: false,
             give_up_after: None,
             events: EventSink::default(),
+            surroundings: Surroundings::default(),
         }
     }
 

@@ -1,4 +1,5 @@
-//! A worker's connection: a thread with its own small runtime for the socket, the heartbeats and the gossip.
+//! A worker's connection: a thread with its own small runtime for the socket, the heartbeats and the gossip. In a simulation,
+//! which has one thread, a task.
 
 mod ledger;
 mod pump;
@@ -51,12 +52,19 @@ pub(crate) fn start(plan: Plan) -> Result<Running, Error> {
     let app = tokio::runtime::Handle::try_current().map_err(|_| {
         Error::Setup("a worker runs inside of a tokio runtime; there is none here".to_owned())
     })?;
+    let (control, orders) = mpsc::channel(CONTROL_ORDERS);
+    let (tell_done, done) = oneshot::channel();
+    if plan.surroundings.is_simulated() {
+        tokio::spawn(async move {
+            // Nobody listens when the worker's future was dropped.
+            let _ = tell_done.send(Pump::new(Arc::new(plan), app, orders).run().await);
+        });
+        return Ok(Running { control, done });
+    }
     let own = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| setup("the connection's runtime cannot be made", e))?;
-    let (control, orders) = mpsc::channel(CONTROL_ORDERS);
-    let (tell_done, done) = oneshot::channel();
     std::thread::Builder::new()
         .name("windlass-link".to_owned())
         .spawn(move || {

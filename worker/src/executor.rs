@@ -140,8 +140,9 @@ async fn overdue(registry: &Registry, job: &JobCtx) -> StopReason {
     let mut reason = stop.raised(None).await;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(registry.grace(reason)) => return reason,
+            biased;
             worse = stop.raised(Some(reason)) => reason = worse,
+            () = tokio::time::sleep(registry.grace(reason)) => return reason,
         }
     }
 }

@@ -56,6 +56,8 @@ mod executor;
 mod gossip;
 pub mod handler;
 mod job;
+#[doc(hidden)]
+pub mod surroundings;
 pub mod testing;
 mod transport;
 mod verdict;

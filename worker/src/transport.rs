@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use windlass_core::api::{ApiError, ErrorCode};
 use windlass_core::limits;
 use windlass_core::wire::{
@@ -16,6 +14,7 @@ use windlass_core::wire::{
 };
 
 use crate::address::Addresses;
+use crate::surroundings::{Conn, Surroundings};
 
 /// Longest wait for one TCP connection: an address that swallows packets must not hold up the next one.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -66,10 +65,9 @@ impl std::fmt::Display for ConnectError {
 }
 
 /// A greeted connection.
-#[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) reader: FrameReader,
-    pub(crate) writer: OwnedWriteHalf,
+    pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
     pub(crate) welcome: Welcome,
     /// Our end.
     pub(crate) local: SocketAddr,
@@ -78,9 +76,8 @@ pub(crate) struct Link {
 }
 
 /// Reads whole frames; [`FrameReader::next`] may be dropped at any await without losing bytes.
-#[derive(Debug)]
 pub(crate) struct FrameReader {
-    half: OwnedReadHalf,
+    half: Box<dyn AsyncRead + Send + Unpin>,
     buffer: BytesMut,
 }
 
@@ -119,7 +116,11 @@ pub(crate) fn hello(token: Option<String>, worker: Option<WorkerHello>) -> Hello
 }
 
 /// Tries every address once, in order, and greets the first server that answers.
-pub(crate) async fn connect(addresses: &Addresses, hello: &Hello) -> Result<Link, ConnectError> {
+pub(crate) async fn connect(
+    addresses: &Addresses,
+    hello: &Hello,
+    surroundings: &Surroundings,
+) -> Result<Link, ConnectError> {
     let mut last = ConnectError::Unreachable("there is no address".to_owned());
     for name in addresses.iter() {
         let resolved = match tokio::net::lookup_host(name).await {
@@ -130,7 +131,7 @@ pub(crate) async fn connect(addresses: &Addresses, hello: &Hello) -> Result<Link
             }
         };
         for address in resolved {
-            match reach(address, hello).await {
+            match reach(address, hello, surroundings).await {
                 Ok(link) => return Ok(link),
                 Err(e) => last = e,
             }
@@ -139,14 +140,18 @@ pub(crate) async fn connect(addresses: &Addresses, hello: &Hello) -> Result<Link
     Err(last)
 }
 
-async fn reach(address: SocketAddr, hello: &Hello) -> Result<Link, ConnectError> {
+async fn reach(
+    address: SocketAddr,
+    hello: &Hello,
+    surroundings: &Surroundings,
+) -> Result<Link, ConnectError> {
     let gone = |what: String| ConnectError::Unreachable(format!("{address}: {what}"));
-    let stream = match tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address)).await {
-        Ok(stream) => stream.map_err(|e| gone(e.to_string()))?,
+    let conn = match tokio::time::timeout(CONNECT_MAX, surroundings.connect(address)).await {
+        Ok(conn) => conn.map_err(|e| gone(e.to_string()))?,
         Err(_) => return Err(gone(format!("no connection within {CONNECT_MAX:?}"))),
     };
     let handshake = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-    match tokio::time::timeout(handshake, greet(stream, hello)).await {
+    match tokio::time::timeout(handshake, greet(conn, hello)).await {
         Ok(Ok(link)) => Ok(link),
         Ok(Err(LinkError::Refused(e))) => Err(ConnectError::Refused(e)),
         Ok(Err(e)) => Err(gone(format!("no proper greeting: {e}"))),
@@ -154,11 +159,8 @@ async fn reach(address: SocketAddr, hello: &Hello) -> Result<Link, ConnectError>
     }
 }
 
-async fn greet(stream: TcpStream, hello: &Hello) -> Result<Link, LinkError> {
-    // Frames are small and already gathered into one write, so waiting for more only adds latency.
-    stream.set_nodelay(true)?;
-    let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
-    let (half, mut writer) = stream.into_split();
+async fn greet(conn: Conn, hello: &Hello) -> Result<Link, LinkError> {
+    let Conn { reader: half, mut writer, local, peer } = conn;
     let mut out = BytesMut::new();
     encode_frame(&mut out, &ClientFrame::Hello(hello.clone()));
     writer.write_all_buf(&mut out).await?;

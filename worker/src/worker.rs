@@ -26,6 +26,7 @@ use crate::connection::{self, Control};
 use crate::context::States;
 use crate::error::Error;
 use crate::executor::Registry;
+use crate::surroundings::Surroundings;
 
 /// Everything that a running worker needs.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub(crate) struct Plan {
     pub(crate) gossip: bool,
     pub(crate) stop_deadline: Duration,
     pub(crate) events: EventSink,
+    pub(crate) surroundings: Surroundings,
 }
 
 impl Plan {
@@ -129,11 +131,13 @@ impl Worker {
         let mut signals = signals()?;
         let mut running = connection::start(plan)?;
         tokio::select! {
+            biased;
             ended = running.ended() => return ended,
             name = signals.next() => tracing::info!(signal = name, "the worker stops; running jobs may finish"),
         }
         running.tell(Control::Stop).await;
         tokio::select! {
+            biased;
             ended = running.ended() => return ended,
             name = signals.next() => tracing::warn!(signal = name, "the worker stops at once; running jobs are given back"),
         }
@@ -149,6 +153,7 @@ impl Worker {
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         let mut running = connection::start(self.plan?)?;
         tokio::select! {
+            biased;
             ended = running.ended() => return ended,
             () = stop => {}
         }

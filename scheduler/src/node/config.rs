@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use windlass_core::limits;
 
 use super::StartError;
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::store::StoreConfig;
 
@@ -46,6 +47,8 @@ pub struct NodeConfig {
     pub resume_grace_ms: u64,
     /// The clock. Defaults to the system's.
     pub clock: Clock,
+    /// Where random numbers come from. Defaults to the system.
+    pub chance: Chance,
 }
 
 impl NodeConfig {
@@ -68,6 +71,7 @@ impl NodeConfig {
             heartbeat_ms: limits::HEARTBEAT_MS_DEFAULT,
             resume_grace_ms: limits::RESUME_GRACE_MS_DEFAULT,
             clock: Clock::system(),
+            chance: Chance::system(),
         }
     }
 

@@ -54,19 +54,19 @@ impl RunningNode {
     /// Address of pages and HTTP API, with the real port.
     #[must_use]
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.started.http
+        self.started.addrs.http
     }
 
     /// Address of the native port, with the real port.
     #[must_use]
     pub fn native_addr(&self) -> Option<SocketAddr> {
-        self.started.native
+        self.started.addrs.native
     }
 
     /// Address of the gossip, with the real port.
     #[must_use]
     pub fn gossip_addr(&self) -> Option<SocketAddr> {
-        self.started.gossip
+        self.started.addrs.gossip
     }
 
     /// Carries out requests without a socket.

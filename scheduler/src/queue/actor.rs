@@ -26,6 +26,7 @@ use super::outbox::Outbox;
 use super::pipeline::{Pipeline, Trouble};
 use super::translate::Step;
 use super::{Figures, MAILBOX_MESSAGES_MAX, Ops, read};
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::fault::{self, Point};
 
@@ -43,6 +44,7 @@ pub(super) struct Parts {
     pub first: Effects,
     pub pipeline: Pipeline,
     pub clock: Clock,
+    pub chance: Chance,
     pub figures: Arc<Figures>,
 }
 
@@ -68,6 +70,7 @@ pub(crate) struct QueueActor {
     first: Option<Effects>,
     pub(super) pipeline: Pipeline,
     pub(super) clock: Clock,
+    chance: Chance,
     figures: Arc<Figures>,
     pending: VecDeque<Op>,
     pub(super) waiting: HashMap<RequestId, Waiting>,
@@ -133,6 +136,7 @@ impl QueueActor {
             first: Some(parts.first),
             pipeline: parts.pipeline,
             clock: parts.clock,
+            chance: parts.chance,
             figures: parts.figures,
             pending: VecDeque::new(),
             waiting: HashMap::new(),
@@ -152,7 +156,7 @@ impl QueueActor {
             let now = self.clock.now();
             if let Op::Enqueue { jobs, .. } = &mut op {
                 for job in jobs {
-                    job.id.get_or_insert_with(|| JobId::v7(now.wall, rand::random()));
+                    job.id.get_or_insert_with(|| JobId::v7(now.wall, self.chance.u128()));
                 }
             }
             let (ids, job) = self.unknown(&op);
@@ -180,15 +184,14 @@ impl QueueActor {
     }
 
     fn look_up(&mut self, op: Op, ids: Vec<JobId>, job: Option<JobId>, ctx: &mut Context<Self>) {
-        let store = Arc::clone(self.pipeline.writer().store());
         let no = self.queue.no();
-        let reading = tokio::task::spawn_blocking(move || {
-            let ids = read::known(&*store, no, &ids)?;
-            let job = job.map_or(Ok(None), |id| read::by_id(&*store, no, &id))?;
+        let reading = self.pipeline.writer().read(move |store| {
+            let ids = read::known(store, no, &ids)?;
+            let job = job.map_or(Ok(None), |id| read::by_id(store, no, &id))?;
             Ok(Found { ids, job })
         });
         ctx.wait(wrap_future::<_, Self>(reading).map(|found, actor, ctx| {
-            match found.unwrap_or_else(|e| Err(ReadError::Failed(e.to_string()))) {
+            match found {
                 Ok(found) => actor.operate(actor.clock.now(), op, found, ctx),
                 Err(error) => op.refuse(unreadable(&error)),
             }
@@ -313,11 +316,10 @@ impl QueueActor {
     }
 
     fn load(&mut self, from: LoadFrom, ctx: &mut Context<Self>) {
-        let store = Arc::clone(self.pipeline.writer().store());
         let no = self.queue.no();
-        let reading = tokio::task::spawn_blocking(move || read::load(&*store, no, from));
+        let reading = self.pipeline.writer().read(move |store| read::load(store, no, from));
         ctx.spawn(wrap_future::<_, Self>(reading).map(move |found, actor, ctx| {
-            match found.unwrap_or_else(|e| Err(ReadError::Failed(e.to_string()))) {
+            match found {
                 Ok(found) => {
                     let (found, exhausted) = (found.stored, found.exhausted);
                     actor.tell(actor.clock.now(), Command::Loaded { from, found, exhausted }, ctx);

@@ -13,6 +13,7 @@ use windlass_core::store::memory::MemoryStore;
 use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Space, Store, StoreStats};
 use windlass_core::wire::{ReportResult, Token, Verdict};
 
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::queue::{FromQueue, Op, QueueHandle, Registry, RegistryParts, WorkerEvent, WorkerLink};
 use crate::store::writer::StoreWriter;
@@ -80,7 +81,8 @@ fn on_arbiter<F: Future<Output = ()>>(test: impl FnOnce(Bench) -> F) {
         let store = Arc::new(Moody { inner: MemoryStore::new(), mood: AtomicU8::new(WELL) });
         let writer = StoreWriter::start(store.clone()).unwrap();
         let clock = Clock::system();
-        let parts = RegistryParts { writer, clock, lease_ms: 8_000, resume_grace_ms: 3_000 };
+        let chance = Chance::system();
+        let parts = RegistryParts { writer, clock, chance, lease_ms: 8_000, resume_grace_ms: 3_000 };
         let registry = Registry::recover(parts).unwrap();
         tokio::time::timeout(Duration::from_secs(20), test(Bench { store, registry }))
             .await
@@ -203,8 +205,13 @@ fn a_registry_rebuilds_what_another_left() {
         let held = fetch(&bench, 700).await;
         bench.queue().ask(|then| Op::Flush { then }).await.unwrap();
         let writer = StoreWriter::start(bench.store.clone()).unwrap();
-        let parts =
-            RegistryParts { writer, clock: Clock::system(), lease_ms: 8_000, resume_grace_ms: 60_000 };
+        let parts = RegistryParts {
+            writer,
+            clock: Clock::system(),
+            chance: Chance::system(),
+            lease_ms: 8_000,
+            resume_grace_ms: 60_000,
+        };
         let next = Bench { registry: Registry::recover(parts).unwrap(), store: bench.store.clone() };
         assert_eq!(next.count(JobState::Running).await, held.len() as u64);
         assert_eq!(next.count(JobState::Ready).await, 10_000 - held.len() as u64);

@@ -1,14 +1,11 @@
 //! Retry or delete all dead jobs of a queue: page after page, each durable before the next, so that other work of the
 //! queue gets its turn in between and memory stays small.
 
-use std::sync::Arc;
-
 use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{AsyncContext, Context};
 use bytes::Bytes;
 use windlass_core::api::ApiError;
 use windlass_core::queue::{Command, Stored};
-use windlass_core::store::ReadError;
 use windlass_core::store::keys::{QueueNo, queue_range, region};
 use windlass_core::time::Timestamp;
 
@@ -58,12 +55,11 @@ impl Bulk {
 impl QueueActor {
     /// Reads the next page and applies it.
     pub(super) fn bulk_step(&mut self, mut bulk: Box<Bulk>, ctx: &mut Context<Self>) {
-        let store = Arc::clone(self.pipeline.writer().store());
         let (from, end) = (bulk.from.clone(), bulk.end.clone());
         let no = self.queue.no();
-        let reading = tokio::task::spawn_blocking(move || read::scan(&*store, &from, &end, PAGE_JOBS));
+        let reading = self.pipeline.writer().read(move |store| read::scan(store, &from, &end, PAGE_JOBS));
         ctx.wait(wrap_future::<_, Self>(reading).map(move |found, actor, ctx| {
-            let found = match found.unwrap_or_else(|e| Err(ReadError::Failed(e.to_string()))) {
+            let found = match found {
                 Ok(found) => found,
                 Err(error) => return bulk.refuse(unreadable(&error)),
             };

@@ -2,7 +2,6 @@
 //! store says is shown as the queue knows it now, so that a page never contradicts the queue.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use windlass_core::api::{ApiError, ErrorCode, JobPage, JobQuery, JobView};
@@ -11,13 +10,13 @@ use windlass_core::job::JobState;
 use windlass_core::limits;
 use windlass_core::queue::Stored;
 use windlass_core::store::keys::{Place, QueueNo, queue_range, region};
-use windlass_core::store::{ReadError, Store};
 use windlass_core::time::Timestamp;
 
 use super::actor::unreadable;
 use super::op::Op;
 use super::read::{self, Found};
 use super::{QueueHandle, Registry, no_queue};
+use crate::store::writer::StoreWriter;
 
 /// Entries of a page when the caller does not say.
 const LIMIT_DEFAULT: u32 = 50;
@@ -209,7 +208,7 @@ impl Registry {
             for (index, segment) in segments.iter().enumerate().skip(first) {
                 let last =
                     resumed.filter(|_| index == first).map(|cursor| cursor.last.clone()).unwrap_or_default();
-                if let Some(last) = fill(self.store(), &queue, *segment, last, now, &mut filling).await? {
+                if let Some(last) = fill(self.writer(), &queue, *segment, last, now, &mut filling).await? {
                     let next = Cursor { queue: queue.name().clone(), segment: *segment, last };
                     filling.page.next = Some(next.to_text());
                     return Ok(filling.page);
@@ -222,7 +221,7 @@ impl Registry {
 
 /// Fills the page from one segment. Returns where it stopped when the page is full, `None` at the segment's end.
 async fn fill(
-    store: &Arc<dyn Store>,
+    writer: &StoreWriter,
     queue: &QueueHandle,
     segment: Segment,
     mut last: Vec<u8>,
@@ -234,7 +233,7 @@ async fn fill(
             return Ok(Some(last));
         }
         let (seen, exhausted) = match segment.range(queue.no(), now) {
-            Some(range) => from_store(store, queue, range, &last).await?,
+            Some(range) => from_store(writer, queue, range, &last).await?,
             None => from_memory(queue, segment, &last).await?,
         };
         for (at, job) in seen {
@@ -257,7 +256,7 @@ async fn fill(
 type Seen = (Vec<(Vec<u8>, Option<JobView>)>, bool);
 
 async fn from_store(
-    store: &Arc<dyn Store>,
+    writer: &StoreWriter,
     queue: &QueueHandle,
     (mut from, to): (Bytes, Bytes),
     last: &[u8],
@@ -268,12 +267,8 @@ async fn from_store(
         // A cursor of another queue's key would read that queue's jobs.
         from = from.max(Bytes::from(behind));
     }
-    let store = Arc::clone(store);
-    let reading = tokio::task::spawn_blocking(move || read::scan(&*store, &from, &to, CHUNK_JOBS));
-    let Found { stored, exhausted } = reading
-        .await
-        .unwrap_or_else(|e| Err(ReadError::Failed(e.to_string())))
-        .map_err(|e| unreadable(&e))?;
+    let reading = writer.read(move |store| read::scan(store, &from, &to, CHUNK_JOBS));
+    let Found { stored, exhausted } = reading.await.map_err(|e| unreadable(&e))?;
     let places: Vec<(JobId, Vec<u8>)> =
         stored.iter().map(|Stored { place, job }| (job.id, place.key(queue.no()).to_vec())).collect();
     let views = queue.ask(|then| Op::Resolve { stored, then }).await?;

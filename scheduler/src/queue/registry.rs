@@ -16,6 +16,7 @@ use super::actor::{Parts, QueueActor};
 use super::op::Op;
 use super::pipeline::Pipeline;
 use super::{Figures, QueueHandle};
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::store::writer::StoreWriter;
 
@@ -26,6 +27,8 @@ pub struct RegistryParts {
     pub writer: StoreWriter,
     /// The node's clock.
     pub clock: Clock,
+    /// Where ids and jitter come from.
+    pub chance: Chance,
     /// How long a lease is good without a sign of life.
     pub lease_ms: u64,
     /// How long a lost session may come back.
@@ -52,7 +55,7 @@ pub enum RecoverError {
 #[derive(Clone)]
 pub struct Registry {
     directory: Directory,
-    store: Arc<dyn Store>,
+    writer: StoreWriter,
     addr: Addr<RegistryActor>,
 }
 
@@ -94,8 +97,8 @@ impl Registry {
         }
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(queues = count, ms, "queues recovered");
-        let store = Arc::clone(actor.parts.writer.store());
-        Ok(Registry { directory, store, addr: actor.start() })
+        let writer = actor.parts.writer.clone();
+        Ok(Registry { directory, writer, addr: actor.start() })
     }
 
     /// The queue with this name, if there is one.
@@ -110,8 +113,8 @@ impl Registry {
         self.directory.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    pub(super) fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+    pub(super) fn writer(&self) -> &StoreWriter {
+        &self.writer
     }
 
     /// How many queues there are.
@@ -176,7 +179,7 @@ impl RegistryActor {
     fn tuning(&self) -> Tuning {
         Tuning {
             epoch: self.parts.writer.store().epoch(),
-            seed: rand::random(),
+            seed: self.parts.chance.u64(),
             lease_ms: self.parts.lease_ms,
             resume_grace_ms: self.parts.resume_grace_ms,
             window: Window::default(),
@@ -191,6 +194,7 @@ impl RegistryActor {
             first,
             pipeline: Pipeline::new(no, self.parts.writer.clone()),
             clock: self.parts.clock.clone(),
+            chance: self.parts.chance.clone(),
             figures: figures.clone(),
         });
         let handle = QueueHandle { name: name.clone(), no, addr: actor.start(), figures };

@@ -19,6 +19,7 @@ use super::order::{Change, Order, Outcome, Reply, no_schedule};
 use super::{
     LoadError, MAILBOX_MESSAGES_MAX, SCHEDULES_BYTES_MAX, SCHEDULES_MAX, WAITING_PER_SCHEDULE_MAX, range,
 };
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::fault::{self, Point};
 use crate::queue::{busy, stopping};
@@ -54,6 +55,7 @@ pub(super) struct ScheduleActor {
     stopping: Vec<oneshot::Sender<()>>,
     serving_since: Timestamp,
     clock: Clock,
+    chance: Chance,
     door: Box<dyn Door>,
 }
 
@@ -63,6 +65,7 @@ impl ScheduleActor {
         store: &dyn Store,
         door: Box<dyn Door>,
         clock: Clock,
+        chance: Chance,
     ) -> Result<ScheduleActor, LoadError> {
         let mut actor = ScheduleActor {
             entries: BTreeMap::new(),
@@ -73,6 +76,7 @@ impl ScheduleActor {
             stopping: Vec::new(),
             serving_since: clock.now().wall,
             clock,
+            chance,
             door,
         };
         let (from, to) = range();
@@ -286,7 +290,7 @@ impl ScheduleActor {
             (Order::Resume, Some(record)) => Change::ordered(Some(record.resumed(now)), true, reply),
             (Order::Delete, Some(_)) => Change::ordered(None, true, reply),
             (Order::Trigger, Some(record)) => {
-                let firing = Firing { id: JobId::v7(now, rand::random()), nominal: now, manual: true };
+                let firing = Firing { id: JobId::v7(now, self.chance.u128()), nominal: now, manual: true };
                 Change::firing(record.fired(&firing, 0), firing, Some(reply))
             }
         };

@@ -15,6 +15,7 @@ use windlass_core::time::Timestamp;
 
 use super::door::Door;
 use super::{Handle, start_with};
+use crate::chance::Chance;
 use crate::clock::{Clock, ManualClock};
 
 /// 2026-03-28T00:00:00Z.
@@ -73,7 +74,7 @@ impl World {
 
     /// A server on this store; the one before it must be gone.
     fn start(&self, clock: Clock) -> Handle {
-        start_with(&*self.store, self.clone(), clock).expect("records are whole")
+        start_with(&*self.store, self.clone(), clock, Chance::system()).expect("records are whole")
     }
 
     /// Nominal times of the jobs so far, in minutes since the start, in the order of the commits.
@@ -459,7 +460,9 @@ fn a_damaged_record_stops_the_start() {
     let put = Write::Put { key, value: vec![1, 2, 3].into() };
     world.store.commit(vec![Batch { writes: vec![put], ..Batch::default() }]).remove(0).unwrap();
     on_arbiter(async || {
-        let refused = start_with(&*world.store, world.clone(), Clock::system()).err().expect("refused");
+        let refused = start_with(&*world.store, world.clone(), Clock::system(), Chance::system())
+            .err()
+            .expect("refused");
         assert!(refused.to_string().contains("\"nightly\""), "{refused}");
     });
 }

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr};
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use windlass_core::api::{ApiError, ErrorCode};
@@ -34,8 +32,6 @@ const KINDS_MAX: usize = 256;
 const FLUSH_MS_MAX: u64 = 2_000;
 /// Buffer of a connection that sends little.
 const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;
-/// Silence of a connection after which the system asks whether the peer is still there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Bytes written at a time.
 const WRITE_BYTES: usize = 256 * 1024;
 
@@ -64,13 +60,11 @@ impl From<FrameError> for End {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, parts: SessionParts) {
-    // A frame is written as a whole, so waiting for more would only cost time.
-    let _ = stream.set_nodelay(true);
-    // A client whose machine vanished says nothing for ever; the system finds out. Workers are watched more closely.
-    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
-    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
-    let (mut reader, mut writer) = stream.into_split();
+pub(super) async fn serve<R, W>(mut reader: R, mut writer: W, peer: SocketAddr, parts: SessionParts)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + 'static,
+{
     let mut buffer = BytesMut::with_capacity(limits::FRAME_BYTES_MAX_UNGREETED);
     let greeting = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
     let hello = match timeout(greeting, read_hello(&mut reader, &mut buffer, &parts)).await {
@@ -131,7 +125,7 @@ async fn announce_stop(link: &Link, parts: &SessionParts) -> std::convert::Infal
 }
 
 async fn read_hello(
-    reader: &mut OwnedReadHalf,
+    reader: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     parts: &SessionParts,
 ) -> Result<Hello, End> {
@@ -205,7 +199,7 @@ fn welcome(hello: &Hello, parts: &SessionParts) -> Welcome {
 
 /// Reads frames and hands them to the actor, as many at a time as have arrived.
 async fn read_frames(
-    reader: &mut OwnedReadHalf,
+    reader: &mut (impl AsyncRead + Unpin),
     mut buffer: BytesMut,
     actor: &Addr<SessionActor>,
     parts: &SessionParts,
@@ -245,7 +239,7 @@ fn decode(body: Option<Bytes>) -> Result<Option<ClientFrame>, FrameError> {
 /// Reads what is there. A frame that does not fit the small buffer waits for a share of the budget for large ones, and
 /// has to be complete in time, so that a peer that drips cannot keep its share.
 async fn read_more(
-    reader: &mut OwnedReadHalf,
+    reader: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     appetite: &mut usize,
     parts: &SessionParts,
@@ -276,7 +270,7 @@ async fn read_more(
 }
 
 async fn finish_frame(
-    reader: &mut OwnedReadHalf,
+    reader: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     parts: &SessionParts,
 ) -> Result<(), End> {
@@ -306,7 +300,7 @@ async fn finish_frame(
 }
 
 /// Writes what there is to send until the conversation is over, then what is left.
-async fn write_all(mut writer: OwnedWriteHalf, link: Arc<Link>) {
+async fn write_all(mut writer: impl AsyncWrite + Unpin, link: Arc<Link>) {
     let ended = loop {
         let chunk = tokio::select! {
             biased;
@@ -330,7 +324,11 @@ async fn write_all(mut writer: OwnedWriteHalf, link: Arc<Link>) {
     }
 }
 
-async fn write_chunk(writer: &mut OwnedWriteHalf, chunk: BytesMut, link: &Link) -> std::io::Result<()> {
+async fn write_chunk(
+    writer: &mut (impl AsyncWrite + Unpin),
+    chunk: BytesMut,
+    link: &Link,
+) -> std::io::Result<()> {
     fault::pass_or_fail(Point::SessionBeforeWrite)?;
     for part in chunk.chunks(WRITE_BYTES) {
         let mut rest = part;
@@ -350,7 +348,7 @@ async fn write_chunk(writer: &mut OwnedWriteHalf, chunk: BytesMut, link: &Link) 
     fault::pass_or_fail(Point::SessionAfterWrite)
 }
 
-async fn refuse(writer: &mut OwnedWriteHalf, peer: SocketAddr, error: ApiError, budget: &Budget) {
+async fn refuse(writer: &mut (impl AsyncWrite + Unpin), peer: SocketAddr, error: ApiError, budget: &Budget) {
     if let Some(left_out) = budget.strangers.pass() {
         tracing::warn!(%peer, %error, left_out, "connection refused");
     }
@@ -364,8 +362,12 @@ async fn refuse(writer: &mut OwnedWriteHalf, peer: SocketAddr, error: ApiError, 
 }
 
 /// Tells a peer that there are too many, without serving it.
-pub(super) async fn turn_away(stream: TcpStream, peer: SocketAddr, budget: Arc<Budget>) {
-    let (_reader, mut writer) = stream.into_split();
+pub(super) async fn turn_away(
+    _reader: impl AsyncRead,
+    mut writer: impl AsyncWrite + Unpin,
+    peer: SocketAddr,
+    budget: Arc<Budget>,
+) {
     let text = format!("there are {} connections already; try again in a moment", budget.connections_max);
     refuse(&mut writer, peer, ApiError::new(ErrorCode::Busy, text), &budget).await;
 }

@@ -1,9 +1,13 @@
 //! The native port: accepts connections within the limit, goes on when the system is out of descriptors, stops on request.
 
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,6 +20,8 @@ use super::{Phases, SessionParts};
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Connections that the system holds for us before we accept them.
 const BACKLOG: u32 = 1_024;
+/// Silence of a connection after which the system asks whether the peer is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Connections that are told "too many" at the same time; beyond, they are only closed. Their descriptors are some of those
 /// that are kept for the node itself, so they are few.
 const TURN_AWAY_MAX: usize = 8;
@@ -25,6 +31,17 @@ pub struct Door {
     stop: CancellationToken,
     sessions: TaskTracker,
     phases: Phases,
+}
+
+/// Where native connections come from: [`NativePort`], or the network of a simulation.
+pub trait Listen: 'static {
+    /// What the peer sends.
+    type Reader: AsyncRead + Unpin + 'static;
+    /// What the peer is sent; shut down in order when the conversation ends.
+    type Writer: AsyncWrite + Unpin + 'static;
+
+    /// The next connection, and where it comes from. Dropping the future loses none.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer, SocketAddr)>>;
 }
 
 /// The native port, bound but not open: peers may connect and wait.
@@ -53,10 +70,28 @@ impl NativePort {
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
+}
 
-    /// Starts to accept.
+impl Listen for NativePort {
+    type Reader = OwnedReadHalf;
+    type Writer = OwnedWriteHalf;
+
+    async fn accept(&self) -> io::Result<(OwnedReadHalf, OwnedWriteHalf, SocketAddr)> {
+        let (stream, peer) = self.listener.accept().await?;
+        // A frame is written as a whole, so waiting for more would only cost time.
+        let _ = stream.set_nodelay(true);
+        // A client whose machine vanished says nothing for ever; the system finds out. Workers are watched more closely.
+        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
+        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        let (reader, writer) = stream.into_split();
+        Ok((reader, writer, peer))
+    }
+}
+
+impl Door {
+    /// Starts to accept. Must run on the arbiter.
     #[must_use]
-    pub fn open(self, parts: SessionParts) -> Door {
+    pub fn open(listener: impl Listen, parts: SessionParts) -> Door {
         let door = Door {
             stop: CancellationToken::new(),
             sessions: TaskTracker::new(),
@@ -67,14 +102,12 @@ impl NativePort {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = accept(self.listener, parts, sessions) => {}
+                () = accept(listener, parts, sessions) => {}
             }
         });
         door
     }
-}
 
-impl Door {
     /// Takes no more connections and tells all peers that the server is about to stop. They go on running their jobs.
     pub fn drain(&self) {
         self.stop.cancel();
@@ -90,11 +123,11 @@ impl Door {
     }
 }
 
-async fn accept(listener: TcpListener, parts: SessionParts, sessions: TaskTracker) {
+async fn accept(listener: impl Listen, parts: SessionParts, sessions: TaskTracker) {
     let turned_away = TaskTracker::new();
     let failures = Hush::default();
     loop {
-        let (stream, peer) = match listener.accept().await {
+        let (reader, writer, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 if let Some(left_out) = failures.pass() {
@@ -108,12 +141,12 @@ async fn accept(listener: TcpListener, parts: SessionParts, sessions: TaskTracke
             Some(connected) => {
                 let parts = parts.clone();
                 sessions.spawn_local(async move {
-                    serve(stream, peer, parts).await;
+                    serve(reader, writer, peer, parts).await;
                     drop(connected);
                 });
             }
             None if turned_away.len() < TURN_AWAY_MAX => {
-                turned_away.spawn_local(turn_away(stream, peer, Arc::clone(&parts.budget)));
+                turned_away.spawn_local(turn_away(reader, writer, peer, Arc::clone(&parts.budget)));
             }
             None => {}
         }

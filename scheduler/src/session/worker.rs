@@ -167,7 +167,7 @@ impl SessionActor {
             return self.pump_later(ctx);
         }
         let id = worker.id;
-        if let Some((name, slots)) = worker.fetcher.next(rand::random()) {
+        if let Some((name, slots)) = worker.fetcher.next(self.parts.chance.u64()) {
             let asked = self.find(&name).is_some_and(|handle| {
                 self.link.touch(&handle);
                 let link = self.worker_link(id, ctx);

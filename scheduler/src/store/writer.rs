@@ -5,14 +5,19 @@
 //!
 //! The writer decides nothing about queues and holds no order but that of arrival: results are told in the order of
 //! submission, and a batch of one sender is never overtaken by a later one.
+//!
+//! A simulation has no threads: there the same groups are committed by a task ([`simulated`]).
 
+pub mod simulated;
+
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use windlass_core::store::keys::QueueNo;
-use windlass_core::store::{Batch, CommitError, Refused, Space, Store};
+use windlass_core::store::{Batch, CommitError, ReadError, Refused, Space, Store};
 
 use crate::fault::{self, Point};
 use crate::lifeline::Lifelines;
@@ -59,7 +64,20 @@ impl std::fmt::Debug for Submission {
 #[derive(Clone)]
 pub struct StoreWriter {
     shared: Arc<Shared>,
-    sender: SyncSender<Order>,
+    sender: Sender,
+}
+
+/// The way to whoever commits.
+#[derive(Clone)]
+enum Sender {
+    Thread(SyncSender<Order>),
+    Task(tokio::sync::mpsc::Sender<Order>),
+}
+
+/// Why an order was not taken.
+enum Untaken {
+    Full(Order),
+    Closed(Order),
 }
 
 struct Shared {
@@ -103,25 +121,17 @@ impl StoreWriter {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(store: Arc<dyn Store>) -> std::io::Result<StoreWriter> {
-        // The thread needs the shared part, and the shared part its handle: it starts as stopped and is set below.
-        let shared = Arc::new(Shared {
-            store,
-            waiting_batches: AtomicUsize::new(0),
-            waiting_bytes: AtomicUsize::new(0),
-            groups: AtomicU64::new(0),
-            batches: AtomicU64::new(0),
-            thread: Mutex::new(Stopping::Stopped(Ok(()))),
-            lifelines: Lifelines::default(),
-        });
+        // The thread needs the shared part, and the shared part its handle, which is set below.
+        let shared = Shared::new(store);
         // One slot more than batches may wait, so that the order to stop always fits.
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX + 1);
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             let _line = theirs.lifelines.hold("the store writer");
-            run(&theirs, &receiver)
+            run(Arc::clone(&theirs), &receiver)
         })?;
         *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Stopping::Running(thread);
-        Ok(StoreWriter { shared, sender })
+        Ok(StoreWriter { shared, sender: Sender::Thread(sender) })
     }
 
     /// Hands a batch to the writer without waiting. `done` is called once, after every earlier submission's.
@@ -144,11 +154,9 @@ impl StoreWriter {
         self.sender.try_send(Order::Commit { submission, bytes }).map_err(|refused| {
             shared.forget(1, bytes);
             match refused {
-                TrySendError::Full(Order::Commit { submission, .. }) => SubmitError::Busy(submission),
-                TrySendError::Disconnected(Order::Commit { submission, .. }) => {
-                    SubmitError::Stopped(submission)
-                }
-                TrySendError::Full(_) | TrySendError::Disconnected(_) => {
+                Untaken::Full(Order::Commit { submission, .. }) => SubmitError::Busy(submission),
+                Untaken::Closed(Order::Commit { submission, .. }) => SubmitError::Stopped(submission),
+                Untaken::Full(_) | Untaken::Closed(_) => {
                     unreachable!("what comes back is what was sent: a commit")
                 }
             }
@@ -160,7 +168,7 @@ impl StoreWriter {
     /// too much waiting, call again in a moment.
     pub fn resume(&self, queue: QueueNo) -> bool {
         // A writer that has stopped answers the next batch with its reason.
-        !matches!(self.sender.try_send(Order::Resume(queue)), Err(TrySendError::Full(_)))
+        !matches!(self.sender.try_send(Order::Resume(queue)), Err(Untaken::Full(_)))
     }
 
     /// Whether less than half of the bounds is in use. New work should be refused as busy when not, so that the other
@@ -183,7 +191,25 @@ impl StoreWriter {
         &self.shared.lifelines
     }
 
-    /// The store itself, for reads.
+    /// Reads the store where that keeps nobody else waiting.
+    pub fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store) -> Result<T, ReadError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, ReadError>> + Send + 'static {
+        let store = Arc::clone(&self.shared.store);
+        let on_thread = matches!(self.sender, Sender::Thread(_));
+        async move {
+            if on_thread {
+                let reading = tokio::task::spawn_blocking(move || work(&*store));
+                reading.await.unwrap_or_else(|e| Err(ReadError::Failed(e.to_string())))
+            } else {
+                tokio::time::sleep(simulated::READ).await;
+                work(&*store)
+            }
+        }
+    }
+
+    /// The store itself, for reads that may block.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
@@ -202,13 +228,12 @@ impl StoreWriter {
     }
 
     /// Commits all that waits, tells everybody, closes the store and ends the thread. Blocks until then; legal twice.
-    /// Must not be called from a [`Done`].
+    /// Must not be called from a [`Done`]. A simulated writer is only told to; it is done when nothing waits any more.
     ///
     /// # Errors
     /// What the store said when it was closed; nothing confirmed is lost even then.
     pub fn stop(&self) -> Result<(), CommitError> {
-        // A full or closed channel: the thread is gone already, or so many handles asked to stop that it will go.
-        let _ = self.sender.send(Order::Stop);
+        self.sender.stop();
         let mut thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Stopping::Running(handle) = std::mem::replace(&mut *thread, Stopping::Stopped(Ok(()))) {
             let died = |_| Err(CommitError::Failed("the store writer's thread has panicked".to_owned()));
@@ -221,76 +246,149 @@ impl StoreWriter {
     }
 }
 
+impl Sender {
+    fn try_send(&self, order: Order) -> Result<(), Untaken> {
+        use tokio::sync::mpsc::error::TrySendError as NotSent;
+        match self {
+            Sender::Thread(thread) => thread.try_send(order).map_err(|refused| match refused {
+                TrySendError::Full(order) => Untaken::Full(order),
+                TrySendError::Disconnected(order) => Untaken::Closed(order),
+            }),
+            Sender::Task(task) => task.try_send(order).map_err(|refused| match refused {
+                NotSent::Full(order) => Untaken::Full(order),
+                NotSent::Closed(order) => Untaken::Closed(order),
+            }),
+        }
+    }
+
+    fn stop(&self) {
+        match self {
+            // A closed channel: the thread is gone already.
+            Sender::Thread(thread) => _ = thread.send(Order::Stop),
+            // The same, or so many handles asked to stop that it will go.
+            Sender::Task(task) => _ = task.try_send(Order::Stop),
+        }
+    }
+}
+
 impl Shared {
+    fn new(store: Arc<dyn Store>) -> Arc<Shared> {
+        Arc::new(Shared {
+            store,
+            waiting_batches: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            groups: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            thread: Mutex::new(Stopping::Stopped(Ok(()))),
+            lifelines: Lifelines::default(),
+        })
+    }
+
     fn forget(&self, batches: usize, bytes: usize) {
         self.waiting_batches.fetch_sub(batches, Ordering::Relaxed);
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-fn run(shared: &Shared, receiver: &Receiver<Order>) -> Result<(), CommitError> {
-    let mut stopping = false;
-    let mut refused = Refused::default();
-    while !stopping {
-        // Every handle gone is an order to stop.
-        let Ok(first) = receiver.recv() else { break };
-        stopping = commit_group(shared, receiver, first, &mut refused);
-    }
-    // What was sent between the order to stop and now is still taken: its senders were told that it was.
-    while let Ok(order) = receiver.try_recv() {
-        commit_group(shared, receiver, order, &mut refused);
-    }
-    shared.store.close()
+/// What is committed together.
+#[derive(Default)]
+struct Group {
+    batches: Vec<Batch>,
+    queues: Vec<Option<QueueNo>>,
+    dones: Vec<Done>,
+    bytes: usize,
+    /// Whether an order to stop was behind it.
+    stop: bool,
 }
 
-/// Commits `first` and all that waits behind it, within the bounds of a group. Returns whether to stop.
-fn commit_group(shared: &Shared, receiver: &Receiver<Order>, first: Order, refused: &mut Refused) -> bool {
-    let mut batches = Vec::new();
-    let mut queues = Vec::new();
-    let mut dones = Vec::new();
-    let mut bytes_total = 0;
-    let mut next = Some(first);
-    let mut stop = false;
-    while let Some(order) = next.take() {
-        match order {
-            Order::Commit { submission, bytes } => match refused.behind(&submission.batch) {
-                Some(error) => {
-                    shared.forget(1, bytes);
-                    (submission.done)(Err(error));
-                }
-                None => {
-                    bytes_total += bytes;
-                    queues.push(submission.batch.queue);
-                    batches.push(submission.batch);
-                    dones.push(submission.done);
-                }
-            },
-            Order::Resume(queue) => refused.forget(queue),
-            Order::Stop => stop = true,
-        }
-        if stop || batches.len() >= GROUP_BATCHES_MAX || bytes_total >= GROUP_BYTES_MAX {
-            break;
-        }
-        next = receiver.try_recv().ok();
+/// A group whose outcome nobody knows yet.
+struct Committed {
+    results: Vec<Result<(), CommitError>>,
+    queues: Vec<Option<QueueNo>>,
+    dones: Vec<Done>,
+    bytes: usize,
+}
+
+/// Whoever commits: gathers, commits, tells, and keeps the batches of a queue in order across a refusal.
+struct Committer {
+    shared: Arc<Shared>,
+    refused: Refused,
+}
+
+impl Committer {
+    fn new(shared: Arc<Shared>) -> Committer {
+        Committer { shared, refused: Refused::default() }
     }
-    if batches.is_empty() {
-        return stop;
-    }
-    let count = batches.len();
-    let results = shared.store.commit(batches);
-    debug_assert_eq!(results.len(), count, "a store answers every batch");
-    shared.groups.fetch_add(1, Ordering::Relaxed);
-    shared.batches.fetch_add(count as u64, Ordering::Relaxed);
-    fault::pass(Point::WriterBeforeTell);
-    // Room is made before the callbacks, since they often submit the next batch.
-    shared.forget(count, bytes_total);
-    for ((done, result), queue) in dones.into_iter().zip(results).zip(queues) {
-        if let Err(error) = &result {
-            refused.note(queue, error);
+
+    /// `first` and all that waits behind it, within the bounds of a group.
+    fn gather(&mut self, first: Order, mut next: impl FnMut() -> Option<Order>) -> Group {
+        let mut group = Group::default();
+        let mut order = Some(first);
+        while let Some(taken) = order {
+            match taken {
+                Order::Commit { submission, bytes } => match self.refused.behind(&submission.batch) {
+                    Some(error) => {
+                        self.shared.forget(1, bytes);
+                        (submission.done)(Err(error));
+                    }
+                    None => {
+                        group.bytes += bytes;
+                        group.queues.push(submission.batch.queue);
+                        group.batches.push(submission.batch);
+                        group.dones.push(submission.done);
+                    }
+                },
+                Order::Resume(queue) => self.refused.forget(queue),
+                Order::Stop => group.stop = true,
+            }
+            if group.stop || group.batches.len() >= GROUP_BATCHES_MAX || group.bytes >= GROUP_BYTES_MAX {
+                break;
+            }
+            order = next();
         }
-        done(result);
+        group
     }
-    stop
+
+    /// Makes a group durable; what is left is to tell.
+    fn commit(&self, group: Group) -> Committed {
+        let count = group.batches.len();
+        let results = if count == 0 { Vec::new() } else { self.shared.store.commit(group.batches) };
+        debug_assert_eq!(results.len(), count, "a store answers every batch");
+        Committed { results, queues: group.queues, dones: group.dones, bytes: group.bytes }
+    }
+
+    fn tell(&mut self, committed: Committed) {
+        let count = committed.dones.len();
+        if count == 0 {
+            return;
+        }
+        let shared = &self.shared;
+        shared.groups.fetch_add(1, Ordering::Relaxed);
+        shared.batches.fetch_add(count as u64, Ordering::Relaxed);
+        fault::pass(Point::WriterBeforeTell);
+        // Room is made before the callbacks, since they often submit the next batch.
+        shared.forget(count, committed.bytes);
+        let told = committed.dones.into_iter().zip(committed.results).zip(committed.queues);
+        for ((done, result), queue) in told {
+            if let Err(error) = &result {
+                self.refused.note(queue, error);
+            }
+            done(result);
+        }
+    }
+}
+
+fn run(shared: Arc<Shared>, receiver: &Receiver<Order>) -> Result<(), CommitError> {
+    let mut committer = Committer::new(shared);
+    let mut stopping = false;
+    // What was sent before the order to stop was seen is still taken: its senders were told that it was.
+    while let Some(first) = if stopping { receiver.try_recv().ok() } else { receiver.recv().ok() } {
+        let group = committer.gather(first, || receiver.try_recv().ok());
+        stopping |= group.stop;
+        let committed = committer.commit(group);
+        committer.tell(committed);
+    }
+    committer.shared.store.close()
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ use windlass_core::wire::{Token, Verdict};
 
 use crate::history::{Act, Acted, Event, Key, Process, Wish};
 
+/// Most that jitter adds to a wait in any policy of the producers, in percent.
+const JITTER_PERCENT_MAX: u64 = 50;
+
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -59,6 +62,8 @@ pub struct Fact {
     pub max_attempts: u32,
     /// It must not start before the wall clock shows this; 0 for a job whose time has come, or that has none.
     pub not_before: Timestamp,
+    /// Its time has certainly come when the wall clock shows this: jitter may have added to the wait.
+    pub due_by: Timestamp,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
     /// Its number among those that arrived ready, larger for later ones; `None` for one that waited for its time.
@@ -78,6 +83,7 @@ impl Fact {
             crashes: 0,
             max_attempts: 0,
             not_before: Timestamp(0),
+            due_by: Timestamp(0),
             expires_at: None,
             arrival: None,
             lease: None,
@@ -337,6 +343,7 @@ impl Facts {
                 phase: Phase::Live,
                 max_attempts: wish.max_attempts,
                 not_before: if arrival.is_some() { Timestamp(0) } else { run_at },
+                due_by: run_at,
                 expires_at: wish.expires_at,
                 arrival,
                 wish: Some(wish),
@@ -370,11 +377,13 @@ impl Facts {
                 // Jitter only adds.
                 let least = fact.wish.as_ref().map_or(0, |wish| least_wait(&wish.backoff, fact.attempts));
                 fact.not_before = wall.plus_ms(retry_in_ms.unwrap_or(least));
+                fact.due_by = wall.plus_ms(retry_in_ms.unwrap_or(least * (100 + JITTER_PERCENT_MAX) / 100));
                 fact.arrival = None;
             }),
             Verdict::Snooze { ms } => self.change(key, ticket, |fact| {
                 fact.lease = None;
                 fact.not_before = wall.plus_ms(*ms);
+                fact.due_by = fact.not_before;
                 fact.arrival = None;
             }),
             Verdict::Dead { .. } => self.change(key, ticket, |fact| {
@@ -462,6 +471,7 @@ impl Facts {
         self.change(key, ticket, |fact| {
             fact.phase = Phase::Live;
             fact.not_before = Timestamp(0);
+            fact.due_by = wall;
             fact.crashes = 0;
             fact.arrival = arrival;
             if fact.attempts >= fact.max_attempts {

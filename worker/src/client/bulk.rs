@@ -1,6 +1,6 @@
 //! Enqueues many jobs as a stream: frames by queue, several under way, memory bounded whatever the length.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
@@ -142,7 +142,7 @@ struct Sent {
 
 struct Bulk<'c> {
     client: &'c Client,
-    groups: HashMap<QueueName, Group>,
+    groups: BTreeMap<QueueName, Group>,
     jobs: usize,
     bytes: usize,
     in_flight: FuturesUnordered<BoxFuture<'c, Sent>>,
@@ -157,7 +157,7 @@ impl<'c> Bulk<'c> {
     fn new(client: &'c Client, on_result: Option<OnResult<'c>>) -> Bulk<'c> {
         Bulk {
             client,
-            groups: HashMap::new(),
+            groups: BTreeMap::new(),
             jobs: 0,
             bytes: 0,
             in_flight: FuturesUnordered::new(),
@@ -178,6 +178,8 @@ impl<'c> Bulk<'c> {
         while !(self.in_flight.is_empty() && (ended || self.stopped)) {
             let room = self.in_flight.len() < FRAMES_IN_FLIGHT && !ended && !self.stopped;
             tokio::select! {
+                // What is answered makes room, so it comes first.
+                biased;
                 Some(sent) = self.in_flight.next(), if !self.in_flight.is_empty() => self.settle(sent).await,
                 job = jobs.next(), if room => match job {
                     Some(job) => {

@@ -14,6 +14,7 @@ use super::{Connection, ConnectionEvent, EventSink};
 use crate::address::Addresses;
 use crate::backoff::Backoff;
 use crate::error::Error;
+use crate::surroundings::Surroundings;
 use crate::transport::{ConnectError, FrameReader, Link, LinkError, OUT_BYTES_HIGH, connect, frame_name};
 
 /// Calls taken from the inbox at a time.
@@ -27,6 +28,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Route {
     pub(crate) addresses: Addresses,
     pub(crate) hello: Hello,
+    pub(crate) surroundings: Surroundings,
 }
 
 pub(crate) struct Engine {
@@ -82,8 +84,8 @@ impl Engine {
         let attempts = async move {
             let mut backoff = Backoff::default();
             loop {
-                tokio::time::sleep(backoff.next(rand::random())).await;
-                match connect(&route.addresses, &route.hello).await {
+                tokio::time::sleep(backoff.next(route.surroundings.fraction())).await;
+                match connect(&route.addresses, &route.hello, &route.surroundings).await {
                     Ok(link) => return Ok(link),
                     Err(e) if e.is_final() => return Err(e),
                     Err(e) => events.emit(&ConnectionEvent::Unreachable {
@@ -102,6 +104,8 @@ impl Engine {
             }
             let impatient = give_up_at.filter(|_| !self.calls.is_empty());
             tokio::select! {
+                // In this order, so that callers who never pause do not keep the others waiting.
+                biased;
                 link = &mut attempts => match link {
                     Ok(link) => return Some(link),
                     Err(ConnectError::Refused(e)) => {
@@ -111,12 +115,12 @@ impl Engine {
                     }
                     Err(ConnectError::Unreachable(_)) => return None,
                 },
-                count = self.inbox.recv_many(&mut batch, INBOX_BATCH), if !self.closing => self.take(&mut batch, count),
                 () = tokio::time::sleep_until(impatient.unwrap_or_else(Instant::now)), if impatient.is_some() => {
                     let addresses = self.route.addresses.to_string();
                     let reason = format!("the server has been away for {:?}", self.give_up_after.unwrap_or_default());
                     self.calls.fail_all(|| Error::Unreachable { addresses: addresses.clone(), reason: reason.clone() });
                 }
+                count = self.inbox.recv_many(&mut batch, INBOX_BATCH), if !self.closing => self.take(&mut batch, count),
             }
         }
     }

@@ -29,7 +29,7 @@ const BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 
 /// Identifies a lease in maps.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct LeaseKey {
     queue: QueueName,
     id: JobId,
@@ -223,8 +223,8 @@ impl Ledger {
 
     /// Leases to present after a reconnect: those that run, and those whose end the server has not recorded yet.
     pub(crate) fn leases(&self) -> Vec<LeaseRef> {
-        let running =
-            self.running.iter().filter(|(_, job)| job.running().stop.reason() != Some(StopReason::LeaseLost));
+        let running = self.in_order().into_iter();
+        let running = running.filter(|(_, job)| job.running().stop.reason() != Some(StopReason::LeaseLost));
         let running =
             running.map(|(key, _)| LeaseRef { queue: key.queue.clone(), id: key.id, token: key.token });
         let ended = self.finished.iter().chain(self.delayed.iter().map(|(_, outcome)| outcome));
@@ -241,7 +241,14 @@ impl Ledger {
 
     /// Tells every handler to stop.
     pub(crate) fn stop_all(&self, reason: StopReason) {
-        self.running.values().for_each(|job| job.running().stop.raise(reason));
+        self.in_order().into_iter().for_each(|(_, job)| job.running().stop.raise(reason));
+    }
+
+    /// What runs, in an order that does not change from one process to the next.
+    fn in_order(&self) -> Vec<(&LeaseKey, &JobCtx)> {
+        let mut running: Vec<_> = self.running.iter().collect();
+        running.sort_unstable_by_key(|(key, _)| *key);
+        running
     }
 
     /// Wants no new jobs; the credit that the server holds is void.

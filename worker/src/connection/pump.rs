@@ -138,7 +138,7 @@ impl Pump {
             let mut backoff = Backoff::default();
             let greeting = hello(plan.token.clone(), Some(plan.introduce()));
             loop {
-                match connect(&plan.addresses, &greeting).await {
+                match connect(&plan.addresses, &greeting, &plan.surroundings).await {
                     Ok(link) => return Ok(link),
                     Err(e) if e.is_final() => return Err(e),
                     Err(e) => {
@@ -147,7 +147,7 @@ impl Pump {
                         plan.events.emit(&ConnectionEvent::Unreachable { reason, attempts });
                     }
                 }
-                tokio::time::sleep(backoff.next(rand::random())).await;
+                tokio::time::sleep(backoff.next(plan.surroundings.fraction())).await;
             }
         };
         tokio::pin!(attempts);
@@ -158,6 +158,7 @@ impl Pump {
             }
             let stop_at = self.stop_at();
             tokio::select! {
+                biased;
                 link = &mut attempts => return match link {
                     Ok(link) => Ok(Some(link)),
                     Err(ConnectError::Refused(e)) => {
@@ -166,11 +167,11 @@ impl Pump {
                     }
                     Err(ConnectError::Unreachable(_)) => Ok(None),
                 },
+                order = self.orders.recv(), if !self.is_stopping_now() => self.obey(order),
+                () = sleep_until(stop_at), if stop_at.is_some() => self.stop_step(),
                 _ = self.outcomes.recv_many(&mut batch, OUTCOME_BATCH) => self.finish(&mut batch),
                 // Progress is not durable; without a server there is nobody to tell.
                 _ = self.progress.recv() => {}
-                order = self.orders.recv(), if !self.is_stopping_now() => self.obey(order),
-                () = sleep_until(stop_at), if stop_at.is_some() => self.stop_step(),
             }
         }
     }

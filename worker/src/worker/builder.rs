@@ -17,6 +17,7 @@ use crate::context::{JobCtx, States};
 use crate::error::Error;
 use crate::executor::Registry;
 use crate::handler::{BlockingHandler, BoxError, Handler, JobService, Probe};
+use crate::surroundings::{Simulated, Surroundings};
 use crate::verdict::Verdict;
 
 /// Jobs run at the same time, unless the builder says otherwise.
@@ -51,6 +52,7 @@ pub struct WorkerBuilder {
     stop_deadline: Duration,
     cancel_grace: Duration,
     events: EventSink,
+    surroundings: Surroundings,
     problem: Option<String>,
 }
 
@@ -82,6 +84,7 @@ impl WorkerBuilder {
             stop_deadline: STOP_DEADLINE_DEFAULT,
             cancel_grace: CANCEL_GRACE_DEFAULT,
             events: EventSink::default(),
+            surroundings: Surroundings::default(),
             problem: None,
         }
     }
@@ -227,9 +230,16 @@ impl WorkerBuilder {
         self
     }
 
+    /// Lives in a simulation: the connection shares the runtime of the handlers. Defaults to the real machine.
+    #[doc(hidden)]
+    pub fn simulated(mut self, machine: Arc<dyn Simulated>) -> WorkerBuilder {
+        self.surroundings = Surroundings::simulated(machine);
+        self
+    }
+
     /// The worker. A mistake in its making is told by [`Worker::run`].
     pub fn build(self) -> Worker {
-        let id = WorkerId(rand::random());
+        let id = WorkerId(self.surroundings.bytes());
         Worker { id, plan: self.plan(id) }
     }
 
@@ -267,6 +277,7 @@ impl WorkerBuilder {
             gossip: self.gossip,
             stop_deadline: self.stop_deadline,
             events: self.events,
+            surroundings: self.surroundings,
         })
     }
 }

@@ -35,7 +35,7 @@ impl Judge {
                 let eligible = fact.phase == Phase::Live
                     && fact.lease.is_none()
                     && book.is_settled()
-                    && fact.not_before.plus_ms(MEET_MS) <= wall
+                    && fact.due_by.plus_ms(MEET_MS) <= wall
                     && !world.facts.queues[key.0].is_paused();
                 if eligible {
                     waits.insert(*key, self.waits.get(key).copied().unwrap_or(world.at));

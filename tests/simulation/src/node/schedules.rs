@@ -2,6 +2,7 @@
 //! same batch. What it holds in memory is what is durable.
 
 use windlass_core::queue::Ticket;
+use windlass_core::retry::Backoff;
 use windlass_core::schedule::{
     CatchUp, Due, Firing, Plan, Record, ScheduleSpec, When, decode_record, encode_record,
 };
@@ -217,6 +218,10 @@ impl World {
 /// What a schedule of the world asks for.
 #[must_use]
 pub fn spec_of(wanted: &crate::world::Scheduled, index: usize) -> ScheduleSpec {
+    let mut job = windlass_core::job::JobSpec::new("fire", windlass_core::job::Payload::json("0"));
+    // Short waits, so that the end of a run need not be waited for.
+    job.options_mut().max_attempts = Some(4);
+    job.options_mut().backoff = Some(Backoff::Fixed { delay_ms: 300, jitter_percent: 20 });
     ScheduleSpec {
         name: name(index),
         when: match wanted.every_ms {
@@ -226,6 +231,6 @@ pub fn spec_of(wanted: &crate::world::Scheduled, index: usize) -> ScheduleSpec {
         zone: wanted.zone.to_owned(),
         catch_up: if wanted.skip { CatchUp::Skip } else { CatchUp::Latest },
         queue: crate::world::queue_name(wanted.queue),
-        job: windlass_core::job::JobSpec::new("fire", windlass_core::job::Payload::json("0")),
+        job,
     }
 }

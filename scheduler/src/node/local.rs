@@ -1,0 +1,274 @@
+//! The parts of a node, put together on the present arbiter and stopped in order. [`Node::start`](super::Node::start) does it on
+//! a thread of its own; a simulation does it on a simulated host, with a listener and a writer of its own.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer};
+use futures_util::future::join_all;
+use windlass_core::store::keys::meta_key;
+use windlass_core::store::{Batch, Write};
+use windlass_dashboard::{Dashboard, Options};
+
+use super::descriptors::{Doors, HTTP_WORKERS};
+use super::{NodeConfig, StartError};
+use crate::api::{ApiHandle, ApiParts, History};
+use crate::chance::Chance;
+use crate::cluster::{Cluster, GossipConfig};
+use crate::queue::{Op, Registry, RegistryParts};
+use crate::schedules;
+use crate::session::{Budget, Door, Greeting, Hub, HubParts, Listen, Phases, SessionParts};
+use crate::store::writer::StoreWriter;
+
+/// Time that HTTP requests have to finish when the node stops, in seconds.
+const HTTP_SHUTDOWN_S: u64 = 5;
+/// Time that a client has to send the head of an HTTP request.
+const HTTP_HEAD: Duration = Duration::from_secs(10);
+/// Time that queues have to make durable what they have taken on.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+/// Time that native connections have to take their last frames.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The doors, bound but not open.
+pub(super) struct Bound<L> {
+    pub(super) http: Option<TcpListener>,
+    pub(super) native: Option<(L, SocketAddr)>,
+}
+
+/// A node that lives on the present arbiter and ends with it.
+pub struct LocalNode {
+    pub(super) api: Arc<ApiParts>,
+    writer: StoreWriter,
+    registry: Registry,
+    schedules: schedules::Handle,
+    cluster: Cluster,
+    door: Option<Door>,
+    phases: Phases,
+    pub(super) http: Option<(ServerHandle, Dashboard)>,
+    pub(super) addrs: Addrs,
+}
+
+/// Where the doors are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Addrs {
+    pub(super) http: Option<SocketAddr>,
+    pub(super) native: Option<SocketAddr>,
+    pub(super) gossip: Option<SocketAddr>,
+}
+
+impl LocalNode {
+    /// Starts a node whose native connections come from `listener` at `addr`, and whose batches go to `writer`. The addresses
+    /// and the store in `config` are not looked at: there is neither HTTP nor gossip.
+    ///
+    /// # Errors
+    /// [`StartError`] when what the store holds cannot be read.
+    pub async fn start<L: Listen>(
+        config: NodeConfig,
+        listener: L,
+        addr: SocketAddr,
+        writer: StoreWriter,
+    ) -> Result<LocalNode, StartError> {
+        let config = NodeConfig { http: None, native: Some(addr), gossip: None, ..config };
+        let bound = Bound { http: None, native: Some((listener, addr)) };
+        LocalNode::compose(config, Doors::share(u64::MAX), bound, writer).await
+    }
+
+    pub(super) async fn compose<L: Listen>(
+        config: NodeConfig,
+        doors: Doors,
+        bound: Bound<L>,
+        writer: StoreWriter,
+    ) -> Result<LocalNode, StartError> {
+        let (clock, chance) = (config.clock.clone(), config.chance.clone());
+        actix_rt::spawn(clock.clone().keep_pace());
+        let node = node_id(&writer, &chance).await?;
+        let registry = Registry::recover(RegistryParts {
+            writer: writer.clone(),
+            clock: clock.clone(),
+            chance: chance.clone(),
+            lease_ms: config.lease_ms,
+            resume_grace_ms: config.resume_grace_ms,
+        })?;
+        let hub = Hub::start(HubParts {
+            clock: clock.clone(),
+            heartbeat_ms: config.heartbeat_ms,
+            lease_ms: config.lease_ms,
+            resume_grace_ms: config.resume_grace_ms,
+        });
+        let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
+        let http_addr = bound.http.as_ref().map(TcpListener::local_addr).transpose()?;
+        let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
+        let cluster = match config.gossip {
+            Some(listen) => {
+                let facts = facts(http_addr, native_addr);
+                let (cluster, seeds) = (config.cluster.clone(), config.seeds.clone());
+                let gossip = GossipConfig { listen, cluster, seeds, node: node.clone(), facts };
+                Cluster::join(gossip, clock.clone(), hub.clone()).await?
+            }
+            None => Cluster::alone(),
+        };
+        let budget = Arc::new(Budget::new(doors.native));
+        let history = History::default();
+        history.follow(registry.clone(), clock.clone());
+        let parts = Arc::new(ApiParts {
+            registry: registry.clone(),
+            hub: hub.clone(),
+            schedules: schedules.clone(),
+            cluster: cluster.clone(),
+            writer: writer.clone(),
+            clock: clock.clone(),
+            history,
+            budget: Arc::clone(&budget),
+            node: node.clone(),
+            started_at: clock.now().wall,
+            stopping: AtomicBool::new(false),
+        });
+        let api = ApiHandle::new(&parts);
+        let phases = Phases::default();
+        let sessions = SessionParts {
+            registry: registry.clone(),
+            api: api.clone(),
+            hub,
+            clock,
+            chance,
+            greeting: Arc::new(greeting(&config, node, &cluster)),
+            tokens: Arc::new(config.tokens.clone()),
+            heartbeat_ms: config.heartbeat_ms,
+            lease_ms: config.lease_ms,
+            resume_grace_ms: config.resume_grace_ms,
+            budget,
+            phases: phases.clone(),
+        };
+        let door = bound.native.map(|(listener, _)| Door::open(listener, sessions));
+        let http =
+            bound.http.map(|listener| serve_http(listener, &config, doors, &api, native_addr)).transpose()?;
+        let addrs = Addrs { http: http_addr, native: native_addr, gossip: cluster.addr() };
+        Ok(LocalNode { api: parts, writer, registry, schedules, cluster, door, phases, http, addrs })
+    }
+
+    /// Carries out requests without a socket.
+    #[must_use]
+    pub fn api(&self) -> ApiHandle {
+        ApiHandle::new(&self.api)
+    }
+
+    /// The writer, whose stop blocks, so that it is stopped from outside.
+    pub(super) fn writer(&self) -> &StoreWriter {
+        &self.writer
+    }
+
+    /// Stops in order; see [`super`] for the order.
+    pub async fn stop(&self) {
+        if let Some(door) = &self.door {
+            door.drain();
+        }
+        self.phases.draining.cancel();
+        if let Some((server, dashboard)) = &self.http {
+            dashboard.stop();
+            server.stop(true).await;
+        }
+        self.schedules.stop().await;
+        flush(&self.registry).await;
+        self.api.stop();
+        if let Some(door) = &self.door {
+            door.close(CLOSE_PATIENCE).await;
+        }
+        // What came in while the connections were closing.
+        flush(&self.registry).await;
+        self.cluster.leave();
+    }
+}
+
+fn facts(http: Option<SocketAddr>, native: Option<SocketAddr>) -> Vec<(String, String)> {
+    let mut facts = vec![
+        ("role".to_owned(), "server".to_owned()),
+        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    facts.extend(http.map(|addr| ("http".to_owned(), addr.to_string())));
+    facts.extend(native.map(|addr| ("native".to_owned(), addr.to_string())));
+    facts
+}
+
+fn greeting(config: &NodeConfig, node: String, cluster: &Cluster) -> Greeting {
+    Greeting {
+        server: concat!("windlass/", env!("CARGO_PKG_VERSION")).to_owned(),
+        node,
+        gossip_addr: cluster.addr().map(|addr| addr.to_string()).unwrap_or_default(),
+        cluster: config.cluster.clone(),
+    }
+}
+
+fn serve_http(
+    listener: TcpListener,
+    config: &NodeConfig,
+    doors: Doors,
+    api: &ApiHandle,
+    native: Option<SocketAddr>,
+) -> Result<(ServerHandle, Dashboard), StartError> {
+    let options = Options {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        read_only: config.read_only_dashboard,
+        badge: config.badge.clone(),
+        native_addr: native.map(|addr| addr.to_string()),
+        ..Options::default()
+    };
+    let dashboard = Dashboard::new(Arc::new(api.clone()), options);
+    let pages = dashboard.clone();
+    let server = HttpServer::new(move || {
+        let pages = pages.clone();
+        App::new().configure(move |cfg| pages.configure(cfg))
+    })
+    .workers(HTTP_WORKERS)
+    .max_connections(doors.http)
+    .shutdown_timeout(HTTP_SHUTDOWN_S)
+    .client_request_timeout(HTTP_HEAD)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    actix_rt::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "HTTP ended");
+        }
+    });
+    Ok((handle, dashboard))
+}
+
+/// The node's stable id, made at the first start of the store.
+async fn node_id(writer: &StoreWriter, chance: &Chance) -> Result<String, StartError> {
+    let key = meta_key("node");
+    let failed =
+        |error: String| StartError::Failed(format!("the node's id cannot be read or written: {error}"));
+    if let Some(value) = writer.store().get(&key).map_err(|e| failed(e.to_string()))? {
+        return Ok(String::from_utf8_lossy(&value).into_owned());
+    }
+    let id = format!("node-{:016x}", chance.u64());
+    let batch =
+        Batch { writes: vec![Write::Put { key, value: id.clone().into() }], settles: true, queue: None };
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let done = Box::new(move |result| {
+        // The other side waits until this is sent.
+        let _ = tell.send(result);
+    });
+    writer.submit(batch, done).map_err(|e| failed(e.to_string()))?;
+    told.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+    Ok(id)
+}
+
+async fn flush(registry: &Registry) {
+    let queues = registry.all();
+    let flushes = join_all(queues.iter().map(|queue| queue.ask(|then| Op::Flush { then })));
+    match tokio::time::timeout(FLUSH_PATIENCE, flushes).await {
+        Ok(results) => {
+            for error in results.into_iter().filter_map(Result::err) {
+                tracing::warn!(%error, "a queue could not make everything durable");
+            }
+        }
+        Err(_) => {
+            tracing::warn!("queues did not make everything durable in time; what was confirmed is safe");
+        }
+    }
+}
