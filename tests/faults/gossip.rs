@@ -113,9 +113,9 @@ pub(crate) async fn a_flood_of_garbage_costs_no_job() -> Result<()> {
     let running = client.status(doomed).await?.context("known")?;
     let holder = running.attempts.last().map(|attempt| attempt.worker_name.clone()).unwrap_or_default();
     if holder == "second" {
-        second.kill()?
+        second.kill()?;
     } else {
-        first.kill()?
+        first.kill()?;
     }
     let took = until("the job begins elsewhere", REASSIGNED_WITHIN, async || begun() == 3).await?;
     let view = client.wait_end(doomed, PATIENCE).await?;
