@@ -73,7 +73,9 @@ impl LocalNode {
     ) -> Result<LocalNode, StartError> {
         let config = NodeConfig { http: None, native: Some(addr), gossip: None, ..config };
         let bound = Bound { http: None, native: Some((listener, addr)) };
-        LocalNode::compose(config, Doors::share(u64::MAX), bound, writer).await
+        // Where there are no descriptors they cannot run out.
+        let doors = Doors::share(u64::from(u32::MAX));
+        LocalNode::compose(config, doors, bound, writer).await
     }
 
     pub(super) async fn compose<L: Listen>(
