@@ -2,6 +2,7 @@
 //!
 //! `WINDLASS_CHAOS=1000 cargo test -p windlass-tests --test histories -- --nocapture` repeats the faults a thousand times.
 
+mod full;
 mod kills;
 mod panics;
 mod pauses;

@@ -188,8 +188,12 @@ pub(crate) async fn server(site: Site) -> turmoil::Result {
     let addr = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), PORT);
     let port = Port { listener: TcpListener::bind(addr).await?, site: site.clone() };
     site.book.write(Event::Up { epoch });
-    let node = LocalNode::start(config, port, addr, writer).await?;
-    site.stop.notified().await;
+    let node = LocalNode::start(config, port, addr, writer.clone()).await?;
+    tokio::select! {
+        biased;
+        () = site.stop.notified() => {}
+        () = writer.lifelines().cut() => return Err("a part of the node that it needs has ended".into()),
+    }
     node.stop().await;
     // Queues have made everything durable; what may be left are marks of leases.
     tokio::time::sleep(LAST_COMMIT).await;

@@ -60,10 +60,13 @@ impl Figures {
         let lived: Vec<&Sample> = samples.iter().filter(|sample| sample.pid == last.pid).collect();
         let warm = &lived[lived.len() / WARM_UP..];
         let first = warm[0];
+        // Memory goes up and down with every checkpoint: what counts is its mean, early and late.
+        let third = warm.len().div_ceil(3);
+        let mean = |some: &[&Sample]| some.iter().map(|s| s.resident).sum::<u64>() / some.len().max(1) as u64;
         Figures {
             faults: faults.clone(),
-            resident_start: first.resident,
-            resident_end: last.resident,
+            resident_start: mean(&warm[..third]),
+            resident_end: mean(&warm[warm.len() - third..]),
             resident_max: samples.iter().map(|s| s.resident).max().unwrap_or(0),
             slope_mib_per_hour: slope(warm),
             disk_max: samples.iter().map(|s| s.disk).max().unwrap_or(0),
@@ -187,7 +190,7 @@ impl fmt::Display for Verdict {
         )?;
         writeln!(
             f,
-            "  memory    {} MiB of the last server when warm, {} at the end, {} of any at most; slope {:.1} MiB/h",
+            "  memory    {} MiB of the last server when warm, {} towards the end (means), {} of any at most; slope {:.1} MiB/h",
             mib(figures.resident_start),
             mib(figures.resident_end),
             mib(figures.resident_max),

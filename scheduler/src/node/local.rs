@@ -73,7 +73,9 @@ impl LocalNode {
     ) -> Result<LocalNode, StartError> {
         let config = NodeConfig { http: None, native: Some(addr), gossip: None, ..config };
         let bound = Bound { http: None, native: Some((listener, addr)) };
-        LocalNode::compose(config, Doors::share(u64::MAX), bound, writer).await
+        // Where there are no descriptors they cannot run out.
+        let doors = Doors::share(u64::from(u32::MAX));
+        LocalNode::compose(config, doors, bound, writer).await
     }
 
     pub(super) async fn compose<L: Listen>(
@@ -101,15 +103,7 @@ impl LocalNode {
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
         let http_addr = bound.http.as_ref().map(TcpListener::local_addr).transpose()?;
         let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
-        let cluster = match config.gossip {
-            Some(listen) => {
-                let facts = facts(http_addr, native_addr);
-                let (cluster, seeds) = (config.cluster.clone(), config.seeds.clone());
-                let gossip = GossipConfig { listen, cluster, seeds, node: node.clone(), facts };
-                Cluster::join(gossip, clock.clone(), hub.clone()).await?
-            }
-            None => Cluster::alone(),
-        };
+        let cluster = gossip(&config, &node, facts(http_addr, native_addr), &hub).await?;
         let budget = Arc::new(Budget::new(doors.native));
         let history = History::default();
         history.follow(registry.clone(), clock.clone());
@@ -180,6 +174,18 @@ impl LocalNode {
         flush(&self.registry).await;
         self.cluster.leave();
     }
+}
+
+async fn gossip(
+    config: &NodeConfig,
+    node: &str,
+    facts: Vec<(String, String)>,
+    hub: &Hub,
+) -> Result<Cluster, StartError> {
+    let Some(listen) = config.gossip else { return Ok(Cluster::alone()) };
+    let (cluster, seeds) = (config.cluster.clone(), config.seeds.clone());
+    let gossip = GossipConfig { listen, cluster, seeds, node: node.to_owned(), facts };
+    Ok(Cluster::join(gossip, config.clock.clone(), hub.clone()).await?)
 }
 
 fn facts(http: Option<SocketAddr>, native: Option<SocketAddr>) -> Vec<(String, String)> {

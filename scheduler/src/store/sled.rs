@@ -99,7 +99,7 @@ impl Limits {
             block_bytes: config.block_bytes.unwrap_or(block_bytes),
             sled_cache_bytes: 32 * MIB,
             low_water_bytes: config.low_water_bytes.unwrap_or((total_bytes / 10).min(256 * MIB)),
-            rewrite_bytes_min: config.rewrite_bytes_min,
+            rewrite_bytes_min: config.rewrite_bytes_min.min(total_bytes / 16),
         }
     }
 }

@@ -159,13 +159,15 @@ impl Disk {
     /// The process dies: what waits is lost, and of the group under way the first `keep` batches survive. Returns those.
     pub fn crash(&mut self, keep: u64) -> Vec<Answer> {
         self.waiting.clear();
-        self.refused.clear();
         let group = std::mem::take(&mut self.group);
         let keep = if self.room == Room::Ample { keep % (group.len() as u64 + 1) } else { 0 };
+        let refused = std::mem::take(&mut self.refused);
         let mut kept = Vec::new();
         for Submission { source, ticket, batch } in group.into_iter().take(keep as usize) {
-            kept.push(Answer { source, ticket, fits: true });
-            self.write(batch);
+            if batch.queue.is_none_or(|queue| !refused.contains(&queue)) {
+                kept.push(Answer { source, ticket, fits: true });
+                self.write(batch);
+            }
         }
         kept
     }

@@ -110,8 +110,6 @@ pub enum Event {
     LeaseEnded { key: Key, ticket: Ticket, wall: Timestamp, of: Process, token: Token, told: bool },
     /// A worker has come back to a queue with leases.
     Resumed { queue: usize, ticket: Ticket, wall: Timestamp, of: Process, kept: Vec<(JobId, Token)> },
-    /// The server has heard a heartbeat that was sent at this time.
-    Beat { of: Process, sent_at: u64 },
     /// A queue has heard a sign of life that was sent at this time.
     Renewed { queue: usize, of: Process, sent_at: u64 },
     /// A queue has heard that a worker's session is gone.

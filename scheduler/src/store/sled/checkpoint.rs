@@ -13,6 +13,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use windlass_core::store::Space;
+
 use super::blocks::{self, Blocks, BlocksError};
 use super::directory::{self, BlockId, BlockName, Directory};
 use super::engine::{Engine, lock};
@@ -106,7 +108,7 @@ impl<'a> Checkpointer<'a> {
                 continue;
             }
             self.remove_retired();
-            let due = self.frozen_lsn.is_some() || engine.checkpoint_due();
+            let due = self.frozen_lsn.is_some() || engine.checkpoint_due() || self.gives_space_back();
             if Instant::now() < self.not_before {
                 continue;
             }
@@ -183,6 +185,24 @@ impl<'a> Checkpointer<'a> {
         let needed = blocks::disk_bytes_for(overlay.bytes_put() as u64, engine.limits.block_bytes);
         drop(view);
         files::file_system(&engine.config.data_dir).is_ok_and(|figures| figures.free >= needed)
+    }
+
+    /// Whether most of what rests is gone while space is low. Nothing new gathers then, so no checkpoint would ever come due, and a
+    /// store that has filled its own disk would stay full although its jobs are done.
+    fn gives_space_back(&self) -> bool {
+        let engine = self.engine;
+        if engine.space() == Space::Ample {
+            return false;
+        }
+        let view = engine.view.read().unwrap_or_else(PoisonError::into_inner);
+        let (pairs, bytes) = (view.resting.directory.pairs(), view.resting.directory.bytes());
+        let (gone, put) = (view.active.gone() as u64, view.active.bytes_put() as u64);
+        drop(view);
+        let left = bytes / pairs.max(1) * pairs.saturating_sub(gone);
+        let needed = blocks::disk_bytes_for(left + put, engine.limits.block_bytes);
+        gone > 0
+            && left <= bytes / 2
+            && files::file_system(&engine.config.data_dir).is_ok_and(|figures| figures.free >= needed)
     }
 
     fn checkpoint(&mut self) -> Result<(), CheckpointError> {

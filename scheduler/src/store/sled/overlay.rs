@@ -39,6 +39,7 @@ pub(super) struct Overlay {
     map: BTreeMap<Bytes, Slot>,
     bytes: usize,
     bytes_put: usize,
+    gone: usize,
 }
 
 impl Overlay {
@@ -62,6 +63,7 @@ impl Overlay {
             Entry::Occupied(mut entry) => {
                 let old = entry.get().bytes();
                 let fresh = matches!(entry.get(), Slot::Put { fresh: true, .. });
+                self.gone -= usize::from(matches!(entry.get(), Slot::Gone));
                 self.bytes = self.bytes + value.len() - old;
                 self.bytes_put -= old;
                 entry.insert(Slot::Put { value, fresh });
@@ -75,6 +77,7 @@ impl Overlay {
                 if below(entry.key()) {
                     self.bytes += ENTRY_BYTES + entry.key().len();
                     self.bytes_put += entry.key().len();
+                    self.gone += 1;
                     entry.insert(Slot::Gone);
                 }
             }
@@ -87,6 +90,7 @@ impl Overlay {
                     self.bytes -= ENTRY_BYTES + key.len();
                     self.bytes_put -= key.len();
                 } else {
+                    self.gone += usize::from(!matches!(entry.get(), Slot::Gone));
                     entry.insert(Slot::Gone);
                 }
             }
@@ -108,6 +112,11 @@ impl Overlay {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Slot)> {
         self.map.iter()
+    }
+
+    /// Keys that something below may have and that are gone.
+    pub(super) fn gone(&self) -> usize {
+        self.gone
     }
 
     /// Bytes in memory, about.
@@ -154,10 +163,13 @@ mod tests {
         let mut overlay = Overlay::default();
         overlay.apply(put("a", "1"), |_| true);
         overlay.apply(delete("a"), |_| true);
-        assert_eq!(overlay.get(b"a"), Some(&Slot::Gone));
+        overlay.apply(delete("a"), |_| true);
+        assert_eq!((overlay.get(b"a"), overlay.gone()), (Some(&Slot::Gone), 1));
         // Put again over the mark: what rests below must still be hidden when this one goes too.
         overlay.apply(put("a", "2"), |_| false);
+        assert_eq!(overlay.gone(), 0);
         overlay.apply(delete("a"), |_| false);
-        assert_eq!(overlay.get(b"a"), Some(&Slot::Gone));
+        overlay.apply(delete("b"), |_| true);
+        assert_eq!((overlay.get(b"a"), overlay.gone()), (Some(&Slot::Gone), 2));
     }
 }

@@ -8,7 +8,7 @@
 //!    told that the worker is gone. The wall clock has no say.
 //! 3. By the workers alone: between receiving a job and letting it go (the report is *sent*, the worker dies, it hears that the
 //!    lease is lost, it comes back) nobody else receives it within the shorter of lease and grace after the worker's
-//!    last sign of life that was heard, *counted from its sending*. A crash that lost the hand-out itself voids the claim:
+//!    last heartbeat that renewed it, *counted from its sending*. A crash that lost the hand-out itself voids the claim:
 //!    nothing said that it was durable.
 //! 4. A worker receives no token but those that were given to it.
 
@@ -39,8 +39,8 @@ pub struct Judge {
     claims: BTreeMap<Key, Vec<Claim>>,
     /// To whom each token was given.
     given: BTreeMap<(usize, Token), Process>,
-    /// When the last heartbeat was sent that the server has heard.
-    alive_at: BTreeMap<Process, u64>,
+    /// By queue and worker: when the last heartbeat was sent that renewed its leases there.
+    alive_at: BTreeMap<(usize, Process), u64>,
 }
 
 impl Judge {
@@ -60,14 +60,21 @@ impl Judge {
             Event::HandedOut { key, to, token, .. } => {
                 self.deadlines.insert((key.0, *to), at + self.lease_ms);
                 if let Some(lease) = facts.job(key).latest().lease {
-                    let what = format!(
-                        "handed out as {token:?} to {to:?} while {:?} has it as {:?}",
-                        lease.of, lease.token
-                    );
+                    let what = format!("handed to {to:?} while {:?} has it as {:?}", lease.of, lease.token);
                     return wrong(NAME, *key, what);
                 }
                 self.given.insert((key.0, *token), *to);
-                self.overlap(at, *key, *to)
+                return self.overlap(at, *key, *to);
+            }
+            Event::LeaseEnded { key, of, told: false, .. } => {
+                let due = self.deadlines.get(&(key.0, *of)).copied().unwrap_or(0);
+                if at < due {
+                    return wrong(
+                        NAME,
+                        *key,
+                        format!("its lease was ended {} ms before it ran out", due - at),
+                    );
+                }
             }
             Event::Received { by, key, token, .. } => {
                 let to = self.given.get(&(key.0, *token));
@@ -79,66 +86,60 @@ impl Judge {
                     );
                 }
                 self.claims.entry(*key).or_default().push(Claim { of: *by, token: *token });
-                Ok(())
             }
-            Event::Beat { of, sent_at } => {
-                self.alive_at.insert(*of, *sent_at);
-                Ok(())
+            event => {
+                self.time_goes_on(at, event, facts);
+                self.let_go(event, facts);
             }
-            Event::Renewed { queue, of, .. } => {
-                if self.holds(*queue, *of, facts) {
-                    self.deadlines.insert((*queue, *of), at + self.lease_ms);
+        }
+        Ok(())
+    }
+
+    /// When leases may end.
+    fn time_goes_on(&mut self, at: u64, event: &Event, facts: &Facts) {
+        let (queue, of, until) = match event {
+            Event::Renewed { queue, of, sent_at } => {
+                self.alive_at.insert((*queue, *of), *sent_at);
+                (*queue, *of, at + self.lease_ms)
+            }
+            Event::Resumed { queue, of, .. } => (*queue, *of, at + self.lease_ms),
+            Event::Away { queue, of } => (*queue, *of, at + self.grace_ms),
+            Event::ServerUp { .. } => {
+                let leases = facts.jobs.iter().filter_map(|(key, book)| Some((key.0, book.solid.lease?.of)));
+                self.deadlines = leases.map(|holder| (holder, at + self.grace_ms)).collect();
+                return;
+            }
+            _ => return,
+        };
+        if self.holds(queue, of, facts) {
+            self.deadlines.insert((queue, of), until);
+        }
+    }
+
+    /// Claims end by what their workers say, do or hear.
+    fn let_go(&mut self, event: &Event, facts: &Facts) {
+        match event {
+            Event::ReportSent { by, key, token, .. } | Event::ToldLost { by, key, token } => {
+                if let Some(claims) = self.claims.get_mut(key) {
+                    claims.retain(|claim| claim.of != *by || claim.token != *token);
                 }
-                Ok(())
-            }
-            Event::Away { queue, of } => {
-                if self.holds(*queue, *of, facts) {
-                    self.deadlines.insert((*queue, *of), at + self.grace_ms);
-                }
-                Ok(())
             }
             Event::Resumed { queue, of, kept, .. } => {
-                self.deadlines.insert((*queue, *of), at + self.lease_ms);
                 let of_queue = self.claims.iter_mut().filter(|(key, _)| key.0 == *queue);
                 of_queue.for_each(|(key, claims)| {
                     claims.retain(|claim| claim.of != *of || kept.contains(&(key.1, claim.token)));
                 });
-                Ok(())
-            }
-            Event::LeaseEnded { key, of, told: false, .. } => {
-                let due = self.deadlines.get(&(key.0, *of)).copied().unwrap_or(0);
-                if at < due {
-                    let what = format!("its lease was ended {} ms before it ran out", due - at);
-                    return wrong(NAME, *key, what);
-                }
-                Ok(())
-            }
-            Event::ReportSent { by, key, token, .. } | Event::ToldLost { by, key, token } => {
-                self.let_go(key, |claim| claim.of == *by && claim.token == *token);
-                Ok(())
             }
             Event::WorkerDied { by } => {
                 self.claims.values_mut().for_each(|claims| claims.retain(|claim| claim.of != *by));
-                Ok(())
             }
             Event::ServerDied => {
-                let durable =
-                    |key: &Key, token: Token| facts.job(key).solid.lease.is_some_and(|l| l.token == token);
                 for (key, claims) in &mut self.claims {
-                    claims.retain(|claim| durable(key, claim.token));
+                    let durable = facts.job(key).solid.lease.map(|lease| lease.token);
+                    claims.retain(|claim| durable == Some(claim.token));
                 }
-                Ok(())
             }
-            Event::ServerUp { .. } => {
-                self.deadlines.clear();
-                for (key, book) in &facts.jobs {
-                    if let Some(lease) = book.solid.lease {
-                        self.deadlines.insert((key.0, lease.of), at + self.grace_ms);
-                    }
-                }
-                Ok(())
-            }
-            _ => Ok(()),
+            _ => {}
         }
     }
 
@@ -150,15 +151,9 @@ impl Judge {
         })
     }
 
-    fn let_go(&mut self, key: &Key, gone: impl Fn(&Claim) -> bool) {
-        if let Some(claims) = self.claims.get_mut(key) {
-            claims.retain(|claim| !gone(claim));
-        }
-    }
-
     fn overlap(&self, at: u64, key: Key, to: Process) -> Verdict {
         let sure_ms = self.lease_ms.min(self.grace_ms);
-        let alive_at = |of: &Process| self.alive_at.get(of).copied().unwrap_or(0);
+        let alive_at = |of: &Process| self.alive_at.get(&(key.0, *of)).copied().unwrap_or(0);
         let mut claims = self.claims.get(&key).into_iter().flatten();
         match claims.find(|claim| claim.of != to && at < alive_at(&claim.of) + sure_ms) {
             Some(Claim { of, token }) => {

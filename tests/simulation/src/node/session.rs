@@ -8,7 +8,7 @@ use windlass_core::wire::{Token, Verdict};
 use super::fetcher::Fetcher;
 use super::shell::WorkerEvent;
 use super::{Local, Op, Then};
-use crate::history::{Event, Key, Process};
+use crate::history::{Key, Process};
 use crate::world::{NodeEvent, Planted, World};
 
 /// From a worker.
@@ -97,8 +97,6 @@ impl World {
                 self.node.local.push_back(Local::Queue(queue, Op::Report { outcomes, then }));
             }
             ToServer::Heartbeat(sent_at) => {
-                self.emit(Event::Beat { of, sent_at });
-                let Some(known) = self.node.sessions.get(&session) else { return };
                 let queues: BTreeSet<usize> = known.held.iter().map(|(key, _)| key.0).collect();
                 for queue in queues {
                     self.node.local.push_back(Local::Queue(queue, Op::Renew { worker: of, sent_at }));
