@@ -6,6 +6,7 @@
 //!
 //! `WINDLASS_CASES` sets the number of cases, `WINDLASS_SEED` where they start.
 
+mod firings;
 mod naive;
 mod rig;
 mod steps;
@@ -27,5 +28,14 @@ fn the_queue_does_what_plain_rules_say() {
     if let Some(found) = suite::check(seed, cases, SHRINKS_MAX) {
         let suite::Difference { cases, what, steps } = found;
         panic!("run again with WINDLASS_SEED={seed} WINDLASS_CASES={cases}\n{what}\n{steps}");
+    }
+}
+
+#[test]
+fn a_schedule_does_what_plain_rules_say() {
+    let seed = number("WINDLASS_SEED").unwrap_or(1);
+    let cases = number("WINDLASS_CASES").and_then(|cases| u32::try_from(cases).ok()).unwrap_or(CASES);
+    if let Some((cases, what)) = firings::check(seed, cases) {
+        panic!("run again with WINDLASS_SEED={seed} WINDLASS_CASES={cases}\n{what}");
     }
 }

@@ -161,6 +161,14 @@ impl Naive {
         match step {
             Step::Enqueue(batch) => self.enqueue(batch),
             Step::Fetch { worker, slots } => self.fetch(*worker, *slots),
+            Step::Slow { worker, slots, id } => {
+                self.fetch(*worker, *slots);
+                self.delete(*id);
+            }
+            Step::Hasty { batch, worker, slots } => {
+                self.fetch(*worker, *slots);
+                self.enqueue(batch);
+            }
             Step::LateFetch { worker, slots, ms } => {
                 (self.wall, self.mono) = (self.wall + ms, self.mono + ms);
                 self.time_has_passed();
@@ -200,7 +208,7 @@ impl Naive {
                 self.answers.push(Answer::Done(1));
             }
             Step::Pass { wall_ms, mono_ms } => {
-                (self.wall, self.mono) = (self.wall + wall_ms, self.mono + mono_ms)
+                (self.wall, self.mono) = (self.wall + wall_ms, self.mono + mono_ms);
             }
             Step::Restart => self.restart(),
         }
@@ -218,6 +226,11 @@ impl Naive {
         let mut dead: Vec<_> = self.jobs.iter().filter_map(|(id, job)| Some((order(job)?, *id))).collect();
         dead.sort_unstable();
         dead.into_iter().take(count).map(|(_, id)| id).collect()
+    }
+
+    /// Whether a job has become ready at this very moment.
+    pub(crate) fn has_news(&self) -> bool {
+        self.jobs.values().any(|job| job.stand == Stand::Waiting && job.run_at == self.wall)
     }
 
     /// Whether a timer comes due, a lease ends or a kept job is forgotten within this time.

@@ -16,7 +16,7 @@ use windlass_core::time::{Mono, Now, Timestamp};
 use windlass_core::wire::{ReportResult, Token, Verdict};
 
 use crate::naive::{Answer, GRACE_MS, Id, LEASE_MS, Naive, Worker};
-use crate::steps::{End, Spec, Start, Step};
+use crate::steps::{self, End, Spec, Start, Step};
 
 /// Number of the queue in keys.
 pub(crate) const NO: u32 = 7;
@@ -38,6 +38,9 @@ pub(crate) struct Rig {
     pub(crate) answers: Vec<Answer>,
     delivered: Vec<(Id, Token, u32)>,
     drained: bool,
+    /// While nothing becomes durable, what waits for it.
+    hasty: bool,
+    held: Vec<Effects>,
 }
 
 fn tuning(epoch: u64, window: Window) -> Tuning {
@@ -73,6 +76,8 @@ impl Rig {
             answers: Vec::new(),
             delivered: Vec::new(),
             drained: false,
+            hasty: false,
+            held: Vec::new(),
         };
         rig.take(effects);
         rig
@@ -83,15 +88,16 @@ impl Rig {
         self.answers.clear();
         let reply = RequestId(model.steps);
         match step {
-            Step::Enqueue(batch) => {
-                let jobs: Vec<JobSpec> = batch.jobs.iter().map(|spec| self.spec(spec)).collect();
-                let ids: Vec<JobId> = jobs.iter().filter_map(|job| job.id).collect();
-                let suspects = self.queue.suspects(&ids).into_iter();
-                let mut known: Vec<JobId> = suspects.filter(|id| self.stored(id).is_some()).collect();
-                known.sort_unstable();
-                let new = NewJobs { jobs, known, alongside: Vec::new() };
-                self.apply(Command::Enqueue { reply, new });
+            Step::Slow { worker, slots, id } => self.fetch_slowly(*worker, *slots, *id, reply),
+            Step::Hasty { batch, worker, slots } => {
+                self.hasty = true;
+                self.enqueue(batch, reply);
+                self.fetch(*worker, *slots);
+                self.hasty = false;
+                std::mem::take(&mut self.held).into_iter().for_each(|effects| self.take(effects));
+                self.load();
             }
+            Step::Enqueue(batch) => self.enqueue(batch, reply),
             Step::Fetch { worker, slots } => self.fetch(*worker, *slots),
             Step::LateFetch { worker, slots, .. } => {
                 self.now = Now { wall: Timestamp(model.wall), mono: Mono(model.mono) };
@@ -165,6 +171,16 @@ impl Rig {
         self.apply(command);
     }
 
+    fn enqueue(&mut self, batch: &steps::Batch, reply: RequestId) {
+        let jobs: Vec<JobSpec> = batch.jobs.iter().map(|spec| self.spec(spec)).collect();
+        let ids: Vec<JobId> = jobs.iter().filter_map(|job| job.id).collect();
+        let suspects = self.queue.suspects(&ids).into_iter();
+        let mut known: Vec<JobId> = suspects.filter(|id| self.stored(id).is_some()).collect();
+        known.sort_unstable();
+        let new = NewJobs { jobs, known, alongside: Vec::new() };
+        self.apply(Command::Enqueue { reply, new });
+    }
+
     /// A worker asks until it has what it wants or is told to wait. What must be read from the store first comes with a notice.
     fn fetch(&mut self, worker: Worker, slots: usize) {
         self.delivered.clear();
@@ -183,8 +199,39 @@ impl Rig {
         }
     }
 
+    /// The first answer of a fetch, then the deletion, and only then what a scan of before has found.
+    fn fetch_slowly(&mut self, worker: Worker, slots: usize, id: Id, reply: RequestId) {
+        self.waiting.remove(&worker);
+        self.told.remove(&worker);
+        self.delivered.clear();
+        let wanted = u32::try_from(slots).expect("few slots");
+        self.apply_one(Command::Fetch { worker: worker_id(worker), slots: wanted });
+        let first = std::mem::take(&mut self.delivered);
+        let scans: Vec<_> = self.loads.drain(..).collect();
+        let scans: Vec<_> = scans.into_iter().map(|from| (from, self.scan(from))).collect();
+        let (id, known) = self.known(id);
+        self.apply_one(Command::Delete { reply, id, known });
+        for (from, (found, exhausted)) in scans {
+            self.apply_one(Command::Loaded { from, found, exhausted });
+        }
+        self.load();
+        let left = slots - first.len().min(slots);
+        if left > 0 && self.told.contains(&worker) {
+            self.fetch(worker, left);
+        } else {
+            self.answers.push(Answer::Delivered(worker, Vec::new()));
+        }
+        if let Some(Answer::Delivered(_, jobs)) = self.answers.last_mut() {
+            jobs.splice(0..0, first);
+        }
+    }
+
     fn apply(&mut self, command: Command) {
         self.apply_one(command);
+        self.load();
+    }
+
+    fn load(&mut self) {
         while let Some(from) = self.loads.pop_front() {
             let (found, exhausted) = self.scan(from);
             self.apply_one(Command::Loaded { from, found, exhausted });
@@ -202,6 +249,15 @@ impl Rig {
     /// Commits at once, and lets go what waited for it.
     fn take(&mut self, effects: Effects) {
         assert_eq!(effects.ticket.is_some(), !effects.writes.is_empty(), "a ticket is for writes");
+        let mut effects = effects;
+        if self.hasty {
+            let outs = std::mem::take(&mut effects.outs).into_iter();
+            let (now, later) = outs.partition(|(when, _)| *when == Release::Now);
+            effects.outs = later;
+            self.held.push(effects);
+            let now: Vec<(Release, Out)> = now;
+            return now.into_iter().for_each(|(_, out)| self.release(out));
+        }
         let (now, later): (Vec<_>, Vec<_>) =
             effects.outs.into_iter().partition(|(when, _)| *when == Release::Now);
         now.into_iter().for_each(|(_, out)| self.release(out));

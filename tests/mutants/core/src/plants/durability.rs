@@ -1,6 +1,6 @@
 //! Answers and hand-outs that do not wait for the disk, and writes that are forgotten.
 
-use super::{Edit, Plant};
+use super::{Edit, MODEL, Plant};
 
 /// See the module.
 pub const PLANTS: &[Plant] = &[
@@ -37,7 +37,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "handed-out-before-durable",
         bug: "A job is handed out before its enqueue is durable.",
-        caught_by: &["confirmed jobs are kept"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "queue/ready.rs",
             find: "if head.ticket > durable {",

@@ -50,7 +50,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "wall-clock-leases",
         bug: "Leases follow the wall clock, which jumps.",
-        caught_by: &["one live lease", "leases end"],
+        caught_by: &["one live lease", "leases end", MODEL],
         edits: &[
             Edit {
                 file: "queue/machine.rs",
@@ -102,7 +102,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "resume-keeps-what-was-given-away",
         bug: "A worker that comes back keeps a lease that has ended meanwhile.",
-        caught_by: &["one live lease"],
+        caught_by: &["one live lease", MODEL],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "_ => lost.push((id, token)),",
@@ -164,7 +164,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "lost-is-taken-for-done",
         bug: "A job whose worker was lost is taken for done.",
-        caught_by: &["a job runs and ends"],
+        caught_by: &["conservation", "a job runs and ends"],
         edits: &[Edit {
             file: "queue/report.rs",
             find: "        // After a restart of the server the worker may be gone",

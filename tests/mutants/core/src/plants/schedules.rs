@@ -1,6 +1,6 @@
 //! Firings that are lost, doubled or early.
 
-use super::{Edit, Plant};
+use super::{Edit, MODEL, Plant};
 
 /// See the module.
 pub const PLANTS: &[Plant] = &[
@@ -66,7 +66,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "firing-early",
         bug: "A schedule fires a second before its nominal time.",
-        caught_by: &["one firing per nominal time"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "schedule/due.rs",
             find: ".filter(|next| *next <= now);",
@@ -76,7 +76,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "catch-up-swallows-the-next",
         bug: "After missed times the one that follows them is left out too.",
-        caught_by: &["one firing per nominal time"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "schedule/due.rs",
             find: "            (missed, _) => {\n                let skipped",
@@ -88,7 +88,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "pause-is-caught-up",
         bug: "A schedule that is resumed fires for the time of its pause.",
-        caught_by: &["one firing per nominal time"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "schedule/record.rs",
             find: "let dealt_until = if self.paused_at.is_some() {",
@@ -98,7 +98,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "resumed-in-the-past",
         bug: "A schedule that is resumed after the clock was set back is due again for what has fired.",
-        caught_by: &["one firing per nominal time"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "schedule/record.rs",
             find: "self.dealt_until.max(now) } else { self.dealt_until };",

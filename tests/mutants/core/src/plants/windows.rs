@@ -17,7 +17,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "load-believes-old-news",
         bug: "A scan that is older than the queue's own decisions is believed, and a job that has ended comes back.",
-        caught_by: &["no resurrection", "conservation"],
+        caught_by: &["no resurrection", "conservation", MODEL],
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "Some(Rest::Gone) => true,\n            Some(Rest::At(newer, _)) => *newer != place,",
@@ -28,7 +28,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "ends-forgotten-under-a-scan",
         bug: "What has left the store is forgotten while a scan that may still show it is on its way.",
-        caught_by: &["no resurrection", "conservation"],
+        caught_by: &[MODEL],
         edits: &[Edit {
             file: "queue/machine.rs",
             find: "if self.loads == 0 {",
@@ -38,7 +38,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "ends-forgotten-before-durable",
         bug: "What has left the store is forgotten before the store knows.",
-        caught_by: &["ids are unique", "no resurrection"],
+        caught_by: &["ids are unique", "no resurrection", MODEL],
         edits: &[Edit {
             file: "queue/machine.rs",
             find: "self.resting.settle(self.durable);",
