@@ -3,7 +3,7 @@
 //!
 //! This is the judges' own book. It is written from what the queue *answered*, never from what the queue holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_core::job::JobState;
 use windlass_core::limits::CRASHES_MAX;
@@ -171,6 +171,8 @@ pub struct QueueFacts {
     pub ended: u64,
     /// The last ticket seen, and the last durable one.
     pub tickets: (Ticket, Ticket),
+    /// The wall time that the queue was shown last.
+    shown: Timestamp,
     /// The last ticket that the queue knows to be durable.
     pub told: Ticket,
 }
@@ -192,6 +194,8 @@ pub struct Facts {
     pub queues: Vec<QueueFacts>,
     /// The latest wall time that any queue was shown; what ran out by then may be gone, whatever the clock shows now.
     pub latest_wall: Timestamp,
+    /// Jobs whose time had come by the clock of this process before that was set back.
+    pub came_due: BTreeSet<Key>,
     arrivals: u64,
     none: Book,
 }
@@ -204,6 +208,7 @@ impl Facts {
             jobs: BTreeMap::new(),
             queues: vec![QueueFacts::default(); queues],
             latest_wall: Timestamp(0),
+            came_due: BTreeSet::new(),
             arrivals: 0,
             none: Book { solid: Fact::none(), pending: Vec::new() },
         }
@@ -266,15 +271,31 @@ impl Facts {
             Event::ToldDurable { queue, upto } => self.queues[*queue].told = *upto,
             Event::Durable { queue, after, upto } => self.settle(*queue, *after, *upto),
             Event::ServerDied => {
+                self.came_due.clear();
                 self.jobs.values_mut().for_each(Book::forget_what_was_not_durable);
                 for queue in &mut self.queues {
                     queue.paused_pending.clear();
                     queue.ended = 0;
                     queue.tickets = (0, 0);
                     queue.told = 0;
+                    queue.shown = Timestamp(0);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A queue is about to be shown this wall time. What was due by the time before stays due when the clock was set back.
+    pub fn shown(&mut self, queue: usize, wall: Timestamp) {
+        self.latest_wall = self.latest_wall.max(wall);
+        let before = std::mem::replace(&mut self.queues[queue].shown, wall);
+        if wall >= before {
+            return;
+        }
+        for (key, book) in self.jobs.iter().filter(|(key, _)| key.0 == queue) {
+            if book.latest().not_before <= before {
+                self.came_due.insert(*key);
+            }
         }
     }
 
@@ -334,6 +355,7 @@ impl Facts {
     }
 
     fn begin(&mut self, key: Key, ticket: Ticket, wall: Timestamp, wish: &Wish) {
+        self.came_due.remove(&key);
         let run_at = wish.at.unwrap_or(wall.plus_ms(wish.after_ms)).max(wall);
         let arrival = (run_at <= wall).then(|| self.next_arrival());
         let wish = std::rc::Rc::new(wish.clone());
@@ -359,6 +381,7 @@ impl Facts {
 
     fn conclude(&mut self, key: Key, ticket: Ticket, wall: Timestamp, verdict: &Verdict) {
         let Some(lease) = self.job(&key).latest().lease else { return };
+        self.came_due.remove(&key);
         if !matches!(verdict, Verdict::Done(_)) && lease.cancel {
             return self.finish(key, ticket, wall, JobState::Cancelled);
         }

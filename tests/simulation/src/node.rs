@@ -106,6 +106,8 @@ pub struct Node {
     pub up: bool,
     /// It stands still until then.
     pub paused_until: u64,
+    /// Since when it stands still, or has stood still without having noticed yet.
+    pub paused_since: Option<u64>,
     /// Its queues.
     pub shells: Vec<Shell>,
     /// Its sessions, by stream.
@@ -127,6 +129,7 @@ impl Node {
             process,
             up: false,
             paused_until: 0,
+            paused_since: None,
             shells: Vec::new(),
             sessions: BTreeMap::new(),
             hub: BTreeMap::new(),

@@ -310,8 +310,13 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        if self.at < self.node.paused_until && is_for_server(&event) {
-            return self.push(self.node.paused_until, event);
+        if is_for_server(&event) {
+            if self.at < self.node.paused_until {
+                return self.push(self.node.paused_until, event);
+            }
+            if let Some(since) = self.node.paused_since.take() {
+                self.clock.stood_still(self.node.paused_until - since);
+            }
         }
         if let Some(worker) = self.is_for_worker(&event)
             && self.at < self.workers[worker].paused_until

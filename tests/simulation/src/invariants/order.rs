@@ -17,9 +17,10 @@ pub(super) fn hear(event: &Event, facts: &Facts) -> Verdict {
         return Ok(());
     }
     let this = facts.job(key).latest();
+    let latest = facts.latest_wall.max(*wall);
     for (other, book) in facts.jobs.iter().filter(|(other, _)| other.0 == key.0 && *other != key) {
         let fact = book.latest();
-        let waits = fact.phase == Phase::Live && fact.lease.is_none() && !fact.may_be_expired(*wall);
+        let waits = fact.phase == Phase::Live && fact.lease.is_none() && !fact.may_be_expired(latest);
         let Some(arrival) = fact.arrival.filter(|_| waits && book.is_settled()) else { continue };
         let earlier = fact.priority() == this.priority() && this.arrival.is_some_and(|mine| arrival < mine);
         if fact.priority() > this.priority() || earlier {

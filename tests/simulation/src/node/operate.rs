@@ -199,6 +199,7 @@ impl World {
             now.mono = windlass_core::time::Mono(now.wall.0);
         }
         self.stats.commands += 1;
+        self.facts.shown(q, now.wall);
         let shell = &mut self.node.shells[q];
         let request = waits.as_ref().map(|(request, _)| *request);
         match shell.queue.apply(now, command) {

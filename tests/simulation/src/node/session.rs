@@ -76,8 +76,9 @@ impl World {
         if frame == ToServer::Hello {
             return self.arrive(session);
         }
+        let mono = self.clock.now(self.at).mono.0;
         let Some(known) = self.node.sessions.get_mut(&session) else { return };
-        known.seen = self.at;
+        known.seen = mono;
         let of = known.of;
         match frame {
             ToServer::Hello => {}
@@ -123,7 +124,7 @@ impl World {
         }
         let touched = inherited.clone();
         self.node.hub.insert(of, HubRecord { session, away_since: None, touched });
-        let seen = self.at;
+        let seen = self.clock.now(self.at).mono.0;
         let fetcher = Fetcher::default();
         let held = BTreeSet::new();
         self.node
@@ -256,7 +257,7 @@ impl World {
         if record.session != session {
             return;
         }
-        record.away_since = Some(self.at);
+        record.away_since = Some(self.clock.now(self.at).mono.0);
         for queue in record.touched.clone() {
             self.node.local.push_back(Local::Queue(queue, Op::Away { worker: gone.of, session }));
         }
@@ -272,7 +273,7 @@ impl World {
                 (self.node.sessions.get(&record.session).map_or(0, |known| known.seen), self.setup.lease_ms)
             }
         };
-        let silent_ms = self.at - since;
+        let silent_ms = self.clock.now(self.at).mono.0.saturating_sub(since);
         if silent_ms >= bound {
             self.lose(of, "its worker was silent");
         } else {

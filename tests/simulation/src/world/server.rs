@@ -267,7 +267,11 @@ impl World {
         let at = self.at;
         match what {
             What::ServerCrash { down_ms, keep } => self.server_dies(down_ms, keep),
-            What::ServerPause { ms } => self.node.paused_until = at + ms,
+            What::ServerPause { ms } if self.node.up => {
+                self.node.paused_since.get_or_insert(at);
+                self.node.paused_until = self.node.paused_until.max(at + ms);
+            }
+            What::ServerPause { .. } => {}
             What::WorkerCrash { worker, down_ms } => self.worker_dies(worker, down_ms),
             What::WorkerPause { worker, ms } => self.workers[worker].paused_until = at + ms,
             What::WorkerSlow { worker, ms } => self.workers[worker].slow_until = at + ms,
