@@ -98,7 +98,7 @@ impl Field {
             queues,
             concurrency: self.plan.concurrency,
             // One in three is watched by heartbeats alone.
-            gossip: number % 3 != 0,
+            gossip: !number.is_multiple_of(3),
         };
         self.workers.push(WorkerProcess::start(plan, &self.recorder)?);
         Ok(())

@@ -84,7 +84,6 @@ impl Work {
     }
 
     /// As the client takes it.
-    #[must_use]
     pub fn job(&self) -> Job {
         let payload = serde_json::to_vec(&self.script).expect("a script is plain data");
         let mut job = Job::raw(KIND, Payload::json(payload))
