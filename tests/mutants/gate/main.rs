@@ -10,6 +10,8 @@
 mod firings;
 #[path = "../../simulation/model/naive.rs"]
 mod naive;
+#[path = "../../simulation/model/orders.rs"]
+mod orders;
 #[path = "../../simulation/model/rig.rs"]
 mod rig;
 #[path = "../../simulation/model/steps.rs"]

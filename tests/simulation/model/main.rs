@@ -8,6 +8,7 @@
 
 mod firings;
 mod naive;
+mod orders;
 mod rig;
 mod steps;
 mod suite;

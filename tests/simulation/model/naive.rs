@@ -87,8 +87,8 @@ pub(crate) struct Job {
     pub(crate) attempts: u32,
     pub(crate) crashes: u32,
     /// Whether it has waited for a time, and its number among all arrivals.
-    timed: bool,
-    arrival: u64,
+    pub(crate) timed: bool,
+    pub(crate) arrival: u64,
     pub(crate) ended_at: Option<u64>,
     pub(crate) stand: Stand,
 }
@@ -115,7 +115,7 @@ pub(crate) struct Naive {
     pub(crate) steps: u64,
     pub(crate) jobs: BTreeMap<Id, Job>,
     /// Finished jobs in order; `None` is one that was taken out of the middle.
-    remembered: Vec<Option<Id>>,
+    pub(crate) remembered: Vec<Option<Id>>,
     pub(crate) remembered_max: usize,
     pub(crate) paused: bool,
     deadlines: BTreeMap<Worker, u64>,
@@ -272,7 +272,7 @@ impl Naive {
         })
     }
 
-    fn arrival(&mut self) -> u64 {
+    pub(crate) fn arrival(&mut self) -> u64 {
         self.arrivals += 1;
         self.arrivals
     }
@@ -393,7 +393,7 @@ impl Naive {
         }
     }
 
-    fn job(&mut self, id: Id) -> &mut Job {
+    pub(crate) fn job(&mut self, id: Id) -> &mut Job {
         self.jobs.get_mut(&id).expect("the caller has seen the job")
     }
 
@@ -418,7 +418,7 @@ impl Naive {
     }
 
     /// The end of a job, but not among the dead.
-    fn end(&mut self, id: Id, state: JobState) {
+    pub(crate) fn end(&mut self, id: Id, state: JobState) {
         let wall = self.wall;
         let job = self.job(id);
         job.ended_at = Some(wall);
@@ -448,7 +448,7 @@ impl Naive {
     }
 
     /// Takes away who waits for the end of a job.
-    fn watchers_of(&mut self, id: Id) -> Vec<u64> {
+    pub(crate) fn watchers_of(&mut self, id: Id) -> Vec<u64> {
         let of = |(_, watched): &&(u64, Id)| *watched == id;
         let requests = self.watchers.iter().filter(of).map(|(request, _)| *request).collect();
         self.watchers.retain(|(_, watched)| *watched != id);
@@ -524,80 +524,6 @@ impl Naive {
         }
         self.set_deadline(worker, LEASE_MS);
         self.answers.push(Answer::Resumed(answers.0, answers.1));
-    }
-
-    fn cancel(&mut self, id: Id) {
-        let Some(state) = self.state(id) else { return self.answers.push(Answer::NoJob(id)) };
-        if state.is_final() {
-            return self.answers.push(Answer::WrongState(id, state));
-        }
-        let request = self.steps;
-        if let Stand::Running(lease) = &mut self.job(id).stand {
-            lease.cancel = true;
-            let lease = lease.clone();
-            self.answers.push(Answer::CancelRun(lease.worker, id, lease.token));
-            self.answers.push(Answer::Job(request, id, JobState::Running));
-        } else {
-            self.end(id, JobState::Cancelled);
-            self.answers.push(Answer::Job(request, id, JobState::Cancelled));
-        }
-    }
-
-    fn retry(&mut self, id: Id) {
-        match self.state(id) {
-            None => self.answers.push(Answer::NoJob(id)),
-            Some(state @ (JobState::Running | JobState::Succeeded)) => {
-                self.answers.push(Answer::WrongState(id, state));
-            }
-            Some(_) => {
-                self.revive(id);
-                self.answers.push(Answer::Job(self.steps, id, JobState::Ready));
-            }
-        }
-    }
-
-    /// Makes a job ready at once, with at least one attempt more.
-    fn revive(&mut self, id: Id) {
-        self.forget_remembered(id);
-        let (arrival, wall) = (self.arrival(), self.wall);
-        let job = self.job(id);
-        (job.run_at, job.timed, job.arrival, job.stand) = (wall, false, arrival, Stand::Waiting);
-        if job.attempts >= job.max_attempts {
-            job.max_attempts = job.attempts + 1;
-        }
-        job.expires_at = job.expires_at.filter(|at| *at > wall);
-        (job.crashes, job.ended_at) = (0, None);
-    }
-
-    fn forget_remembered(&mut self, id: Id) {
-        for slot in self.remembered.iter_mut().filter(|slot| **slot == Some(id)) {
-            *slot = None;
-        }
-    }
-
-    fn delete(&mut self, id: Id) {
-        match self.state(id) {
-            None => self.answers.push(Answer::NoJob(id)),
-            Some(JobState::Running) => self.answers.push(Answer::WrongState(id, JobState::Running)),
-            Some(_) => {
-                self.forget_remembered(id);
-                self.jobs.remove(&id);
-                for request in self.watchers_of(id) {
-                    self.answers.push(Answer::Gone(request, id));
-                }
-                self.answers.push(Answer::Done(1));
-            }
-        }
-    }
-
-    fn watch(&mut self, id: Id) {
-        match self.state(id) {
-            None => self.answers.push(Answer::NoJob(id)),
-            Some(state) if state.is_final() => self.answers.push(Answer::Job(self.steps, id, state)),
-            Some(_) => {
-                self.watchers.insert((self.steps, id));
-            }
-        }
     }
 
     /// The process dies and starts again: the store is as it was, memory is gone.

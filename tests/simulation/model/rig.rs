@@ -122,6 +122,20 @@ impl Rig {
                 let leases = model.presented.iter().map(|(id, token)| (job_id(*id), *token)).collect();
                 self.apply(Command::Resume { worker: worker_id(*worker), leases, reply });
             }
+            // The model has forgotten who it was, so the order is to be given with its eyes; see `suite`.
+            Step::Unwatch(_) => {}
+            Step::Pass { .. } => {
+                self.now = Now { wall: Timestamp(model.wall), mono: Mono(model.mono) };
+                self.apply(Command::Tick);
+            }
+            Step::Restart => self.restart(model),
+            order => self.order(order, reply),
+        }
+    }
+
+    /// What a person orders.
+    fn order(&mut self, step: &Step, reply: RequestId) {
+        match step {
             Step::Cancel(id) => {
                 let (id, known) = self.known(*id);
                 self.apply(Command::Cancel { reply, id, known });
@@ -146,18 +160,12 @@ impl Rig {
                 let dead = self.region(region::DEAD, *count).0;
                 self.apply(Command::DeleteDead { reply, dead });
             }
-            // The model has forgotten who it was, so the order is to be given with its eyes; see `suite`.
-            Step::Unwatch(_) => {}
             Step::Pause(paused) => self.apply(Command::SetPaused { reply, paused: *paused }),
             Step::Remember(count) => {
                 let finished_max = u32::try_from(*count).expect("the steps remember few");
                 self.apply(Command::SetRetention { reply, finished_max });
             }
-            Step::Pass { .. } => {
-                self.now = Now { wall: Timestamp(model.wall), mono: Mono(model.mono) };
-                self.apply(Command::Tick);
-            }
-            Step::Restart => self.restart(model),
+            _ => unreachable!("the other steps are nobody's order"),
         }
     }
 
