@@ -39,8 +39,9 @@ impl Level {
         Level { ready: BTreeMap::new(), due: BTreeMap::new(), cold: Cold::none(0) }
     }
 
+    /// Whether nothing is left to remember. An answer on its way is: it must not be taken for that of a later load.
     fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.due.is_empty() && self.cold.count == 0
+        self.ready.is_empty() && self.due.is_empty() && self.cold.count == 0 && !self.cold.is_loading()
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::id::{JobId, QueueName, RequestId, WorkerId};
-use crate::job::{AttemptOutcome, JobSpec, JobState, Payload, RunAt};
+use crate::job::{AttemptOutcome, Job, JobSpec, JobState, Payload, RunAt};
 use crate::retry::Backoff;
+use crate::store::keys::Place;
 use crate::time::{Mono, Now, Timestamp};
 use crate::wire::{ReportResult, Token, Verdict};
 
@@ -334,4 +335,35 @@ fn a_refused_batch_changes_nothing() {
     let refusal = rules.queue.apply(rules.now, Command::Enqueue { reply: RequestId(0), new });
     assert!(matches!(refusal, Err(Refusal::BadJob { index: 1, .. })));
     assert_eq!(rules.queue.snapshot(rules.now), before);
+}
+
+/// Found by the simulation, seed 3082011: a level that ran empty was forgotten with its load on its way. A second load was
+/// asked for, the answers were mixed up, and a job that rested was written off as missing.
+#[test]
+fn a_level_is_remembered_while_its_load_is_on_its_way() {
+    let mut rules = Rules::new();
+    let stored = |n: u8| {
+        let (now, payload) = (Timestamp(1_000), Payload::json("1"));
+        let (id, kind) = (JobId([n; 16]), "work".to_owned());
+        let job =
+            Job { id, kind, payload, priority: 0, enqueued_at: now, run_at: now, options: None, past: None };
+        Stored { place: Place::Ready { priority: 0, seq: u64::from(n) }, job }
+    };
+    let loads = |outs: &[Out]| -> Vec<LoadFrom> {
+        outs.iter().filter_map(|out| if let Out::Load(from) = out { Some(*from) } else { None }).collect()
+    };
+    (1..=9).for_each(|n| assert!(!rules.enqueue(n, |_| ())));
+    let first = loads(&rules.apply(Command::Fetch { worker: ANN, slots: 4 }));
+    assert_eq!(first.len(), 1, "the ninth rests");
+    let (id, known) = (JobId([9; 16]), Some(Box::new(stored(9))));
+    rules.apply(Command::Delete { reply: RequestId(0), id, known });
+    assert_eq!(rules.fetch(ANN, 4).len(), 4);
+    (10..=18).for_each(|n| assert!(!rules.enqueue(n, |_| ())));
+    let none = loads(&rules.apply(Command::Fetch { worker: ANN, slots: 4 }));
+    assert_eq!(none, [], "one load of a level at a time");
+    let old = Command::Loaded { from: first[0], found: vec![stored(9)], exhausted: true };
+    let second = loads(&rules.apply(old));
+    assert_eq!(second.len(), 1, "the eighteenth rests");
+    rules.apply(Command::Loaded { from: second[0], found: vec![stored(18)], exhausted: true });
+    assert_eq!(rules.order(9), [14, 15, 16, 17, 18]);
 }

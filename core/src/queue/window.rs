@@ -84,6 +84,11 @@ impl<K: Copy + Ord> Cold<K> {
         self.stalled_at = None;
     }
 
+    /// Whether a load is on its way.
+    pub(super) fn is_loading(&self) -> bool {
+        self.load.is_some()
+    }
+
     /// The first key that the load on its way cannot vouch for.
     pub(super) fn load_bound(&self) -> Option<K> {
         self.load.and_then(|load| load.bound)
