@@ -147,11 +147,11 @@ impl Field {
         Ok(())
     }
 
-    /// Kills the server and starts it with fault points armed.
+    /// Kills the server and starts it with fault points armed. `false`: one of them has killed it before it was ready.
     ///
     /// # Errors
-    /// When it does not start, which is what a point within a start is for.
-    pub fn arm_server(&mut self, points: &str) -> Result<()> {
+    /// When it does not start for another reason, such as an error that was ordered.
+    pub fn arm_server(&mut self, points: &str) -> Result<bool> {
         self.recorder.nemesis("server", "kill");
         self.kills += 1;
         self.server.kill()?;
@@ -159,7 +159,14 @@ impl Field {
         self.server.setting.env = vec![(fault::VARIABLE.to_owned(), points.to_owned())];
         let restarted = self.restart_server();
         self.server.setting.env.clear();
-        restarted
+        match restarted {
+            Err(error) if points.contains("=kill") && error.to_string().contains("SIGKILL") => {
+                self.recorder.nemesis("server", "kill");
+                self.kills += 1;
+                Ok(false)
+            }
+            restarted => restarted.map(|()| true),
+        }
     }
 
     /// Waits until the server has ended by itself, as an armed point makes it, and says whether a signal did it.

@@ -112,11 +112,13 @@ async fn the_server_may_die_at_every_point() -> Result<()> {
     for point in Point::ALL.iter().copied() {
         let begun = Instant::now();
         let at = if is_rare(point) || is_in_start(point) || point == Point::CloseBegin { 1 } else { 7 };
-        let armed = ground.field.arm_server(&format!("{}=kill@{at}", point.name()));
-        ensure!(armed.is_ok() != is_in_start(point), "{}: {armed:?}", point.name());
-        ground.provoke(point).await?;
-        let died = ground.field.server_died(REACHED).await.with_context(|| point.name())?;
-        ensure!(died == Some(9), "{}: the server ended with {died:?}", point.name());
+        // Others than those of a start may be reached in it as well, since the load is waiting.
+        if ground.field.arm_server(&format!("{}=kill@{at}", point.name()))? {
+            ensure!(!is_in_start(point), "{} was not reached", point.name());
+            ground.provoke(point).await?;
+            let died = ground.field.server_died(REACHED).await.with_context(|| point.name())?;
+            ensure!(died == Some(9), "{}: the server ended with {died:?}", point.name());
+        }
         ground.field.restart_server().with_context(|| point.name())?;
         println!("{}: killed and back after {:?}", point.name(), begun.elapsed());
     }

@@ -105,6 +105,13 @@ impl Nemesis {
         field.restart_server()
     }
 
+    /// From here on one server lives to the end, and nothing armed is left.
+    pub(crate) fn calm_down(&mut self, field: &mut Field) -> Result<()> {
+        self.mild = true;
+        self.pending = false;
+        field.kill_server()
+    }
+
     /// One fault, from its beginning to its end.
     pub(crate) async fn strike(&mut self, field: &mut Field, disk: Option<&Disk>) -> Result<&'static str> {
         self.revive(field)?;
@@ -117,52 +124,72 @@ impl Nemesis {
             hit
         });
         let (fault, name, _) = *drawn.context("the dice fall on one of them")?;
+        match self.act(fault, field, disk).await {
+            Ok(true) => *self.done.entry(name).or_default() += 1,
+            Ok(false) => {}
+            // A point that was armed earlier may strike in the middle of another fault.
+            Err(error) if self.pending && !field.server.process().is_running()? => {
+                println!("a fault point struck meanwhile: {error:#}");
+                self.revive(field)?;
+            }
+            Err(error) => return Err(error.context(name)),
+        }
+        Ok(name)
+    }
+
+    /// Whether it counts.
+    async fn act(&mut self, fault: Fault, field: &mut Field, disk: Option<&Disk>) -> Result<bool> {
         let worker = self.rng.random_range(0..field.workers.len());
-        let counts = match fault {
-            Fault::KillServer => field.kill_server().map(|()| true)?,
-            Fault::KillWorker => field.kill_worker(worker).map(|()| true)?,
+        match fault {
+            Fault::KillServer => {
+                self.pending = false;
+                field.kill_server()?;
+            }
+            Fault::KillWorker => field.kill_worker(worker)?,
             Fault::KillBoth => {
+                self.pending = false;
                 field.kill_worker(worker)?;
                 field.kill_server()?;
-                true
             }
             Fault::StopWorker => {
                 field.workers[worker].halt()?;
                 tokio::time::sleep(Duration::from_millis(self.rng.random_range(9_000..14_000))).await;
                 field.workers[worker].resume()?;
-                true
             }
             Fault::PauseServer => {
                 field.pause_server(Duration::from_millis(self.rng.random_range(200..6_000))).await?;
-                true
             }
-            Fault::RestartServer => field.cycle_server().map(|()| true)?,
+            Fault::RestartServer => {
+                field.cycle_server()?;
+                self.pending = false;
+            }
             Fault::RestartWorker => {
                 field.workers[worker].stop()?;
                 field.workers[worker].restart()?;
-                true
             }
-            Fault::KillAtPoint => self.kill_at_point(field).await?,
-            Fault::PauseAtPoints => self.pause_at_points(field)?,
-            Fault::FillDisk => fill(disk).await?,
-        };
-        if counts {
-            *self.done.entry(name).or_default() += 1;
+            Fault::KillAtPoint => return self.kill_at_point(field).await,
+            Fault::PauseAtPoints => return self.pause_at_points(field),
+            Fault::FillDisk => return fill(disk).await,
         }
-        Ok(name)
+        Ok(true)
     }
 
     async fn kill_at_point(&mut self, field: &mut Field) -> Result<bool> {
+        self.pending = false;
         if self.rng.random_bool(0.4) {
             let point = RARE[self.rng.random_range(0..RARE.len())];
-            field.arm_server(&format!("{}=kill", point.name()))?;
+            if !field.arm_server(&format!("{}=kill", point.name()))? {
+                return field.restart_server().map(|()| true);
+            }
             // It may take a while, and the soak does not wait for it.
             self.pending = true;
             return Ok(false);
         }
         let point = FREQUENT[self.rng.random_range(0..FREQUENT.len())];
         let at = self.rng.random_range(1..if point.name().starts_with("schedule") { 5 } else { 300 });
-        field.arm_server(&format!("{}=kill@{at}", point.name()))?;
+        if !field.arm_server(&format!("{}=kill@{at}", point.name()))? {
+            return field.restart_server().map(|()| true);
+        }
         let begun = Instant::now();
         while field.server.process().is_running()? {
             if begun.elapsed() > REACHED {
@@ -176,6 +203,7 @@ impl Nemesis {
     }
 
     fn pause_at_points(&mut self, field: &mut Field) -> Result<bool> {
+        self.pending = false;
         let points = FREQUENT.iter().chain(RARE);
         let orders: Vec<String> = points
             .map(|point| {
@@ -183,7 +211,7 @@ impl Nemesis {
                 format!("{}=pause:{ms}@{at}", point.name())
             })
             .collect();
-        field.arm_server(&orders.join(",")).map(|()| true)
+        field.arm_server(&orders.join(","))
     }
 }
 
