@@ -5,8 +5,9 @@
 
 use windlass_core::id::JobId;
 use windlass_core::job::JobState;
-use windlass_core::queue::Ticket;
+use windlass_core::queue::{LoadFrom, Ticket};
 use windlass_core::retry::Backoff;
+use windlass_core::store::keys::Place;
 use windlass_core::time::Timestamp;
 use windlass_core::wire::{Token, Verdict};
 
@@ -127,6 +128,10 @@ pub enum Event {
     },
     /// A queue has been paused or resumed.
     Paused { call: u64, queue: usize, ticket: Ticket, paused: bool },
+    /// A queue asks the store for jobs that rest.
+    Asks { queue: usize, from: LoadFrom },
+    /// What the store had, by the time of the scan.
+    Loaded { queue: usize, from: LoadFrom, found: Vec<(JobId, Place)>, exhausted: bool },
     /// A queue found itself wrong.
     Fault { queue: usize, text: String },
     /// An answer of a queue leaves; what it says came with this ticket.
@@ -167,6 +172,7 @@ impl Event {
             | Event::Judged { key: of, .. }
             | Event::LeaseEnded { key: of, .. }
             | Event::ActedOn { key: of, .. } => of == key,
+            Event::Loaded { queue, found, .. } => *queue == key.0 && found.iter().any(|(id, _)| *id == key.1),
             Event::Resumed { queue, kept, .. } => *queue == key.0 && kept.iter().any(|(id, _)| *id == key.1),
             Event::DeadActed { queue, page, .. } => {
                 *queue == key.0 && page.iter().any(|(id, _)| *id == key.1)

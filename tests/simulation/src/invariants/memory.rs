@@ -2,7 +2,7 @@
 //! the timers, and the rest rests in the store.
 //!
 //! **How it is judged.** Whenever the store is counted, for each queue that has nothing under way: of the jobs that wait by the
-//! history, it holds no more than both windows and what one load and one message may bring on top. While a load
+//! history, it holds no more than both windows, what one load may bring on top, and what may have come back from workers. While a load
 //! is on its way it may remember more, until that is over. (The queue's own invariants look at each window after every
 //! step.)
 
@@ -12,7 +12,8 @@ use crate::world::World;
 
 pub(super) fn look(world: &World) -> Verdict {
     let window = world.setup.window;
-    let most = 2 * (window.jobs + window.load);
+    let slots: u32 = world.setup.habits.iter().map(|habits| habits.slots).sum();
+    let most = 2 * (window.jobs + window.load) + slots as usize;
     for (queue, shell) in world.node.shells.iter().enumerate() {
         let (written, durable) = shell.queue.tickets();
         if written != durable || !shell.is_idle() || shell.loads > 0 {

@@ -63,6 +63,7 @@ impl World {
                 let told = matches!(said, Said::Lost(lost) if *lost == of);
                 self.emit(Event::LeaseEnded { key: (q, *id), ticket, wall, of, token: *token, told });
             }
+            (Out::Load(from), _) => self.emit(Event::Asks { queue: q, from: *from }),
             (Out::Fault(text), _) => self.emit(Event::Fault { queue: q, text: text.clone() }),
             (Out::Reply(request, reply), said) if own == Some(*request) => match (reply, said) {
                 (Reply::Enqueued(answers), Said::Enqueue(wishes)) => {

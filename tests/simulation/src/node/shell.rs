@@ -197,6 +197,8 @@ impl World {
             return;
         }
         self.node.shells[q].loads -= 1;
+        let ids = found.iter().map(|stored| (stored.job.id, stored.place)).collect();
+        self.emit(Event::Loaded { queue: q, from, found: ids, exhausted });
         self.apply(q, Command::Loaded { from, found, exhausted }, Said::Else, None);
         self.settle_shell(q);
     }
