@@ -39,6 +39,4 @@ pub use marks::{LeaseMark, QueueRecord};
 pub use recover::Recovery;
 
 #[cfg(test)]
-mod queue_test;
-#[cfg(test)]
 mod rules_test;
