@@ -173,6 +173,8 @@ pub struct QueueFacts {
     pub tickets: (Ticket, Ticket),
     /// The wall time that the queue was shown last.
     shown: Timestamp,
+    /// Most leases that it has had at once.
+    pub leases_max: usize,
     /// The last ticket that the queue knows to be durable.
     pub told: Ticket,
 }
@@ -237,6 +239,10 @@ impl Facts {
                     fact.not_before = Timestamp(0);
                     fact.lease = Some(LeaseFact { of, token, attempt, cancel: false, recovered: false });
                 });
+                let of_queue = self.jobs.iter().filter(|(of, _)| of.0 == key.0);
+                let leases = of_queue.filter(|(_, book)| book.latest().lease.is_some()).count();
+                let queue = &mut self.queues[key.0];
+                queue.leases_max = queue.leases_max.max(leases);
             }
             Event::Judged { key, ticket, wall, token, verdict, recorded } => {
                 self.saw(key.0, *ticket, *wall);

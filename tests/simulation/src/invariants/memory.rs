@@ -12,9 +12,8 @@ use crate::world::World;
 
 pub(super) fn look(world: &World) -> Verdict {
     let window = world.setup.window;
-    let slots: u32 = world.setup.habits.iter().map(|habits| habits.slots).sum();
-    let most = 2 * (window.jobs + window.load) + slots as usize;
     for (queue, shell) in world.node.shells.iter().enumerate() {
+        let most = 2 * (window.jobs + window.load) + world.facts.queues[queue].leases_max;
         let (written, durable) = shell.queue.tickets();
         if written != durable || !shell.is_idle() || shell.loads > 0 {
             continue;

@@ -3,7 +3,7 @@
 //! **How it is judged.** At each hand-out, by the book and by what the operator heard last. And no order is confirmed that the
 //! queue has not carried out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Verdict, Wrong, wrong};
 use crate::facts::Facts;
@@ -18,6 +18,8 @@ pub struct Judge {
     known: BTreeSet<usize>,
     /// Orders that a queue has carried out.
     done: BTreeSet<u64>,
+    /// The last of them by queue.
+    last: BTreeMap<usize, u64>,
 }
 
 impl Judge {
@@ -26,16 +28,17 @@ impl Judge {
             Event::PauseSent { queue, paused: false, .. } => {
                 self.known.remove(queue);
             }
-            // An order to go on may still be under way, sent before and heard later.
             Event::PauseOk { call, queue, paused } if !self.done.contains(call) => {
                 let what = format!("queue {queue} was confirmed to be paused ({paused}), and never did it");
                 return Err(Wrong { invariant: NAME, what, key: None });
             }
-            Event::PauseOk { queue, paused: true, .. } if facts.queues[*queue].is_paused() => {
+            // Another order may have been carried out since.
+            Event::PauseOk { call, queue, paused: true } if self.last.get(queue) == Some(call) => {
                 self.known.insert(*queue);
             }
             Event::Paused { call, queue, paused, .. } => {
                 self.done.insert(*call);
+                self.last.insert(*queue, *call);
                 if !paused {
                     self.known.remove(queue);
                 }
