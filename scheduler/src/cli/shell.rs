@@ -337,14 +337,30 @@ mod tests {
         let line = format!("mkfifo {0}; (exec 3>{0}; sleep 600) & cat {0}; wait", fifo.display());
         let context = Context { id: "id".into(), queue: "q".into(), attempt: 1, token: "t".into() };
         let payload = Payload::json(serde_json::to_vec(&line).expect("text"));
-        let ended = run(&payload, &context, tokio::time::sleep(Duration::from_millis(300))).await;
-        assert_eq!(ended, Ended::Stopped);
-        // The background child held the FIFO open for writing; a reader sees its end only when that child is gone.
-        let opened = tokio::task::spawn_blocking(move || {
+        let write_end = |fifo: &std::path::Path| {
             let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
-            rustix::fs::open(&fifo, flags, rustix::fs::Mode::empty())
-        });
-        let opened = opened.await.expect("no panic");
+            rustix::fs::open(fifo, flags, rustix::fs::Mode::empty())
+        };
+        let mut held = None;
+        let begun = async {
+            // Somebody reads: the command has come that far. Holding this end keeps the reader reading.
+            while held.is_none() {
+                held = write_end(&fifo).ok();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let ended = run(&payload, &context, begun).await;
+        assert_eq!(ended, Ended::Stopped);
+        drop(held);
+        let mut opened = write_end(&fifo);
+        // A killed process is gone a moment after its signal; on a busy machine a long one.
+        for _ in 0..1_000 {
+            if opened.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            opened = write_end(&fifo);
+        }
         assert_eq!(
             opened.err(),
             Some(rustix::io::Errno::NXIO),
