@@ -62,11 +62,14 @@ fn prepare(engine: &Engine) -> Result<(), Unprepared> {
             Ok(())
         }
         Err(error) => {
-            // A free segment that cannot be used is left alone: trying it again for ever would end all new work. For want of
-            // space or descriptors it was not even tried.
-            if (files::is_full(&error) || files::is_out_of_descriptors(&error))
-                && let Some(free) = free.filter(|path| path.exists())
-            {
+            let no_fault_of_it = files::is_full(&error) || files::is_out_of_descriptors(&error);
+            if let Some(free) = free.filter(|path| path.exists()) {
+                if !no_fault_of_it {
+                    // Left alone: trying it again for ever would end all new work, and the next one may do.
+                    let path = free.display();
+                    tracing::warn!(%path, %error, "a free journal segment cannot be used and is left alone");
+                    return Ok(());
+                }
                 lock(&engine.journal).log.give_back(free);
             }
             if files::is_full(&error) {
