@@ -45,6 +45,18 @@ impl Stage {
         Ok(Stage { wire, server, client, notes: dir.path().join("notes"), _dir: dir })
     }
 
+    /// With a worker on each side, of which the far one runs a job.
+    async fn with_a_job_on_the_far_side(wire: Wire) -> Result<(Stage, JobId, [Process; 2])> {
+        let stage = Stage::set(wire, false).await?;
+        let far = stage.worker(Side::Far, "far")?;
+        stage.workers(1, "alive").await?;
+        let job = stage.job(3.0).await?;
+        stage.begun(1, PATIENCE).await?;
+        let near = stage.worker(Side::Near, "near")?;
+        stage.workers(2, "alive").await?;
+        Ok((stage, job, [far, near]))
+    }
+
     fn worker(&self, side: Side, name: &str) -> Result<Process> {
         let address = self.server.address();
         let args = ["worker", "run", "--shell", "--server", &address, "--concurrency", "1", "--name", name];
@@ -111,13 +123,7 @@ async fn cut_off(
     cut: impl Fn(&Wire) -> Result<()>,
     heal: impl Fn(&Wire) -> Result<()>,
 ) -> Result<()> {
-    let mut stage = Stage::set(wire, false).await?;
-    let _far = stage.worker(Side::Far, "far")?;
-    stage.workers(1, "alive").await?;
-    let job = stage.job(3.0).await?;
-    stage.begun(1, PATIENCE).await?;
-    let _near = stage.worker(Side::Near, "near")?;
-    stage.workers(2, "alive").await?;
+    let (mut stage, job, _workers) = Stage::with_a_job_on_the_far_side(wire).await?;
     cut(&stage.wire)?;
     let took = stage.begun(2, REASSIGNED_WITHIN).await?;
     stage.succeeded(job).await?;
@@ -155,13 +161,7 @@ async fn deaf(
     cut: impl Fn(&Wire) -> Result<()>,
     heal: impl Fn(&Wire) -> Result<()>,
 ) -> Result<()> {
-    let mut stage = Stage::set(wire, false).await?;
-    let _far = stage.worker(Side::Far, "far")?;
-    stage.workers(1, "alive").await?;
-    let job = stage.job(3.0).await?;
-    stage.begun(1, PATIENCE).await?;
-    let _near = stage.worker(Side::Near, "near")?;
-    stage.workers(2, "alive").await?;
+    let (mut stage, job, _workers) = Stage::with_a_job_on_the_far_side(wire).await?;
     cut(&stage.wire)?;
     stage.succeeded(job).await?;
     heal(&stage.wire)?;
