@@ -29,6 +29,21 @@ impl JobId {
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         JobId(bytes)
     }
+
+    /// The time in a UUID version 7; `None` for an id of another kind.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        let mut ms = [0; 8];
+        ms[2..].copy_from_slice(&self.0[..6]);
+        (self.0[6] >> 4 == 7).then_some(Timestamp(u64::from_be_bytes(ms)))
+    }
+
+    /// Whether the id carries about the time of its job's arrival. Such a job is found by its time; every other needs an
+    /// index entry in the store.
+    #[must_use]
+    pub fn is_timed(&self, enqueued_at: Timestamp) -> bool {
+        self.time().is_some_and(|time| time.0.abs_diff(enqueued_at.0) <= limits::ID_SKEW_MS_MAX)
+    }
 }
 
 impl fmt::Display for JobId {

@@ -14,6 +14,7 @@
 //! no answer of the store that is older than the queue's own decisions can be believed.
 
 mod admin;
+mod chunks;
 mod command;
 mod effect;
 mod enqueue;
@@ -24,6 +25,7 @@ pub mod invariants;
 mod leases;
 mod machine;
 mod marks;
+pub mod read;
 mod ready;
 mod recover;
 mod report;
@@ -32,7 +34,8 @@ mod snapshot;
 mod timers;
 mod window;
 
-pub use command::{Command, Known, NewJobs, Stored};
+pub use chunks::ChunkShape;
+pub use command::{Command, Known, Lookup, NewJobs, Stored, Trace};
 pub use effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
 pub use machine::{Deadline, Queue, Totals, Tuning, Window};
 pub use marks::{LeaseMark, QueueRecord};

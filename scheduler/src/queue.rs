@@ -17,7 +17,6 @@ mod op;
 mod outbox;
 mod pipeline;
 mod query;
-mod read;
 mod registry;
 mod translate;
 

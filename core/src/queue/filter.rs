@@ -56,6 +56,11 @@ impl Filter {
         })
     }
 
+    /// Whether it has no ids at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+
     pub(super) fn clear(&mut self) {
         self.slices.clear();
     }

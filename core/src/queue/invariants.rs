@@ -31,6 +31,7 @@ pub fn check(queue: &Queue) -> Result<(), String> {
     holds(queue.slots.len() == ready + timers + running, "the ids in memory are not the jobs in memory")?;
     holds(running == queue.leases.count(), "leases and holders disagree")?;
     holds(queue.ready.hot() == ready, "the ready window has lost count")?;
+    queue.chunks.check().map_err(|why| format!("queue {}: {why}", queue.name()))?;
     let bound = queue.tuning.window.jobs + queue.tuning.window.load;
     holds(queue.ready.window() <= bound, "the ready window is over its bound")?;
     holds(timers <= bound, "the timer window is over its bound")

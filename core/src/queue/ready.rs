@@ -279,15 +279,10 @@ impl Ready {
         self.levels.values().flat_map(|level| level.ready.values().chain(level.due.values()))
     }
 
-    /// Restores the count of resting jobs at start.
+    /// Counts a resting job in at start.
     pub(super) fn recover_cold(&mut self, priority: i8, seq: u64) {
         self.levels.entry(Reverse(priority)).or_insert_with(Level::new).cold.add(seq, 0, 0);
         self.cold += 1;
-    }
-
-    /// Whether a level has resting jobs.
-    pub(super) fn has_cold(&self, priority: i8) -> bool {
-        self.levels.get(&Reverse(priority)).is_some_and(|level| level.cold.count > 0)
     }
 }
 

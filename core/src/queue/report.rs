@@ -148,14 +148,19 @@ impl Queue {
 
     /// Back to its place in the queue, without a wait.
     fn make_ready_again(&mut self, place: Place, job: Job, fx: &mut Fx) {
-        fx.put(place.key(self.record.no), encode_job(&job));
+        if self.chunks.take(place) {
+            // With a history it has a record of its own from now on.
+            self.write_at(place, &job, fx);
+        } else {
+            fx.put(place.key(self.record.no), encode_job(&job));
+        }
         let (job, ticket) = (Arc::new(job), self.this_ticket());
         self.take_back(Entry { place, job, ticket });
     }
 
     fn move_to_timer(&mut self, from: Place, job: Job, fx: &mut Fx) {
         let place = Place::Timer { run_at: job.run_at, seq: self.take_seq(fx) };
-        fx.delete(from.key(self.record.no));
+        self.leave(from, fx);
         self.write_at(place, &job, fx);
         self.admit_timer(place, Arc::new(job));
     }
@@ -179,7 +184,7 @@ impl Queue {
             Some(retention_ms) if retention_ms > 0 => {
                 let until = now.wall.plus_ms(retention_ms.min(limits::DELAY_MS_MAX));
                 let place = Place::Kept { until, seq: self.take_seq(fx) };
-                fx.delete(from.key(self.record.no));
+                self.leave(from, fx);
                 self.write_at(place, &job, fx);
                 *self.kept.entry(state).or_default() += 1;
                 self.kept_next = Some(self.kept_next.map_or(until, |next| next.min(until)));
@@ -187,7 +192,7 @@ impl Queue {
                 self.resting.put(self.this_ticket(), id, Rest::At(place, job.clone()));
             }
             _ => {
-                self.erase(from, &id, fx);
+                self.erase(from, &job, fx);
                 self.finished.push(job.clone());
             }
         }
@@ -201,7 +206,7 @@ impl Queue {
         past.ended = Some((JobState::Dead, now.wall));
         past.reason = reason;
         let place = Place::Dead { seq: self.take_seq(fx) };
-        fx.delete(from.key(self.record.no));
+        self.leave(from, fx);
         self.write_at(place, &job, fx);
         let job = Arc::new(job);
         self.dead += 1;

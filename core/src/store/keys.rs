@@ -6,17 +6,21 @@
 //! | `q` queue name | [`QueueRecord`](crate::queue::QueueRecord): its number, settings, sequence block |
 //! | `s` schedule name | a schedule |
 //! | `r` queue, priority (highest first), seq | a ready job |
+//! | `c` queue, priority (highest first), first seq | a [chunk](crate::job::Chunk): ready jobs that arrived together |
+//! | `h` queue, priority (highest first), first seq | which jobs of the chunk are no longer in it |
 //! | `t` queue, run_at, seq | a scheduled or retrying job |
 //! | `d` queue, seq | a dead job |
 //! | `k` queue, until, seq | a finished job whose result is kept until then |
 //! | `l` queue, id | a lease mark: who runs the job, with which token |
 //! | `i` queue, id | the [`Place`] of the job |
 //!
-//! A job's record stands at its place until it is moved or done; taking a lease does not move it.
+//! A job's record stands at its place until it is moved or done; taking a lease does not move it. A ready job stands either
+//! alone or in a chunk. Jobs in a chunk whose id carries their time have no index entry (see [`JobId::is_timed`]).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{JobId, QueueName};
+use crate::limits;
 use crate::time::Timestamp;
 
 /// Number of a queue in keys, given at its creation.
@@ -32,6 +36,10 @@ pub mod region {
     pub const SCHEDULE: u8 = b's';
     /// Ready jobs.
     pub const READY: u8 = b'r';
+    /// Chunks of ready jobs.
+    pub const CHUNK: u8 = b'c';
+    /// What has left the chunks.
+    pub const HOLES: u8 = b'h';
     /// Scheduled and retrying jobs.
     pub const TIMER: u8 = b't';
     /// Dead jobs.
@@ -162,6 +170,66 @@ impl Place {
             _ => None,
         }
     }
+}
+
+/// Names a chunk of ready jobs within its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChunkKey {
+    /// Priority of its jobs.
+    pub priority: i8,
+    /// Sequence number of its first job; the others follow without a gap.
+    pub first: u64,
+}
+
+impl ChunkKey {
+    /// The key of the chunk itself.
+    #[must_use]
+    pub fn key(self, queue: QueueNo) -> Bytes {
+        self.in_region(region::CHUNK, queue)
+    }
+
+    /// The key of what has left the chunk.
+    #[must_use]
+    pub fn holes_key(self, queue: QueueNo) -> Bytes {
+        self.in_region(region::HOLES, queue)
+    }
+
+    fn in_region(self, region: u8, queue: QueueNo) -> Bytes {
+        let mut key = BytesMut::with_capacity(14);
+        key.put_u8(region);
+        key.put_u32(queue);
+        Place::Ready { priority: self.priority, seq: self.first }.put_tail(&mut key);
+        key.freeze()
+    }
+
+    /// Reads a key of a chunk or of its holes back; `None` for other keys.
+    #[must_use]
+    pub fn from_key(key: &[u8]) -> Option<(QueueNo, ChunkKey)> {
+        if !matches!(key.first(), Some(&(region::CHUNK | region::HOLES))) {
+            return None;
+        }
+        let queue = QueueNo::from_be_bytes(key.get(1..5)?.try_into().ok()?);
+        match Place::from_tail(region::READY, &key[5..])? {
+            Place::Ready { priority, seq } => Some((queue, ChunkKey { priority, first: seq })),
+            _ => None,
+        }
+    }
+}
+
+/// The range of keys in which the chunks stand that may hold jobs of a range of the ready region.
+#[must_use]
+pub fn chunk_range(from: &[u8], to: &[u8]) -> (Bytes, Bytes) {
+    let mut first = from.to_vec();
+    let mut end = to.to_vec();
+    first[0] = region::CHUNK;
+    end[0] = if end.len() == 1 { region::CHUNK + 1 } else { region::CHUNK };
+    if let Some(seq) = first.get(6..14).and_then(|seq| <[u8; 8]>::try_from(seq).ok()) {
+        // A chunk that begins before the range may reach into it.
+        let earliest = u64::from_be_bytes(seq).saturating_sub(limits::CHUNK_JOBS_MAX as u64 - 1);
+        first.truncate(6);
+        first.extend_from_slice(&earliest.to_be_bytes());
+    }
+    (first.into(), end.into())
 }
 
 /// Priorities ascend in keys from the highest to the lowest.

@@ -14,7 +14,8 @@ use windlass_core::api::{ApiError, Enqueued, ErrorCode, JobView};
 use windlass_core::id::{JobId, RequestId};
 use windlass_core::job::{Job, JobState};
 use windlass_core::queue::{
-    Command, Deadline, Effects, Known, LoadFrom, Out, Queue, Refusal, Release, Reply, Ticket,
+    Command, Deadline, Effects, Known, LoadFrom, Lookup, Out, Queue, Refusal, Release, Reply, Ticket, Trace,
+    read,
 };
 use windlass_core::store::{CommitError, ReadError};
 use windlass_core::time::Now;
@@ -25,7 +26,7 @@ use super::op::{Op, Resumed, Then, WorkerEvent};
 use super::outbox::Outbox;
 use super::pipeline::{Pipeline, Trouble};
 use super::translate::Step;
-use super::{Figures, MAILBOX_MESSAGES_MAX, Ops, read};
+use super::{Figures, MAILBOX_MESSAGES_MAX, Ops};
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::fault::{self, Point};
@@ -61,7 +62,7 @@ pub(super) enum Waiting {
 /// What the store knows of the jobs of one operation.
 #[derive(Default)]
 pub(super) struct Found {
-    pub ids: Vec<JobId>,
+    pub ids: Vec<Trace>,
     pub job: Known,
 }
 
@@ -170,24 +171,23 @@ impl QueueActor {
     }
 
     /// Ids that only the store can say something about.
-    fn unknown(&self, op: &Op) -> (Vec<JobId>, Option<JobId>) {
+    fn unknown(&self, op: &Op) -> (Vec<Lookup>, Option<Lookup>) {
         match op {
             Op::Enqueue { jobs, .. } => {
-                let ids: Vec<_> = jobs.iter().filter_map(|job| job.id).collect();
-                (self.queue.suspects(&ids), None)
+                (self.queue.suspects(jobs.iter().filter_map(|job| job.id)), None)
             }
             Op::Job { id, .. } | Op::Knows { id, .. } | Op::Get { id, .. } | Op::Watch { id, .. } => {
-                (Vec::new(), self.queue.may_store(id).then_some(*id))
+                (Vec::new(), self.queue.may_store(id).then(|| self.queue.lookup(*id)))
             }
             _ => (Vec::new(), None),
         }
     }
 
-    fn look_up(&mut self, op: Op, ids: Vec<JobId>, job: Option<JobId>, ctx: &mut Context<Self>) {
+    fn look_up(&mut self, op: Op, ids: Vec<Lookup>, job: Option<Lookup>, ctx: &mut Context<Self>) {
         let no = self.queue.no();
         let reading = self.pipeline.writer().read(move |store| {
             let ids = read::known(store, no, &ids)?;
-            let job = job.map_or(Ok(None), |id| read::by_id(store, no, &id))?;
+            let job = job.map_or(Ok(None), |lookup| read::by_id(store, no, &lookup))?;
             Ok(Found { ids, job })
         });
         ctx.wait(wrap_future::<_, Self>(reading).map(|found, actor, ctx| {
