@@ -72,8 +72,9 @@ impl Chunks {
     fn at(&self, priority: i8, seq: u64) -> Option<(ChunkKey, usize)> {
         let wanted = ChunkKey { priority, first: seq };
         let (key, state) = self.by_key.range(..=wanted).next_back()?;
-        let index = seq - key.first;
-        (key.priority == priority && index < state.jobs).then_some((*key, index as usize))
+        // The last chunk of a lower priority may begin behind.
+        let index = (key.priority == priority).then(|| seq - key.first)?;
+        (index < state.jobs).then_some((*key, index as usize))
     }
 
     /// Whether the job at this place stands in a chunk, rather than in a record of its own.

@@ -311,15 +311,15 @@ impl Queue {
 
     /// Removes a job that leaves the store, and its index entry.
     pub(super) fn erase(&mut self, place: Place, job: &Job, fx: &mut Fx) {
-        let was_in_chunk = self.chunks.has(place);
+        let (was_in_chunk, ticket) = (self.chunks.has(place), self.this_ticket());
         self.leave(place, fx);
-        if was_in_chunk && job.id.is_timed(job.enqueued_at) {
-            return;
+        if !(was_in_chunk && job.id.is_timed(job.enqueued_at)) {
+            fx.delete(keys::index_key(self.record.no, &job.id));
         }
-        fx.delete(keys::index_key(self.record.no, &job.id));
-        // Who has left a chunk is known from the chunk for as long as anybody may ask.
-        if !was_in_chunk {
-            let ticket = self.this_ticket();
+        // Who has left a chunk is known from the chunk, for as long as anybody may ask.
+        if was_in_chunk {
+            self.resting.remove(&job.id);
+        } else {
             self.resting.put(ticket, job.id, Rest::Gone);
         }
     }

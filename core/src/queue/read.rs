@@ -131,8 +131,11 @@ fn trace(
     for key in &lookup.chunks {
         let Some(record) = store.get(&key.key(queue))? else { continue };
         let chunk = Chunk::decode(record).map_err(bad_record("a chunk"))?;
-        if let Some(found) = in_chunk(*key, chunk, &id) {
-            return left_behind(store, queue, found);
+        // An id that has left one chunk may have come again in another.
+        if let Some(found) = in_chunk(*key, chunk, &id)
+            && let Some(found) = left_behind(store, queue, found)?
+        {
+            return Ok(Some(found));
         }
     }
     Ok(None)
@@ -357,7 +360,10 @@ impl Chunked {
             for index in 0..chunk.jobs() {
                 let place = key_at(*key, index);
                 let place_key = place.key(queue);
-                if place_key[..] >= *first && place_key[..] < *end && !gone.is_some_and(|gone| gone.has(index)) {
+                if place_key[..] >= *first
+                    && place_key[..] < *end
+                    && !gone.is_some_and(|gone| gone.has(index))
+                {
                     self.jobs.push((place, number, index));
                 }
             }

@@ -173,9 +173,7 @@ impl QueueActor {
     /// Ids that only the store can say something about.
     fn unknown(&self, op: &Op) -> (Vec<Lookup>, Option<Lookup>) {
         match op {
-            Op::Enqueue { jobs, .. } => {
-                (self.queue.suspects(jobs.iter().filter_map(|job| job.id)), None)
-            }
+            Op::Enqueue { jobs, .. } => (self.queue.suspects(jobs.iter().filter_map(|job| job.id)), None),
             Op::Job { id, .. } | Op::Knows { id, .. } | Op::Get { id, .. } | Op::Watch { id, .. } => {
                 (Vec::new(), self.queue.may_store(id).then(|| self.queue.lookup(*id)))
             }

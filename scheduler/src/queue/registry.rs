@@ -208,7 +208,9 @@ impl RegistryActor {
         read::recover(store, name.clone(), record, self.tuning(), self.parts.clock.now()).map_err(|error| {
             match error {
                 read::RecoverError::Read(error) => RecoverError::Read(error),
-                read::RecoverError::Record(source) => RecoverError::Record { queue: name.to_string(), source },
+                read::RecoverError::Record(source) => {
+                    RecoverError::Record { queue: name.to_string(), source }
+                }
             }
         })
     }

@@ -8,12 +8,12 @@
 //!
 //! A job whose expiry has come, and a result whose time has run out, may be gone or still be there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_core::id::JobId;
-use windlass_core::job::{JobState, decode_job};
-use windlass_core::queue::{LeaseMark, Stored};
-use windlass_core::store::keys::{self, Place, QueueNo, region};
+use windlass_core::job::JobState;
+use windlass_core::queue::{LeaseMark, Stored, read};
+use windlass_core::store::keys::{self, ChunkKey, Place, QueueNo, region};
 use windlass_core::time::Timestamp;
 
 use super::{Verdict, Wrong};
@@ -90,16 +90,42 @@ fn records(world: &World, no: QueueNo) -> Result<BTreeMap<JobId, Stored>, String
     let mut records = BTreeMap::new();
     for region in [region::READY, region::TIMER, region::DEAD, region::KEPT] {
         let (first, end) = keys::queue_range(region, no);
-        for (key, value) in world.disk.scan(&first, &end) {
-            let place = Place::from_key(key).ok_or("a key among the jobs names no job")?.1;
-            let job = decode_job(value).map_err(|e| e.to_string())?;
-            let id = job.id;
-            if let Some(twin) = records.insert(id, Stored { place, job }) {
+        let found = read::scan(&world.disk, &first, &end, usize::MAX).map_err(|e| e.to_string())?;
+        for stored in found.stored {
+            let (id, place) = (stored.job.id, stored.place);
+            if let Some(twin) = records.insert(id, stored) {
                 return Err(format!("job {id} has two records, at {place:?} and {:?}", twin.place));
             }
         }
     }
+    check_chunks(world, no, &records)?;
     Ok(records)
+}
+
+/// No chunk stands empty, and no note of what has left one stands without it.
+fn check_chunks(world: &World, no: QueueNo, records: &BTreeMap<JobId, Stored>) -> Result<(), String> {
+    let keys_of = |region| {
+        let (first, end) = keys::queue_range(region, no);
+        world.disk.scan(&first, &end).filter_map(|(key, _)| Some(ChunkKey::from_key(key)?.1)).collect()
+    };
+    let chunks: BTreeSet<ChunkKey> = keys_of(region::CHUNK);
+    let holes: BTreeSet<ChunkKey> = keys_of(region::HOLES);
+    if let Some(key) = holes.difference(&chunks).next() {
+        return Err(format!("there is a note of what has left {key:?}, and no such chunk"));
+    }
+    let in_chunks = records.values().filter(|stored| stored.in_chunk);
+    let used: BTreeSet<ChunkKey> = in_chunks
+        .filter_map(|stored| match stored.place {
+            Place::Ready { priority, seq } => {
+                chunks.range(..=ChunkKey { priority, first: seq }).next_back().copied()
+            }
+            _ => None,
+        })
+        .collect();
+    match chunks.difference(&used).next() {
+        Some(key) => Err(format!("all have left {key:?}, and it still stands")),
+        None => Ok(()),
+    }
 }
 
 fn check_index(
@@ -122,9 +148,30 @@ fn check_index(
             return Err(broken((queue, id), what));
         }
     }
-    if entries != records.len() {
-        let what = format!("queue {queue} has {} records and {entries} index entries", records.len());
+    let by_time = |stored: &&Stored| stored.in_chunk && stored.job.id.is_timed(stored.job.enqueued_at);
+    let wanted = records.len() - records.values().filter(by_time).count();
+    if entries != wanted {
+        let what = format!("queue {queue} has {wanted} records to be indexed and {entries} index entries");
         return Err(Wrong { invariant: NAME, what, key: None });
+    }
+    look_up_all(world, queue, no, records)
+}
+
+/// Every job that is not in memory is found by its id.
+fn look_up_all(
+    world: &World,
+    queue: usize,
+    no: QueueNo,
+    records: &BTreeMap<JobId, Stored>,
+) -> Result<(), Wrong> {
+    let Some(shell) = world.node.shells.get(queue) else { return Ok(()) };
+    for (id, stored) in records.iter().filter(|(id, _)| shell.queue.may_store(id)) {
+        let found = read::by_id(&world.disk, no, &shell.queue.lookup(*id));
+        let place = found.ok().flatten().map(|found| found.place);
+        if place != Some(stored.place) && shell.queue.view_of(stored).is_some() {
+            let what = format!("a look-up finds it at {place:?}, and it stands at {:?}", stored.place);
+            return Err(broken((queue, *id), what));
+        }
     }
     Ok(())
 }

@@ -89,8 +89,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["conservation"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "fx.delete(keys::index_key(self.record.no, id));",
-            plant: "if !PLANTED { fx.delete(keys::index_key(self.record.no, id)); }",
+            find: "fx.delete(keys::index_key(self.record.no, &job.id));",
+            plant: "if !PLANTED { fx.delete(keys::index_key(self.record.no, &job.id)); }",
         }],
     },
     Plant {
