@@ -61,6 +61,8 @@ pub const CHUNK_JOBS_MAX: usize = 1_024;
 pub const CHUNK_JOBS_MIN: usize = 16;
 /// Bytes of one chunk record, about: whoever wants one of its jobs reads all of it.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
+/// Jobs of one hand-out that share a lease mark at most; larger ones have several.
+pub const HAND_OUT_JOBS_MAX: usize = CHUNK_JOBS_MAX;
 /// How far the time in a job id may be from the time of its arrival, in milliseconds, so that the job is found by it without
 /// an index entry. Clocks of one data centre agree better than this.
 pub const ID_SKEW_MS_MAX: u64 = 2_000;

@@ -20,6 +20,7 @@ mod effect;
 mod enqueue;
 mod filter;
 mod finished;
+mod handouts;
 mod ids;
 pub mod invariants;
 mod leases;
@@ -37,8 +38,9 @@ mod window;
 pub use chunks::ChunkShape;
 pub use command::{Command, Known, Lookup, NewJobs, Stored, Trace};
 pub use effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
+pub use handouts::Marks;
 pub use machine::{Deadline, Queue, Totals, Tuning, Window};
-pub use marks::{LeaseMark, QueueRecord};
+pub use marks::{HandOut, LeaseMark, QueueRecord};
 pub use recover::Recovery;
 
 #[cfg(test)]

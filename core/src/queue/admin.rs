@@ -31,7 +31,7 @@ impl Queue {
         fx: &mut Fx,
     ) -> Result<(), Refusal> {
         if let Some(lease) = self.leases.get_mut(&id) {
-            lease.cancel = true;
+            (lease.cancel, lease.marked_alone) = (true, true);
             let (worker, token, job) = (lease.worker, lease.token, lease.job.clone());
             let mark = LeaseMark {
                 worker,

@@ -7,7 +7,7 @@ use super::effect::{LoadFrom, Out, Refusal, Reply};
 use super::ids::{IdHash, IdMap};
 use super::leases::Lease;
 use super::machine::{Fx, Queue, Slot};
-use super::marks::LeaseMark;
+use super::marks::HandOut;
 use super::resting::Rest;
 use super::window::Entry;
 use super::{Command, Lookup, Stored};
@@ -15,9 +15,12 @@ use crate::api::Enqueued;
 use crate::id::{JobId, RequestId, WorkerId};
 use crate::job::{Chunk, Holes, Job, JobSpec, RunAt};
 use crate::limits;
-use crate::store::keys::{self, ChunkKey, Place};
+use crate::store::keys::{self, ChunkKey, HandOutKey, Place};
 use crate::time::{Now, Timestamp};
 use crate::wire::Token;
+
+/// A job on its way to a worker, with the token of its lease and the number of the attempt.
+type Handed = (Arc<Job>, Token, u32);
 
 impl Queue {
     /// Ids among these that the store may know while the queue's memory does not: to be looked up, and those found
@@ -161,15 +164,21 @@ impl Queue {
         }
         let slots = slots.min(limits::WORKER_SLOTS_MAX) as usize;
         let mut jobs = Vec::new();
+        let first = self.next_token();
         if self.record.paused_at.is_none() {
             while jobs.len() < slots {
                 let Some(entry) = self.ready.pull(self.durable) else { break };
                 if entry.job.is_expired(now.wall) {
                     self.end_expired(now, entry, fx);
                 } else {
-                    jobs.push(self.lease(now, worker, entry, fx));
+                    let marked_with = jobs.len() / limits::HAND_OUT_JOBS_MAX * limits::HAND_OUT_JOBS_MAX;
+                    let hand_out = Token { delivery: first.delivery + marked_with as u64, ..first };
+                    jobs.push(self.lease(now, worker, entry, hand_out));
                 }
             }
+        }
+        for together in jobs.chunks(limits::HAND_OUT_JOBS_MAX) {
+            self.mark_hand_out(now, worker, together, fx);
         }
         let drained = jobs.len() < slots;
         if drained {
@@ -178,13 +187,16 @@ impl Queue {
         fx.now(Out::Deliver { worker, jobs, drained });
     }
 
-    fn lease(&mut self, now: Now, worker: WorkerId, entry: Entry, fx: &mut Fx) -> (Arc<Job>, Token, u32) {
+    /// The token of the next lease.
+    fn next_token(&self) -> Token {
+        Token { epoch: self.tuning.epoch, delivery: self.deliveries + 1 }
+    }
+
+    fn lease(&mut self, now: Now, worker: WorkerId, entry: Entry, hand_out: Token) -> Handed {
         self.unwatch_expiry(&entry.job);
+        let token = self.next_token();
         self.deliveries += 1;
-        let token = Token { epoch: self.tuning.epoch, delivery: self.deliveries };
         let attempt = entry.job.attempts() + 1;
-        let mark = LeaseMark { worker, token, attempt, started_at: now.wall, cancel: false };
-        fx.put(keys::lease_key(self.record.no, &entry.job.id), mark.to_bytes());
         self.slots.insert(entry.job.id, Slot::Running);
         let lease = Lease {
             job: entry.job.clone(),
@@ -194,11 +206,23 @@ impl Queue {
             attempt,
             started_at: now.wall,
             cancel: false,
+            hand_out: Some(hand_out),
+            marked_alone: false,
             progress: None,
             recovered: false,
         };
         self.leases.insert(lease, now.mono.plus_ms(self.tuning.lease_ms));
         (entry.job, token, attempt)
+    }
+
+    /// Writes down who runs these jobs.
+    fn mark_hand_out(&mut self, now: Now, worker: WorkerId, jobs: &[Handed], fx: &mut Fx) {
+        let Some((_, first, _)) = jobs.first() else { return };
+        let key = HandOutKey { epoch: first.epoch, first: first.delivery };
+        let marked = jobs.iter().map(|(job, _, attempt)| (job.id, *attempt)).collect();
+        let record = HandOut { worker, started_at: now.wall, jobs: marked };
+        fx.put(key.key(self.record.no), record.to_bytes());
+        self.hand_outs.insert(*first, jobs.len());
     }
 
     pub(super) fn loaded(

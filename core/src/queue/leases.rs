@@ -20,6 +20,10 @@ pub(super) struct Lease {
     pub(super) attempt: u32,
     pub(super) started_at: Timestamp,
     pub(super) cancel: bool,
+    /// First token of the hand-out whose record has its mark.
+    pub(super) hand_out: Option<Token>,
+    /// Whether it has a mark of its own in the store.
+    pub(super) marked_alone: bool,
     pub(super) progress: Option<(u8, String)>,
     /// Found in the store at start, and not yet claimed by its worker: if it never is, the job is innocent.
     pub(super) recovered: bool,

@@ -7,6 +7,7 @@ use super::command::{Command, Known};
 use super::effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
 use super::filter::Filter;
 use super::finished::{Finished, Watchers, state_of};
+use super::handouts::HandOuts;
 use super::ids::{IdHash, IdMap};
 use super::leases::Leases;
 use super::marks::QueueRecord;
@@ -106,6 +107,7 @@ pub struct Queue {
     pub(super) chunks: Chunks,
     pub(super) timers: Timers,
     pub(super) leases: Leases,
+    pub(super) hand_outs: HandOuts,
     pub(super) finished: Finished,
     pub(super) watchers: Watchers,
     pub(super) resting: Resting,
@@ -190,6 +192,7 @@ impl Queue {
             chunks: Chunks::default(),
             timers: Timers::new(tuning.window),
             leases: Leases::new(seed),
+            hand_outs: HandOuts::default(),
             watchers: Watchers::default(),
             resting: Resting::new(seed),
             filter: Filter::new(seed),
@@ -260,7 +263,8 @@ impl Queue {
             self.expiries.pop_first();
             self.expire(now, &id, fx);
         }
-        let written = self.ticket + u64::from(!fx.writes.is_empty() || self.chunks.is_dirty());
+        let notes = self.chunks.is_dirty() || self.hand_outs.is_dirty();
+        let written = self.ticket + u64::from(!fx.writes.is_empty() || notes);
         let timers = self.timers.wants_load(self.ready.due(), self.durable, written);
         let ready = self.ready.wants_load(self.durable, written);
         for load in [timers, ready].into_iter().flatten() {
@@ -313,6 +317,7 @@ impl Queue {
 
     pub(super) fn seal(&mut self, mut fx: Fx) -> Effects {
         self.chunks.write(self.record.no, &mut fx.writes);
+        self.hand_outs.write(self.record.no, &mut fx.writes);
         let ticket = (!fx.writes.is_empty()).then(|| {
             self.ticket += 1;
             self.ticket

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::command::{Known, Lookup, Stored, Trace};
 use super::effect::{Effects, LoadFrom};
+use super::handouts::Marks;
 use super::machine::{Queue, Tuning};
-use super::marks::QueueRecord;
+use super::marks::{LeaseMark, QueueRecord};
 use super::recover::Recovery;
 use crate::id::{JobId, QueueName};
 use crate::job::{BadRecord, Chunk, Holes, decode_job};
@@ -444,4 +445,28 @@ pub fn recover(
         }
     }
     Ok(recovery.finish(now))
+}
+
+/// The lease marks of a queue.
+///
+/// # Errors
+/// [`RecoverError`] when they cannot be read.
+pub fn marks(store: &(impl Reads + ?Sized), queue: QueueNo) -> Result<Marks, RecoverError> {
+    let mut marks = Marks::new(0);
+    let mut failed = None;
+    let (from, to) = keys::queue_range(region::LEASE, queue);
+    store.scan(&from, &to, &mut |key, value| {
+        match (keys::id_of(key), LeaseMark::from_bytes(&value)) {
+            (Some(id), Ok(mark)) => marks.alone(id, mark),
+            (None, _) => failed = Some(BadRecord::Damaged("a lease key without an id".to_owned())),
+            (_, Err(error)) => failed = Some(error),
+        }
+        failed.is_none()
+    })?;
+    let (from, to) = keys::queue_range(region::HAND_OUT, queue);
+    store.scan(&from, &to, &mut |key, value| {
+        failed = failed.take().or(marks.hand_out(key, &value).err());
+        failed.is_none()
+    })?;
+    failed.map_or(Ok(marks), |error| Err(error.into()))
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::effect::Effects;
 use super::finished::state_of;
-use super::ids::{IdHash, IdMap};
+use super::handouts::Marks;
 use super::leases::Lease;
 use super::machine::{Fx, Queue, Slot, Tuning};
 use super::marks::{LeaseMark, QueueRecord};
@@ -23,15 +23,16 @@ use crate::time::Now;
 #[derive(Debug)]
 pub struct Recovery {
     queue: Queue,
-    marks: IdMap<LeaseMark>,
+    marks: Marks,
     leased: Vec<Lease>,
     holes: BTreeMap<ChunkKey, Holes>,
 }
 
 impl Recovery {
     /// The regions to feed, in this order.
-    pub const REGIONS: [u8; 7] = [
+    pub const REGIONS: [u8; 8] = [
         region::LEASE,
+        region::HAND_OUT,
         region::HOLES,
         region::CHUNK,
         region::READY,
@@ -44,7 +45,7 @@ impl Recovery {
     #[must_use]
     pub fn new(name: QueueName, record: QueueRecord, tuning: Tuning) -> Recovery {
         let next_seq = record.seq_reserved;
-        let marks = IdMap::with_hasher(IdHash(tuning.seed));
+        let marks = Marks::new(tuning.seed);
         Recovery {
             queue: Queue::empty(name, record, tuning, next_seq),
             marks,
@@ -62,9 +63,10 @@ impl Recovery {
         match key.first() {
             Some(&region::LEASE) => {
                 let id = keys::id_of(key).ok_or_else(|| damaged("a lease key without an id"))?;
-                self.marks.insert(id, LeaseMark::from_bytes(&value)?);
+                self.marks.alone(id, LeaseMark::from_bytes(&value)?);
                 return Ok(());
             }
+            Some(&region::HAND_OUT) => return self.marks.hand_out(key, &value),
             Some(&(region::CHUNK | region::HOLES)) => {
                 let (_, chunk) =
                     ChunkKey::from_key(key).ok_or_else(|| damaged("a key that names no chunk"))?;
@@ -122,7 +124,7 @@ impl Recovery {
         seq: u64,
         job: impl FnOnce() -> Result<Job, BadRecord>,
     ) -> Result<(), BadRecord> {
-        if self.marks.contains_key(&id) {
+        if self.marks.has(&id) {
             self.claim(Place::Ready { priority, seq }, &job()?);
             return Ok(());
         }
@@ -150,7 +152,7 @@ impl Recovery {
 
     /// A job with a lease mark is running as far as anybody knows.
     fn claim(&mut self, place: Place, job: &Job) -> bool {
-        let Some(mark) = self.marks.remove(&job.id) else { return false };
+        let Some((mark, hand_out, marked_alone)) = self.marks.take(&job.id) else { return false };
         self.queue.slots.insert(job.id, Slot::Running);
         self.leased.push(Lease {
             job: Arc::new(job.clone()),
@@ -160,6 +162,8 @@ impl Recovery {
             attempt: mark.attempt,
             started_at: mark.started_at,
             cancel: mark.cancel,
+            hand_out,
+            marked_alone,
             progress: None,
             recovered: true,
         });
@@ -176,9 +180,9 @@ impl Recovery {
         }
         let mut fx = Fx::default();
         // Marks without a job are left over from a batch order that no longer exists; they mean nothing.
-        let mut orphans: Vec<_> = marks.into_keys().collect();
-        orphans.sort_unstable();
-        for id in orphans {
+        let leases = &queue.leases;
+        let claimed = |id: &JobId, token| leases.get(id).is_some_and(|lease| lease.token == token);
+        for id in marks.finish(&claimed, &mut queue.hand_outs) {
             fx.delete(keys::lease_key(queue.record.no, &id));
         }
         queue.record.seq_reserved += limits::SEQ_BLOCK;

@@ -73,7 +73,12 @@ impl Queue {
     fn end_lease(&mut self, id: &JobId, fx: &mut Fx) -> Option<Lease> {
         let lease = self.leases.remove(id)?;
         self.slots.remove(id);
-        fx.delete(keys::lease_key(self.record.no, id));
+        if let Some(first) = lease.hand_out {
+            self.hand_outs.end(first, lease.token);
+        }
+        if lease.marked_alone {
+            fx.delete(keys::lease_key(self.record.no, id));
+        }
         Some(lease)
     }
 

@@ -11,7 +11,8 @@
 //! | `t` queue, run_at, seq | a scheduled or retrying job |
 //! | `d` queue, seq | a dead job |
 //! | `k` queue, until, seq | a finished job whose result is kept until then |
-//! | `l` queue, id | a lease mark: who runs the job, with which token |
+//! | `l` queue, id | a lease mark of one job: who runs it, with which token |
+//! | `o` queue, epoch, delivery | [who runs](crate::queue::HandOut) the jobs of one hand-out; behind it, whose lease has ended |
 //! | `i` queue, id | the [`Place`] of the job |
 //!
 //! A job's record stands at its place until it is moved or done; taking a lease does not move it. A ready job stands either
@@ -21,6 +22,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{JobId, QueueName};
 use crate::limits;
+use crate::store::Epoch;
 use crate::time::Timestamp;
 
 /// Number of a queue in keys, given at its creation.
@@ -46,8 +48,10 @@ pub mod region {
     pub const DEAD: u8 = b'd';
     /// Finished jobs with kept results.
     pub const KEPT: u8 = b'k';
-    /// Lease marks.
+    /// Lease marks of single jobs.
     pub const LEASE: u8 = b'l';
+    /// Lease marks of jobs that were handed out together.
+    pub const HAND_OUT: u8 = b'o';
     /// Id to place.
     pub const INDEX: u8 = b'i';
 }
@@ -213,6 +217,52 @@ impl ChunkKey {
             Place::Ready { priority, seq } => Some((queue, ChunkKey { priority, first: seq })),
             _ => None,
         }
+    }
+}
+
+/// Names a hand-out within its queue: the token of its first job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HandOutKey {
+    /// Epoch of the tokens.
+    pub epoch: Epoch,
+    /// Delivery number of the first job; the others follow without a gap.
+    pub first: u64,
+}
+
+impl HandOutKey {
+    /// The key of the hand-out.
+    #[must_use]
+    pub fn key(self, queue: QueueNo) -> Bytes {
+        self.with_room(queue).freeze()
+    }
+
+    /// The key of the note whose leases have ended, which comes right behind the hand-out.
+    #[must_use]
+    pub fn ended_key(self, queue: QueueNo) -> Bytes {
+        let mut key = self.with_room(queue);
+        key.put_u8(1);
+        key.freeze()
+    }
+
+    fn with_room(self, queue: QueueNo) -> BytesMut {
+        let mut key = BytesMut::with_capacity(22);
+        key.put_u8(region::HAND_OUT);
+        key.put_u32(queue);
+        key.put_u64(self.epoch);
+        key.put_u64(self.first);
+        key
+    }
+
+    /// Reads a key back, with whether it is that of the note; `None` for other keys.
+    #[must_use]
+    pub fn from_key(key: &[u8]) -> Option<(HandOutKey, bool)> {
+        let number = |from: usize| Some(u64::from_be_bytes(key.get(from..from + 8)?.try_into().ok()?));
+        let ended = match key.get(21..)? {
+            [] => false,
+            [1] => true,
+            _ => return None,
+        };
+        (key[0] == region::HAND_OUT).then_some((HandOutKey { epoch: number(5)?, first: number(13)? }, ended))
     }
 }
 

@@ -10,7 +10,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 use windlass_core::job::JobState;
-use windlass_core::queue::{LeaseMark, QueueRecord};
+use windlass_core::queue::{LeaseMark, QueueRecord, read};
 use windlass_core::store::Store;
 use windlass_core::store::keys::{self, Place, region};
 
@@ -237,11 +237,11 @@ fn records_agree(rig: &Rig, model: &Naive) {
         Stand::Running(lease) => Some((*id, (lease.worker, lease.token, lease.cancel))),
         _ => None,
     };
-    let mark = |(id, value): (Id, bytes::Bytes)| {
-        let mark = LeaseMark::from_bytes(&value).expect("a mark that was just written");
-        (id, (mark.worker.0[0], mark.token, mark.cancel))
+    let marks = read::marks(&rig.store, NO).expect("marks that were just written").all();
+    let mark = |(id, mark): (windlass_core::id::JobId, LeaseMark)| {
+        (rig::number(&id), (mark.worker.0[0], mark.token, mark.cancel))
     };
-    let marks: BTreeMap<_, _> = keys_of(rig, region::LEASE).into_iter().map(mark).collect();
+    let marks: BTreeMap<_, _> = marks.into_iter().map(mark).collect();
     assert_eq!(marks, model.jobs.iter().filter_map(running).collect(), "lease marks");
     let record = rig.store.get(&keys::queue_key(rig.queue.name())).expect("the memory store can be read");
     let record =

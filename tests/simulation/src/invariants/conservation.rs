@@ -50,13 +50,22 @@ type Expired = Vec<(Key, Option<Timestamp>)>;
 fn recount_queue(world: &World, queue: usize, wall: Timestamp) -> Result<Expired, Wrong> {
     let no = queue as QueueNo + 1;
     let records = records(world, no).map_err(|what| Wrong { invariant: NAME, what, key: None })?;
+    let marks = read::marks(&world.disk, no).map_err(|error| Wrong {
+        invariant: NAME,
+        what: error.to_string(),
+        key: None,
+    })?;
+    let marks = marks.all();
+    if let Some(id) = marks.keys().find(|id| !records.contains_key(*id)) {
+        return Err(broken((queue, *id), "the store has a lease mark of it, and no record".to_owned()));
+    }
     let mut expired = Vec::new();
     check_index(world, queue, no, &records)?;
     for (id, stored) in &records {
         let key = (queue, *id);
         let book = world.facts.job(&key);
         expired.extend(check_record(&key, &book.solid, stored, wall)?.map(|until| (key, Some(until))));
-        check_mark(world, no, &key, &book.solid)?;
+        check_mark(marks.get(id), &key, &book.solid)?;
     }
     let of_queue = (queue, JobId([0; 16]))..=(queue, JobId([0xff; 16]));
     for (key, book) in world.facts.jobs.range(of_queue) {
@@ -210,10 +219,8 @@ fn check_record(
     Ok(None)
 }
 
-fn check_mark(world: &World, no: QueueNo, key: &Key, fact: &Fact) -> Verdict {
-    let bytes = world.disk.get(&keys::lease_key(no, &key.1));
-    let mark = bytes.and_then(|bytes| LeaseMark::from_bytes(&bytes).ok());
-    let found = mark.as_ref().map(|mark| (process_of(mark.worker), mark.token, mark.attempt, mark.cancel));
+fn check_mark(mark: Option<&LeaseMark>, key: &Key, fact: &Fact) -> Verdict {
+    let found = mark.map(|mark| (process_of(mark.worker), mark.token, mark.attempt, mark.cancel));
     let wanted = fact.lease.map(|lease| (lease.of, lease.token, lease.attempt, lease.cancel));
     if found != wanted {
         return Err(broken(*key, format!("its lease is {wanted:?}, and the store says {found:?}")));
