@@ -257,6 +257,7 @@ impl Queue {
             )));
         }
         self.trim_ready();
+        self.trim_timers();
         self.settle_resting();
     }
 

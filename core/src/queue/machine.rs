@@ -280,6 +280,30 @@ impl Queue {
         self.send_notices(fx);
     }
 
+    /// Holds no more than this in memory from now on: what is over rests until the window comes to it again.
+    pub fn resize(&mut self, window: Window) {
+        self.tuning.window = window;
+        self.ready.set_bound(window);
+        self.timers.set_bound(window);
+        while let Some(evicted) = self.ready.evict_beyond(self.durable) {
+            self.send_to_rest(evicted);
+        }
+        self.trim_timers();
+    }
+
+    /// Keeps the timers' bound after it has become smaller, also when a load was on its way then.
+    pub(super) fn trim_timers(&mut self) {
+        while let Some(evicted) = self.timers.evict_beyond(self.ready.due(), self.durable) {
+            self.send_to_rest(evicted);
+        }
+    }
+
+    /// Bytes of waiting jobs in memory, and the bounds in force.
+    #[must_use]
+    pub fn held(&self) -> (usize, Window) {
+        (self.ready.bytes() + self.timers.bytes(), self.tuning.window)
+    }
+
     fn request_load(&mut self, load: LoadFrom, fx: &mut Fx) {
         self.loads += 1;
         fx.now(Out::Load(load));

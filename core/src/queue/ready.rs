@@ -117,6 +117,22 @@ impl Ready {
         if self.hot <= self.bound.jobs + self.bound.load { None } else { self.evict(lowest, durable) }
     }
 
+    /// While the window is over a bound that has become smaller, its tail goes to rest.
+    pub(super) fn evict_beyond(&mut self, durable: Ticket) -> Option<Entry> {
+        let lowest = self.levels.iter().rev().find(|(_, level)| !level.ready.is_empty())?.0.0;
+        let over = self.hot > self.bound.jobs || self.bytes > self.bound.bytes && self.hot > 1;
+        if over { self.evict(lowest, durable) } else { None }
+    }
+
+    pub(super) fn set_bound(&mut self, bound: Window) {
+        self.bound = bound;
+    }
+
+    /// Bytes of the jobs in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn evict(&mut self, priority: i8, durable: Ticket) -> Option<Entry> {
         let level = self.levels.get_mut(&Reverse(priority))?;
         let (seq, entry) = level.ready.pop_last()?;

@@ -82,14 +82,7 @@ impl Queue {
         Some(lease.end())
     }
 
-    fn succeed(
-        &mut self,
-        now: Now,
-        job: Arc<Job>,
-        lease: Ended,
-        result: Option<Payload>,
-        fx: &mut Fx,
-    ) {
+    fn succeed(&mut self, now: Now, job: Arc<Job>, lease: Ended, result: Option<Payload>, fx: &mut Fx) {
         let mut job = noted(now, job, &lease, AttemptOutcome::Succeeded, String::new());
         job.past_mut().result = result.filter(|r| r.data.len() <= limits::RESULT_BYTES_MAX);
         self.totals.succeeded += 1;
@@ -318,8 +311,7 @@ fn noted(now: Now, job: Arc<Job>, lease: &Ended, outcome: AttemptOutcome, error:
     // Nobody else holds it any more, unless the hand-out is still on its way to the worker.
     let mut job = Arc::unwrap_or_clone(job);
     let past = job.past_mut();
-    let used =
-        matches!(outcome, AttemptOutcome::Succeeded | AttemptOutcome::Failed | AttemptOutcome::Lost);
+    let used = matches!(outcome, AttemptOutcome::Succeeded | AttemptOutcome::Failed | AttemptOutcome::Lost);
     if used {
         past.attempts = lease.attempt;
     }

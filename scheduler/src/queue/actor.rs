@@ -25,6 +25,7 @@ use super::bulk::Bulk;
 use super::op::{Op, Resumed, Then, WorkerEvent};
 use super::outbox::Outbox;
 use super::pipeline::{Pipeline, Trouble};
+use super::share::Share;
 use super::translate::Step;
 use super::{Figures, MAILBOX_MESSAGES_MAX, Ops};
 use crate::chance::Chance;
@@ -47,6 +48,7 @@ pub(super) struct Parts {
     pub clock: Clock,
     pub chance: Chance,
     pub figures: Arc<Figures>,
+    pub share: Share,
 }
 
 /// The way back of a request that the queue has taken on.
@@ -73,6 +75,7 @@ pub(crate) struct QueueActor {
     pub(super) clock: Clock,
     chance: Chance,
     figures: Arc<Figures>,
+    share: Share,
     pending: VecDeque<Op>,
     pub(super) waiting: HashMap<RequestId, Waiting>,
     held: VecDeque<(Ticket, Out)>,
@@ -139,6 +142,7 @@ impl QueueActor {
             clock: parts.clock,
             chance: parts.chance,
             figures: parts.figures,
+            share: parts.share,
             pending: VecDeque::new(),
             waiting: HashMap::new(),
             held: VecDeque::new(),
@@ -356,6 +360,7 @@ impl QueueActor {
             }
         }
         self.outbox.send(self.queue.name());
+        self.share.balance(&mut self.queue);
         self.set_timer(ctx);
         self.publish();
     }

@@ -15,6 +15,7 @@ use windlass_core::store::{ReadError, Store, Write};
 use super::actor::{Parts, QueueActor};
 use super::op::Op;
 use super::pipeline::Pipeline;
+use super::share::{Share, Shared};
 use super::{Figures, QueueHandle};
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -33,6 +34,8 @@ pub struct RegistryParts {
     pub lease_ms: u64,
     /// How long a lost session may come back.
     pub resume_grace_ms: u64,
+    /// Memory for waiting jobs.
+    pub memory: Arc<Shared>,
 }
 
 /// A queue that cannot be rebuilt.
@@ -197,6 +200,7 @@ impl RegistryActor {
             clock: self.parts.clock.clone(),
             chance: self.parts.chance.clone(),
             figures: figures.clone(),
+            share: Share::new(Arc::clone(&self.parts.memory)),
         });
         let handle = QueueHandle { name: name.clone(), no, addr: actor.start(), figures };
         self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(name, handle.clone());

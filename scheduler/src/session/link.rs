@@ -35,7 +35,7 @@ pub(super) struct Link {
 #[derive(Default)]
 struct Leases {
     /// By their tokens: a job may come back to this worker while the answer to its last report is on its way.
-    held: HashMap<QueueName, HashSet<Token>>,
+    held: HashMap<QueueName, HashSet<Token, foldhash::fast::RandomState>>,
     /// Queues that know this worker, to be told when it is gone.
     touched: BTreeMap<QueueName, QueueHandle>,
     subscribed: Subscribed,

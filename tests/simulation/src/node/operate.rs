@@ -1,7 +1,7 @@
 //! Operations of a queue: each becomes a command, after a look into the store where only the store can tell.
 
 use windlass_core::id::RequestId;
-use windlass_core::queue::{Command, Known, NewJobs, Trace, invariants, read};
+use windlass_core::queue::{Command, Known, NewJobs, Trace, Window, invariants, read};
 
 use super::outs::Said;
 use super::shell::{Late, Reading, Waiting};
@@ -41,8 +41,20 @@ impl World {
                 break;
             }
             self.operate(q, op, Found::default());
+            self.share_memory(q);
         }
         self.settle_shell(q);
+    }
+
+    /// Memory is shared with other queues: now and then the window becomes smaller, or as large again as it was.
+    fn share_memory(&mut self, q: usize) {
+        if self.planted == Some(Planted::NoWindows) || !self.rng.chance(40) {
+            return;
+        }
+        let whole = self.setup.window;
+        let half = Window { jobs: (whole.jobs / 2).max(2), load: (whole.load / 2).max(1), ..whole };
+        let window = if self.rng.chance(500) { half } else { whole };
+        self.node.shells[q].queue.resize(window);
     }
 
     fn needs_store(&self, q: usize, op: &Op) -> bool {
