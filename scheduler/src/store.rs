@@ -43,7 +43,7 @@ pub struct StoreConfig {
     pub overlay_bytes: usize,
     /// Bytes of sled's page cache. Defaults to 16 MiB.
     pub sled_cache_bytes: u64,
-    /// Size of the blocks in sled, fixed when a store is made. Defaults to 32 KiB, less on a file system below 1 GiB.
+    /// Size of the blocks in sled, fixed when a store is made. Defaults to 16 KiB, less on a file system below 1 GiB.
     pub block_bytes: Option<usize>,
     /// Free bytes on the file system below which new work is refused; the store itself adds what its next checkpoint
     /// needs. Defaults to 256 MiB or a tenth of the file system, whichever is less.
