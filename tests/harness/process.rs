@@ -275,6 +275,8 @@ fn launch(
         &native,
         "--gossip",
         &gossip,
+        "--faktory",
+        "127.0.0.1:0",
     ];
     args.extend(extra.iter().map(String::as_str));
     let (mut process, mut stdout) = Process::start_in(&setting, &args)?;
