@@ -16,7 +16,7 @@ use super::listener::FaktoryParts;
 use super::pushed::queue_name;
 use super::reply::Reply;
 use super::reservations::Reservation;
-use super::workers::{Key, Process, Said, State};
+use super::workers::{Key, Said, State};
 use super::{FETCH_QUEUES_MAX, FETCH_WAIT};
 use crate::queue::{Op, QueueHandle};
 
@@ -36,6 +36,7 @@ pub(super) struct Session {
     /// Whether the peer said a wid, so that the worker is known.
     named: bool,
     broken: CancellationToken,
+    commands: u64,
     mailbox: Option<Mailbox>,
     /// Queues that were asked, by the holder that asked: they know the connection.
     asked: HashMap<(WorkerId, u32), QueueHandle>,
@@ -66,7 +67,18 @@ impl Session {
         };
         let named = hello.wid.is_some();
         let (mailbox, asked, told) = (None, HashMap::new(), None);
-        Session { parts, connection, worker, named, broken, mailbox, asked, told, fetching: false }
+        Session {
+            parts,
+            connection,
+            worker,
+            named,
+            broken,
+            commands: 0,
+            mailbox,
+            asked,
+            told,
+            fetching: false,
+        }
     }
 
     /// Ends the connection from outside.
@@ -87,6 +99,7 @@ impl Session {
     {
         let desk = self.parts.desk.clone();
         desk.count_command();
+        self.count_command();
         // The peer speaks again: it has read what it was told before.
         self.told = None;
         Next::Answer(match command {
@@ -108,6 +121,16 @@ impl Session {
             Command::Hello(_) => Reply::error("unknown command HELLO"),
             Command::Unknown(verb) => Reply::error(format!("unknown command {}", shorten(verb))),
         })
+    }
+
+    /// A connection that carries a second command stands for a process that keeps its connections.
+    fn count_command(&mut self) {
+        self.commands += 1;
+        if self.commands == 2 && self.named {
+            if let Some(process) = self.parts.desk.state().workers.get_mut(self.worker) {
+                process.steady = true;
+            }
+        }
     }
 
     fn beat(&self, text: &str) -> Reply {
@@ -181,9 +204,8 @@ impl Session {
     fn holder(&self) -> (WorkerId, bool) {
         let state = self.parts.desk.state();
         let process = state.workers.get(self.worker).filter(|_| self.named);
-        let beats = process.is_some_and(Process::beats);
         let takes_jobs = process.is_none_or(|process| process.state == State::Running);
-        (self.worker.holder(beats, self.connection), takes_jobs)
+        (self.worker.holder(self.named, self.connection), takes_jobs)
     }
 
     /// The queues with these names, each once, in order. One that is only asked for is not listed.

@@ -61,7 +61,7 @@ impl Desk {
         {
             let mut state = self.state();
             for dead in state.workers.take_dead(now) {
-                let held = if dead.beats { state.reservations.take_of(dead.key) } else { Vec::new() };
+                let held = if dead.reassign { state.reservations.take_of(dead.key) } else { Vec::new() };
                 tracing::warn!(wid = dead.wid, held = held.len(), why = dead.why, "Faktory worker lost");
                 lost.extend(held.into_iter().map(|held| (dead.why.clone(), held)));
             }
@@ -99,12 +99,12 @@ impl Desk {
 
     fn adopt_one(&self, queue: &QueueHandle, job: &JobView) {
         let Some(run) = job.attempts.last() else { return };
-        let (Some(token), Some((worker, beats))) = (run.token, Key::of_holder(&run.worker)) else { return };
+        let (Some(token), Some((worker, named))) = (run.token, Key::of_holder(&run.worker)) else { return };
         let handed = Shown::of_view(job).hand_out();
         let now = self.now();
         let left_ms = handed.terms.reserve_ms.saturating_sub(now.wall.since_ms(run.started_at));
         let mut state = self.state();
-        if beats {
+        if named {
             state.workers.expect(worker, now.mono);
         }
         state.reservations.add(Reservation {

@@ -1,9 +1,9 @@
 //! Worker processes by their wid: who is connected, who beats, who is dead. Pure: time is an argument.
 //!
-//! A process that has ever sent `BEAT` is expected to go on. It is dead when it has been silent for [`SILENCE_MS_MAX`], or when all its
-//! connections are closed and none came back within one interval of its beats and a little more. Then its jobs go to others at
-//! once. A process that never beats (some clients open a connection per command) keeps its jobs for as long as they were
-//! reserved, connected or not.
+//! A process that beats, or keeps its connections, is expected to stay. When all its connections are closed and none came back
+//! within one interval of its beats and a little more, it is dead, and its jobs go to others at once; so do those of a process that
+//! has beaten and then is silent for [`SILENCE_MS_MAX`]. A process that opens a connection per command and never beats, as some clients
+//! do, keeps its jobs for as long as they were reserved, connected or not.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -47,17 +47,17 @@ impl Key {
     }
 
     /// The holder of leases for one connection of this process. Each has its own, since queues answer each on its own. Whether the
-    /// process beats is part of it, because after a restart nothing else would say.
-    pub(super) fn holder(self, beats: bool, connection: u32) -> WorkerId {
+    /// process gave a name is part of it, because after a restart nothing else would say.
+    pub(super) fn holder(self, named: bool, connection: u32) -> WorkerId {
         let mut id = [0; 16];
         id[..6].copy_from_slice(&self.0);
         id[6..11].copy_from_slice(&MARK);
-        id[11] = u8::from(beats);
+        id[11] = u8::from(named);
         id[12..].copy_from_slice(&connection.to_be_bytes());
         WorkerId(id)
     }
 
-    /// The process behind a holder, and whether it beats; `None` for a holder of another door.
+    /// The process behind a holder, and whether it gave a name; `None` for a holder of another door.
     pub(super) fn of_holder(holder: &WorkerId) -> Option<(Key, bool)> {
         let mut key = [0; 6];
         key.copy_from_slice(&holder.0[..6]);
@@ -112,6 +112,8 @@ pub(super) struct Process {
     pub(super) rss_kb: u64,
     pub(super) queues: BTreeSet<QueueName>,
     connections: HashMap<u32, CancellationToken>,
+    /// Its connections carry more than one command each.
+    pub(super) steady: bool,
     last_beat: Option<Mono>,
     beat_ms: Option<u64>,
     seen: Mono,
@@ -124,9 +126,9 @@ impl Process {
         !self.connections.is_empty()
     }
 
-    /// Whether it has ever sent a beat.
-    pub(super) fn beats(&self) -> bool {
-        self.last_beat.is_some()
+    /// Whether it is expected to be connected while it has jobs.
+    fn stays(&self) -> bool {
+        self.last_beat.is_some() || self.steady
     }
 
     pub(super) fn silent_ms(&self, now: Mono) -> u64 {
@@ -152,7 +154,7 @@ pub(super) struct Dead {
     pub(super) wid: String,
     pub(super) why: String,
     /// Whether its jobs go to others now, rather than when their reservations end.
-    pub(super) beats: bool,
+    pub(super) reassign: bool,
 }
 
 /// All worker processes.
@@ -210,7 +212,7 @@ impl Workers {
         if process.is_connected() {
             return false;
         }
-        if process.beats() && holds {
+        if process.stays() && holds {
             process.away_since.get_or_insert(now);
             return false;
         }
@@ -218,12 +220,11 @@ impl Workers {
         true
     }
 
-    /// A process that held jobs before this server started and has beaten then: it has the longest interval of beats to be heard
-    /// of again.
+    /// A named process that held jobs before this server started has the longest interval of beats to be heard of again.
     pub(super) fn expect(&mut self, key: Key, now: Mono) {
         let longest = *BEAT_MS.end();
         let process = || Process {
-            last_beat: Some(now),
+            steady: true,
             beat_ms: Some(longest - BEAT_LATE_MS),
             seen: now,
             away_since: Some(now),
@@ -270,8 +271,9 @@ impl Workers {
         let take = |(key, why): (Key, String)| {
             let process = self.all.remove(&key)?;
             process.connections.values().for_each(CancellationToken::cancel);
-            let beats = process.beats();
-            Some(Dead { key, wid: process.said.wid, why, beats })
+            // One that stands by its connections and has never beaten may be at work for all that is known.
+            let reassign = process.last_beat.is_some() || process.away_since.is_some();
+            Some(Dead { key, wid: process.said.wid, why, reassign })
         };
         dead.into_iter().filter_map(take).collect()
     }

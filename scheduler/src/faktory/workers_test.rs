@@ -15,11 +15,11 @@ fn connect(workers: &mut Workers, connection: u32, at: u64) -> CancellationToken
 }
 
 fn dead(workers: &mut Workers, at: u64) -> Vec<bool> {
-    workers.take_dead(Mono(at)).into_iter().map(|dead| dead.beats).collect()
+    workers.take_dead(Mono(at)).into_iter().map(|dead| dead.reassign).collect()
 }
 
 #[test]
-fn holders_tell_process_and_habit() {
+fn holders_tell_the_process_and_whether_it_has_a_name() {
     let key = Key::of("worker");
     assert_eq!(Key::of_holder(&key.holder(true, 7)), Some((key, true)));
     assert_eq!(Key::of_holder(&key.listed()), Some((key, false)));
@@ -98,4 +98,21 @@ fn after_a_restart_a_process_has_a_minute_to_be_heard_of() {
     workers.expect(Key::of("w"), Mono(70_000));
     connect(&mut workers, 1, 80_000);
     assert_eq!(dead(&mut workers, 131_000), NOBODY);
+    assert!(!workers.disconnect(Key::of("w"), 1, true, Mono(131_000)), "it is still expected to come back");
+    assert_eq!(dead(&mut workers, 139_999), NOBODY);
+    assert_eq!(dead(&mut workers, 140_000), [true]);
+}
+
+#[test]
+fn a_process_that_keeps_its_connections_is_missed_before_its_first_beat() {
+    let mut workers = Workers::default();
+    connect(&mut workers, 1, 0);
+    workers.get_mut(Key::of("w")).expect("connected").steady = true;
+    assert!(!workers.disconnect(Key::of("w"), 1, true, Mono(1_000)));
+    assert_eq!(dead(&mut workers, 20_999), NOBODY);
+    assert_eq!(dead(&mut workers, 21_000), [true], "the usual beat of 15 s, and 5 s more");
+    // One that never beats is dropped, but its jobs stay its own while it may be at work.
+    connect(&mut workers, 2, 30_000);
+    workers.get_mut(Key::of("w")).expect("connected").steady = true;
+    assert_eq!(dead(&mut workers, 90_000), [false]);
 }
