@@ -1,0 +1,1 @@
+//! Clients from registries, unchanged.
