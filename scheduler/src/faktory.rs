@@ -80,12 +80,12 @@ const _: () = assert!(ARRIVING_BYTES_MAX >= 2 * LINE_BYTES_MAX, "two can send th
 const _: () =
     assert!(LINE_BYTES_MAX > 2 * limits::PAYLOAD_BYTES_MAX, "a job of the largest payload fits into a line");
 
-/// The decoders, for suites that feed them arbitrary bytes. Each returns how much it made of its input.
+/// The decoders, for suites that feed them arbitrary bytes.
 pub mod fuzz {
     use bytes::BytesMut;
     use windlass_core::time::Timestamp;
 
-    /// Lines and commands, then what a command carries.
+    /// Lines and commands, then what each command carries. Returns how many lines there were.
     #[must_use]
     pub fn conversation(bytes: &[u8]) -> usize {
         let mut buffer = BytesMut::from(bytes);
@@ -100,11 +100,11 @@ pub mod fuzz {
         seen
     }
 
-    /// A job as `PUSH` brings it, and back as `FETCH` hands it out.
+    /// A job as `PUSH` brings it, and as `FETCH` hands it out; `None` when it is refused.
     #[must_use]
-    pub fn job(text: &str) -> usize {
+    pub fn job(text: &str) -> Option<String> {
         let now = Timestamp(1_700_000_000_000);
-        super::pushed::Pushed::read(text, now).map_or(0, |pushed| pushed.round_trip(now).len())
+        super::pushed::Pushed::read(text, now).ok().map(|pushed| pushed.round_trip(now))
     }
 
     fn argument(command: super::command::Command<'_>) {

@@ -86,6 +86,15 @@ impl Peer {
         peer
     }
 
+    /// A connection to a server that may be gone.
+    pub(crate) fn try_connect(at: SocketAddr) -> Option<Peer> {
+        let stream = TcpStream::connect(at).ok()?;
+        let reader = BufReader::new(stream.try_clone().ok()?);
+        let mut peer = Peer { stream, reader, hi: String::new() };
+        peer.reader.read_line(&mut peer.hi).ok()?;
+        (peer.try_ask("HELLO {\"v\":2}") == ok()).then_some(peer)
+    }
+
     pub(crate) fn connect(at: SocketAddr, hello: Value) -> Peer {
         let mut peer = Peer::open(at);
         assert_eq!(peer.ask(&format!("HELLO {hello}")), ok());
@@ -101,9 +110,18 @@ impl Peer {
         self.answer()
     }
 
+    /// Asks a server that may be gone.
+    pub(crate) fn try_ask(&mut self, line: &str) -> Answer {
+        match self.stream.write_all(format!("{line}\r\n").as_bytes()) {
+            Ok(()) => self.answer(),
+            Err(_) => Answer::Closed,
+        }
+    }
+
     pub(crate) fn answer(&mut self) -> Answer {
         let mut line = String::new();
-        if self.reader.read_line(&mut line).unwrap_or(0) == 0 {
+        // A server that is killed may stop in the middle of a line.
+        if self.reader.read_line(&mut line).is_err() || !line.ends_with('\n') {
             return Answer::Closed;
         }
         let (kind, text) = line.strip_suffix("\r\n").expect("lines end in CRLF").split_at(1);

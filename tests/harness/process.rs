@@ -101,6 +101,12 @@ impl Process {
         Ok(Process { child })
     }
 
+    /// Takes a child on, to be killed when this goes out of scope.
+    #[must_use]
+    pub fn adopt(child: Child) -> Process {
+        Process { child }
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

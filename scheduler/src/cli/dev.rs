@@ -157,7 +157,7 @@ fn banner(node: &RunningNode, config: &Config, native: SocketAddr, shown: &Shown
     lines.push(row("native", &native.to_string(), "workers and clients connect here"));
     match node.faktory_addr() {
         Some(faktory) => {
-            lines.push(row("Faktory", &faktory.to_string(), "for clients and workers of Faktory"))
+            lines.push(row("Faktory", &faktory.to_string(), "for clients and workers of Faktory"));
         }
         None => lines.push(row("Faktory", "off", "")),
     }

@@ -126,10 +126,11 @@ impl Session {
     /// A connection that carries a second command stands for a process that keeps its connections.
     fn count_command(&mut self) {
         self.commands += 1;
-        if self.commands == 2 && self.named {
-            if let Some(process) = self.parts.desk.state().workers.get_mut(self.worker) {
-                process.steady = true;
-            }
+        if self.commands == 2
+            && self.named
+            && let Some(process) = self.parts.desk.state().workers.get_mut(self.worker)
+        {
+            process.steady = true;
         }
     }
 
@@ -220,10 +221,16 @@ impl Session {
                 wanted.push(name);
             }
         }
+        self.note_queues(&wanted);
+        self.parts.desk.registry().open(&wanted).await.map_err(|error| error.to_string())
+    }
+
+    /// Remembers what the worker takes jobs from, and that a queue is new.
+    fn note_queues(&self, wanted: &[QueueName]) {
         let desk = &self.parts.desk;
         let mut state = desk.state();
         if let Some(process) = state.workers.get_mut(self.worker).filter(|_| self.named) {
-            for name in &wanted {
+            for name in wanted {
                 if process.queues.len() < FETCH_QUEUES_MAX && !process.queues.contains(name) {
                     process.queues.insert(name.clone());
                 }
@@ -232,8 +239,6 @@ impl Session {
         for name in wanted.iter().filter(|name| desk.registry().find(name).is_none()) {
             state.hidden.insert(name.clone());
         }
-        drop(state);
-        desk.registry().open(&wanted).await.map_err(|error| error.to_string())
     }
 
     /// Writes the reservation down. Returns its number and the job for the worker.

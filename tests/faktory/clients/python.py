@@ -37,8 +37,8 @@ def stop_when(done):
             if done():
                 break
             time.sleep(0.05)
-        # The last report is on its way.
-        time.sleep(1)
+        # Reports wait for a FETCH that is under way on the same connection.
+        time.sleep(6)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
