@@ -101,7 +101,7 @@ fn the_suite_of_the_old_node_client_passes() -> Result<()> {
     let home = Home::start(&[]);
     let mut ava = Command::new("../node_modules/.bin/ava");
     ava.arg("--match=*").args(NOT_OURS.map(|name| format!("--match=!{name}"))).arg("test/**/*.test.js");
-    ava.env("FAKTORY_URL", format!("tcp://{}", home.server.faktory)).current_dir(&suite);
+    ava.env("FAKTORY_URL", format!("tcp://localhost:{}", home.server.faktory.port())).current_dir(&suite);
     let said = run(&mut ava)?;
     ensure!(said.contains("client concurrent pushes") && said.contains("client ACKs a job"), "{said}");
     Ok(())

@@ -111,12 +111,7 @@ impl LocalNode {
         let budget = Arc::new(Budget::new(doors.native));
         let history = History::default();
         history.follow(registry.clone(), clock.clone());
-        let desk = Desk::new(DeskParts {
-            registry: registry.clone(),
-            clock: clock.clone(),
-            chance: chance.clone(),
-            lease_ms: config.lease_ms,
-        });
+        let desk = desk(&config, &registry);
         let parts = Arc::new(ApiParts {
             registry: registry.clone(),
             hub: hub.clone(),
@@ -194,6 +189,11 @@ impl LocalNode {
         flush(&self.registry).await;
         self.cluster.leave();
     }
+}
+
+fn desk(config: &NodeConfig, registry: &Registry) -> Desk {
+    let (registry, lease_ms) = (registry.clone(), config.lease_ms);
+    Desk::new(DeskParts { registry, clock: config.clock.clone(), chance: config.chance.clone(), lease_ms })
 }
 
 async fn open_faktory(
