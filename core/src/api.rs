@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use view::{
     AttemptView, HistoryPoint, JobView, NodeView, Overview, QueueView, ScheduleView, WorkerJob, WorkerView,
+    base64,
 };
 
 use crate::id::{JobId, QueueName};

@@ -20,9 +20,11 @@ use windlass_core::store::Space;
 use windlass_core::time::Timestamp;
 
 pub use history::History;
+pub(crate) use overview::resident_bytes;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::faktory::Desk;
 use crate::queue::{Act, DeadAct, Op, QueueHandle, Registry, no_queue, stopping};
 use crate::schedules;
 use crate::session::{Budget, Hub};
@@ -34,6 +36,8 @@ pub struct ApiParts {
     pub registry: Registry,
     /// The workers.
     pub hub: Hub,
+    /// The workers of the Faktory door.
+    pub faktory: Desk,
     /// The schedules.
     pub schedules: schedules::Handle,
     /// The membership.

@@ -104,6 +104,31 @@ impl Queue {
         Ok(())
     }
 
+    pub(super) fn bury_waiting(
+        &mut self,
+        now: Now,
+        reply: RequestId,
+        id: JobId,
+        known: Known,
+        fx: &mut Fx,
+    ) -> Result<(), Refusal> {
+        let state = self.state_at_rest(&id, known.as_deref())?;
+        if !matches!(state, JobState::Scheduled | JobState::Retrying) {
+            return Err(Refusal::WrongState {
+                id,
+                state,
+                advice: "only a job that waits for its time can be made dead",
+            });
+        }
+        let Some(Taken { place: Some(place), job }) = self.take_out(&id, known) else {
+            return Err(Refusal::NoJob(id));
+        };
+        self.bury(now, place, Arc::unwrap_or_clone(job), "made dead on request".to_owned(), fx);
+        let job = self.remembered(&id).ok_or(Refusal::NoJob(id))?;
+        fx.reply(reply, Reply::Job(job, JobState::Dead));
+        Ok(())
+    }
+
     pub(super) fn retry_dead(&mut self, now: Now, reply: RequestId, dead: Vec<Stored>, fx: &mut Fx) {
         let mut count = 0;
         for stored in dead {

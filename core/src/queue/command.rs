@@ -140,6 +140,15 @@ pub enum Command {
         /// What the store knows of it.
         known: Known,
     },
+    /// Put a job that waits for its time among the dead.
+    Bury {
+        /// Who asked.
+        reply: RequestId,
+        /// The job.
+        id: JobId,
+        /// What the store knows of it.
+        known: Known,
+    },
     /// Make dead jobs ready: one page of a bulk operation.
     RetryDead {
         /// Who asked.

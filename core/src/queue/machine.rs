@@ -225,6 +225,7 @@ impl Queue {
             Command::Cancel { reply, id, known } => self.cancel(now, reply, id, known, &mut fx)?,
             Command::Retry { reply, id, known } => self.retry(now, reply, id, known, &mut fx)?,
             Command::Delete { reply, id, known } => self.delete(reply, id, known, &mut fx)?,
+            Command::Bury { reply, id, known } => self.bury_waiting(now, reply, id, known, &mut fx)?,
             Command::RetryDead { reply, dead } => self.retry_dead(now, reply, dead, &mut fx),
             Command::DeleteDead { reply, dead } => self.delete_dead(reply, dead, &mut fx),
             Command::Watch { reply, id, known } => self.watch(reply, id, known, &mut fx)?,

@@ -368,3 +368,18 @@ fn a_level_is_remembered_while_its_load_is_on_its_way() {
     rules.apply(Command::Loaded { from: second[0], found: vec![stored(18)], exhausted: true });
     assert_eq!(rules.order(9), [14, 15, 16, 17, 18]);
 }
+
+/// What waits for its time can be given up; what runs or is ready cannot.
+#[test]
+fn only_a_job_that_waits_for_its_time_can_be_buried() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |job| job.run_at = RunAt::AfterMs(60_000));
+    rules.enqueue(2, |_| ());
+    let bury = |n: u8| Command::Bury { reply: RequestId(7), id: JobId([n; 16]), known: None };
+    let dead = |rules: &Rules| rules.queue.snapshot(rules.now).counts[&JobState::Dead];
+    let refusal = rules.queue.apply(rules.now, bury(2));
+    assert!(matches!(refusal, Err(Refusal::WrongState { state: JobState::Ready, .. })), "{refusal:?}");
+    let outs = rules.apply(bury(1));
+    assert!(outs.iter().any(|out| matches!(out, Out::Reply(_, Reply::Job(_, JobState::Dead)))), "{outs:?}");
+    assert_eq!((dead(&rules), rules.order(3)), (1, vec![2]));
+}

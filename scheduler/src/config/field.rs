@@ -89,6 +89,28 @@ pub const FIELDS: &[Field] = &[
         get: |c| c.native.to_string(),
     },
     Field {
+        key: "faktory",
+        flag: "faktory",
+        value: "ADDR|off",
+        switch: false,
+        doc: "Address of the Faktory Work Protocol, for its clients and workers in other languages, or off. Defaults to 127.0.0.1:7419",
+        default: super::FAKTORY_DEFAULT,
+        set: |c, v| door(v).map(|v| c.faktory = v),
+        get: |c| door_text(c.faktory),
+    },
+    Field {
+        key: "faktory_password_file",
+        flag: "faktory-password-file",
+        value: "FILE|none",
+        switch: false,
+        doc: "File with the password that Faktory clients must know, or none; WINDLASS_FAKTORY_PASSWORD may hold the password itself instead. Defaults to none",
+        default: "none",
+        set: |c, v| non_empty(v).map(|v| c.faktory_password_file = (v != "none").then(|| PathBuf::from(v))),
+        get: |c| {
+            c.faktory_password_file.as_ref().map_or_else(|| "none".to_owned(), |p| p.display().to_string())
+        },
+    },
+    Field {
         key: "gossip",
         flag: "gossip",
         value: "ADDR|off",

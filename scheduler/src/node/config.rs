@@ -7,8 +7,11 @@ use windlass_core::limits;
 use super::StartError;
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::faktory::Password;
 use crate::store::StoreConfig;
 
+/// Port of the Faktory Work Protocol.
+pub const FAKTORY_PORT: u16 = 7_419;
 /// Port of pages and HTTP API.
 pub const HTTP_PORT: u16 = 7_420;
 /// Port of the native protocol.
@@ -65,6 +68,10 @@ pub struct NodeConfig {
     pub http: Option<SocketAddr>,
     /// Address of the native port. Defaults to `127.0.0.1:7421`.
     pub native: Option<SocketAddr>,
+    /// Address of the Faktory Work Protocol. Defaults to `127.0.0.1:7419`.
+    pub faktory: Option<SocketAddr>,
+    /// What Faktory clients must know. Defaults to nothing: everybody who can reach the port is let in.
+    pub faktory_password: Option<Password>,
     /// Address of the gossip; without one, workers are watched by heartbeats alone. Defaults to `127.0.0.1:7422`.
     pub gossip: Option<SocketAddr>,
     /// Only members with the same cluster id hear each other. Defaults to `windlass`.
@@ -102,6 +109,8 @@ impl NodeConfig {
             store,
             http: loopback(HTTP_PORT),
             native: loopback(NATIVE_PORT),
+            faktory: loopback(FAKTORY_PORT),
+            faktory_password: None,
             gossip: loopback(GOSSIP_PORT),
             cluster: "windlass".to_owned(),
             seeds: Vec::new(),
@@ -127,6 +136,7 @@ impl NodeConfig {
         let doors = [
             ("HTTP", self.http, false),
             ("the native port", self.native, !self.tokens.is_empty()),
+            ("the Faktory port", self.faktory, self.faktory_password.is_some()),
             ("the gossip", self.gossip, !self.tokens.is_empty()),
         ];
         for (door, addr, guarded) in doors {
@@ -158,6 +168,10 @@ mod tests {
         config.native = Some("0.0.0.0:7421".parse().unwrap());
         assert!(matches!(config.validate(), Err(StartError::Exposed { door: "the native port", .. })));
         config.tokens = vec!["secret".to_owned()];
+        assert!(config.validate().is_ok());
+        config.faktory = Some("0.0.0.0:7419".parse().unwrap());
+        assert!(matches!(config.validate(), Err(StartError::Exposed { door: "the Faktory port", .. })));
+        config.faktory_password = Password::new("secret");
         assert!(config.validate().is_ok());
         config.http = Some("192.0.2.1:80".parse().unwrap());
         assert!(matches!(config.validate(), Err(StartError::Exposed { door: "HTTP", .. })));

@@ -18,9 +18,10 @@ use super::{NodeConfig, StartError};
 use crate::api::{ApiHandle, ApiParts, History};
 use crate::chance::Chance;
 use crate::cluster::{Cluster, GossipConfig};
+use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
 use crate::queue::{Op, Registry, RegistryParts, Shared};
 use crate::schedules;
-use crate::session::{Budget, Door, Greeting, Hub, HubParts, Listen, Phases, SessionParts};
+use crate::session::{Budget, Door, Greeting, Hub, HubParts, Listen, NativePort, Phases, SessionParts};
 use crate::store::writer::StoreWriter;
 
 /// Time that HTTP requests have to finish when the node stops, in seconds.
@@ -36,6 +37,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct Bound<L> {
     pub(super) http: Option<TcpListener>,
     pub(super) native: Option<(L, SocketAddr)>,
+    pub(super) faktory: Option<(NativePort, SocketAddr)>,
 }
 
 /// A node that lives on the present arbiter and ends with it.
@@ -46,6 +48,7 @@ pub struct LocalNode {
     schedules: schedules::Handle,
     cluster: Cluster,
     door: Option<Door>,
+    faktory: Option<faktory::Door>,
     phases: Phases,
     pub(super) http: Option<(ServerHandle, Dashboard)>,
     pub(super) addrs: Addrs,
@@ -56,6 +59,7 @@ pub struct LocalNode {
 pub(super) struct Addrs {
     pub(super) http: Option<SocketAddr>,
     pub(super) native: Option<SocketAddr>,
+    pub(super) faktory: Option<SocketAddr>,
     pub(super) gossip: Option<SocketAddr>,
 }
 
@@ -71,8 +75,8 @@ impl LocalNode {
         addr: SocketAddr,
         writer: StoreWriter,
     ) -> Result<LocalNode, StartError> {
-        let config = NodeConfig { http: None, native: Some(addr), gossip: None, ..config };
-        let bound = Bound { http: None, native: Some((listener, addr)) };
+        let config = NodeConfig { http: None, native: Some(addr), faktory: None, gossip: None, ..config };
+        let bound = Bound { http: None, native: Some((listener, addr)), faktory: None };
         // Where there are no descriptors they cannot run out.
         let doors = Doors::share(u64::from(u32::MAX));
         LocalNode::compose(config, doors, bound, writer).await
@@ -108,9 +112,11 @@ impl LocalNode {
         let budget = Arc::new(Budget::new(doors.native));
         let history = History::default();
         history.follow(registry.clone(), clock.clone());
+        let desk = desk(&config, &registry);
         let parts = Arc::new(ApiParts {
             registry: registry.clone(),
             hub: hub.clone(),
+            faktory: desk.clone(),
             schedules: schedules.clone(),
             cluster: cluster.clone(),
             writer: writer.clone(),
@@ -137,11 +143,14 @@ impl LocalNode {
             budget,
             phases: phases.clone(),
         };
+        let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
+        let faktory = open_faktory(bound.faktory, desk, &config, doors, &phases).await?;
         let door = bound.native.map(|(listener, _)| Door::open(listener, sessions));
         let http =
             bound.http.map(|listener| serve_http(listener, &config, doors, &api, native_addr)).transpose()?;
-        let addrs = Addrs { http: http_addr, native: native_addr, gossip: cluster.addr() };
-        Ok(LocalNode { api: parts, writer, registry, schedules, cluster, door, phases, http, addrs })
+        let addrs =
+            Addrs { http: http_addr, native: native_addr, faktory: faktory_addr, gossip: cluster.addr() };
+        Ok(LocalNode { api: parts, writer, registry, schedules, cluster, door, faktory, phases, http, addrs })
     }
 
     /// Carries out requests without a socket.
@@ -160,6 +169,9 @@ impl LocalNode {
         if let Some(door) = &self.door {
             door.drain();
         }
+        if let Some(door) = &self.faktory {
+            door.drain();
+        }
         self.phases.draining.cancel();
         if let Some((server, dashboard)) = &self.http {
             dashboard.stop();
@@ -168,6 +180,9 @@ impl LocalNode {
         self.schedules.stop().await;
         flush(&self.registry).await;
         self.api.stop();
+        if let Some(door) = &self.faktory {
+            door.close(CLOSE_PATIENCE).await;
+        }
         if let Some(door) = &self.door {
             door.close(CLOSE_PATIENCE).await;
         }
@@ -175,6 +190,25 @@ impl LocalNode {
         flush(&self.registry).await;
         self.cluster.leave();
     }
+}
+
+fn desk(config: &NodeConfig, registry: &Registry) -> Desk {
+    let (registry, lease_ms) = (registry.clone(), config.lease_ms);
+    Desk::new(DeskParts { registry, clock: config.clock.clone(), chance: config.chance.clone(), lease_ms })
+}
+
+async fn open_faktory(
+    bound: Option<(NativePort, SocketAddr)>,
+    desk: Desk,
+    config: &NodeConfig,
+    doors: Doors,
+    phases: &Phases,
+) -> Result<Option<faktory::Door>, StartError> {
+    let Some((listener, _)) = bound else { return Ok(None) };
+    let adopted = desk.adopt().await;
+    adopted.map_err(|e| StartError::Failed(format!("the reserved jobs cannot be read: {e}")))?;
+    let parts = FaktoryParts::new(desk, config.faktory_password.clone(), phases.clone(), doors.faktory);
+    Ok(Some(faktory::Door::open(listener, parts)))
 }
 
 async fn gossip(

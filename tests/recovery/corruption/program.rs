@@ -127,6 +127,8 @@ fn the_program_refuses_or_serves_and_never_panics() {
             "127.0.0.1:0",
             "--gossip",
             "off",
+            "--faktory",
+            "off",
         ]);
         for said in [&doctor, &server] {
             assert!(!said.err.contains("panicked"), "{what}: somebody reads of a panic:\n{}", said.err);
