@@ -2,7 +2,9 @@
 //!
 //! JSON keys of the HTTP API are the serde names of these types. Times in JSON are milliseconds since the epoch.
 
+pub mod body;
 mod view;
+mod work;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +12,11 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 pub use view::{
-    AttemptView, HistoryPoint, JobView, NodeView, Overview, QueueView, ScheduleView, WorkerJob, WorkerView,
+    AttemptView, HistoryPoint, JobView, NodeView, Overview, PayloadJson, QueueView, ScheduleView, WorkerJob, WorkerView,
+};
+pub use work::{
+    FetchJobs, Fetched, HeldLease, Standing, WorkRequest, WorkResponse, WorkerCard, worker_from_text,
+    worker_to_text,
 };
 
 use crate::id::{JobId, QueueName};

@@ -5,7 +5,7 @@
 //! That is what makes thousands of simulated crashes per second possible, so no rule of a queue may live elsewhere.
 //!
 //! # Map
-//! - [`id`], [`time`], [`limits`]: the small vocabulary.
+//! - [`id`], [`time`], [`limits`], [`near`]: the small vocabulary.
 //! - [`job`]: what a client submits, what the store keeps, the states and their transitions.
 //! - [`retry`]: attempt and seed to delay.
 //! - [`queue`]: the state machine, `apply(now, command) -> effects`.
@@ -23,6 +23,7 @@ pub mod api;
 pub mod id;
 pub mod job;
 pub mod limits;
+pub mod near;
 pub mod queue;
 pub mod retry;
 pub mod schedule;

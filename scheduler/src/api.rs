@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use windlass_core::api::{ApiError, ErrorCode, JobView, Request, Response};
+use windlass_core::api::{ApiError, ErrorCode, JobView, Request, Response, WorkRequest, WorkResponse};
 use windlass_core::id::QueueName;
 use windlass_core::job::JobSpec;
 use windlass_core::limits;
@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::queue::{Act, DeadAct, Op, QueueHandle, Registry, no_queue, stopping};
 use crate::schedules;
-use crate::session::{Budget, Hub};
+use crate::session::{Budget, Desk, Hub};
 use crate::store::writer::StoreWriter;
 
 /// What requests are answered from.
@@ -34,6 +34,8 @@ pub struct ApiParts {
     pub registry: Registry,
     /// The workers.
     pub hub: Hub,
+    /// Workers that come by requests.
+    pub desk: Desk,
     /// The schedules.
     pub schedules: schedules::Handle,
     /// The membership.
@@ -74,6 +76,21 @@ impl ApiHandle {
         async move {
             match parts {
                 Some(parts) => parts.dispatch(request).await,
+                None => Err(stopping()),
+            }
+        }
+    }
+
+    /// Carries out what a worker asks that comes by requests. Dropping the future of a fetch gives the fetch up.
+    pub fn work(
+        &self,
+        request: WorkRequest,
+    ) -> impl Future<Output = Result<WorkResponse, ApiError>> + Send + use<> {
+        let parts = self.parts.upgrade().filter(|parts| !parts.stopping.load(Ordering::Relaxed));
+        let desk = parts.map(|parts| parts.desk.clone());
+        async move {
+            match desk {
+                Some(desk) => desk.call(request).await,
                 None => Err(stopping()),
             }
         }
@@ -168,6 +185,10 @@ impl ApiParts {
 impl windlass_dashboard::Backend for ApiHandle {
     fn call(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>> {
         Box::pin(ApiHandle::call(self, request))
+    }
+
+    fn work(&self, request: WorkRequest) -> windlass_dashboard::WorkAnswer {
+        Box::pin(ApiHandle::work(self, request))
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {

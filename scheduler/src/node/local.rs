@@ -20,7 +20,9 @@ use crate::chance::Chance;
 use crate::cluster::{Cluster, GossipConfig};
 use crate::queue::{Op, Registry, RegistryParts};
 use crate::schedules;
-use crate::session::{Budget, Door, Greeting, Hub, HubParts, Listen, Phases, SessionParts};
+use crate::session::{
+    Budget, Desk, DeskParts, Door, Greeting, Hub, HubParts, Listen, Phases, SessionParts,
+};
 use crate::store::writer::StoreWriter;
 
 /// Time that HTTP requests have to finish when the node stops, in seconds.
@@ -107,9 +109,20 @@ impl LocalNode {
         let budget = Arc::new(Budget::new(doors.native));
         let history = History::default();
         history.follow(registry.clone(), clock.clone());
+        let phases = Phases::default();
+        let desk = Desk::open(DeskParts {
+            registry: registry.clone(),
+            hub: hub.clone(),
+            clock: clock.clone(),
+            chance: chance.clone(),
+            heartbeat_ms: config.heartbeat_ms,
+            lease_ms: config.lease_ms,
+            draining: phases.draining.clone(),
+        });
         let parts = Arc::new(ApiParts {
             registry: registry.clone(),
             hub: hub.clone(),
+            desk,
             schedules: schedules.clone(),
             cluster: cluster.clone(),
             writer: writer.clone(),
@@ -121,7 +134,6 @@ impl LocalNode {
             stopping: AtomicBool::new(false),
         });
         let api = ApiHandle::new(&parts);
-        let phases = Phases::default();
         let sessions = SessionParts {
             registry: registry.clone(),
             api: api.clone(),
