@@ -19,6 +19,7 @@ mod guard;
 mod i18n;
 mod json;
 mod live;
+mod openapi;
 mod pages;
 mod problem;
 mod routes;

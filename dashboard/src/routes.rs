@@ -6,7 +6,7 @@ use actix_web::middleware::{Compress, from_fn};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, guard as when, web};
 
 use crate::problem::Problem;
-use crate::{Dashboard, api, assets, forms, guard, live, pages};
+use crate::{Dashboard, api, assets, forms, guard, live, openapi, pages};
 
 /// The method of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,7 @@ macro_rules! route {
 pub const ROUTES: &[Route] = &[
     route!(Post "/api/v1/jobs" => api::jobs::enqueue, "route.enqueue"),
     route!(Post "/api/v1/jobs/batch" => api::jobs::enqueue_batch, "route.batch"),
+    route!(Post "/api/v1/events" => api::events::take, "route.events"),
     route!(Get "/api/v1/jobs" => api::jobs::list, "route.jobs"),
     route!(Get "/api/v1/jobs/{id}" => api::jobs::get, "route.job"),
     route!(Get "/api/v1/jobs/{id}/wait" => api::jobs::wait, "route.wait"),
@@ -98,6 +99,7 @@ pub const ROUTES: &[Route] = &[
     route!(Post "/api/v1/schedules/{name}/pause" => api::schedules::pause, "route.schedule_pause"),
     route!(Post "/api/v1/schedules/{name}/resume" => api::schedules::resume, "route.schedule_resume"),
     route!(Post "/api/v1/schedules/{name}/trigger" => api::schedules::trigger, "route.schedule_trigger"),
+    route!(Get "/api/v1/openapi.json" => openapi::serve, "route.openapi"),
     route!(Get "/metrics" => api::metrics::metrics, "route.metrics"),
     route!(Get "/healthz" => api::metrics::healthz, "route.healthz"),
     route!(Get "/readyz" => api::metrics::readyz, "route.readyz"),

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use windlass_core::api::{ApiError, ErrorCode, JobView, Request, Response, WorkRequest, WorkResponse};
+use windlass_core::filter::Filter;
 use windlass_core::id::QueueName;
 use windlass_core::job::JobSpec;
 use windlass_core::limits;
@@ -139,9 +140,13 @@ impl ApiParts {
             }
             Request::GetJob { id } => self.get_job(id).await.map(job),
             Request::ListJobs(query) => {
-                let mut page = self.registry.list_jobs(query, self.clock.now().wall).await?;
-                self.name_workers(&mut page.jobs).await;
-                Ok(Response::Jobs(page))
+                let filter = Filter::of_query(&query);
+                self.list_jobs(&filter, query.cursor.as_deref(), query.limit).await
+            }
+            Request::SearchJobs(search) => {
+                let filter = Filter::parse(&search.filter)
+                    .map_err(|e| ApiError::new(ErrorCode::Invalid, format!("the filter: {e}")))?;
+                self.list_jobs(&filter, search.cursor.as_deref(), search.limit).await
             }
             Request::CancelJob { id } => self.act(id, Act::Cancel).await?.map(job).ok_or_else(odd),
             Request::RetryJob { id } => self.act(id, Act::Retry).await?.map(job).ok_or_else(odd),
@@ -175,6 +180,17 @@ impl ApiParts {
             | Request::TriggerSchedule { .. }
             | Request::DeleteSchedule { .. }) => self.schedules.call(schedule).await,
         }
+    }
+
+    async fn list_jobs(
+        &self,
+        filter: &Filter,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Response, ApiError> {
+        let mut page = self.registry.list_jobs(filter, cursor, limit, self.clock.now().wall).await?;
+        self.name_workers(&mut page.jobs).await;
+        Ok(Response::Jobs(page))
     }
 
     fn queue(&self, name: &QueueName) -> Result<QueueHandle, ApiError> {

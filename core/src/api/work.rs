@@ -42,7 +42,8 @@ impl HeldLease {
     /// # Errors
     /// A sentence for the caller when it is no such text.
     pub fn from_text(id: JobId, text: &str) -> Result<HeldLease, InvalidName> {
-        let broken = || InvalidName("the lease is not one that a fetch gave out; send it as it came".to_owned());
+        let broken =
+            || InvalidName("the lease is not one that a fetch gave out; send it as it came".to_owned());
         let mut parts = text.splitn(4, '.');
         let mut next = || parts.next().ok_or_else(broken);
         let epoch: Epoch = next()?.parse().map_err(|_| broken())?;

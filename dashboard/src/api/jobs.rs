@@ -4,14 +4,13 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use windlass_core::api::{Enqueued, ErrorCode, JobQuery, Request, Response, body};
+use windlass_core::api::{Enqueued, ErrorCode, JobQuery, JobSearch, Request, Response, body};
+use windlass_core::filter::Filter;
 use windlass_core::id::{JobId, QueueName};
-use windlass_core::job::{JobSpec, Payload};
+use windlass_core::job::{JobSpec, JobState, Payload};
 use windlass_core::limits;
 
-use super::{
-    BATCH_BODY_BYTES_MAX, JOB_BODY_BYTES_MAX, forward, json, path, query, read_body, unexpected,
-};
+use super::{BATCH_BODY_BYTES_MAX, JOB_BODY_BYTES_MAX, forward, json, path, query, read_body, unexpected};
 use crate::Dashboard;
 use crate::problem::Problem;
 use crate::text::now;
@@ -30,8 +29,8 @@ pub(super) struct Taken {
 }
 
 #[derive(Serialize)]
-struct TakenAll {
-    jobs: Vec<Taken>,
+pub(super) struct TakenAll {
+    pub(super) jobs: Vec<Taken>,
 }
 
 #[derive(Deserialize)]
@@ -64,24 +63,29 @@ impl Key {
         Ok(Some(Key(key.to_owned())))
     }
 
-    /// Gives each job its id. A UUID version 8 (RFC 9562 §5.8): 122 bits of a SHA-256 over queue, key and position.
+    /// Gives each job its id, from queue, key and position.
     fn put_on(&self, queue: &QueueName, specs: &mut [JobSpec]) -> Result<Sent, Problem> {
         for (index, spec) in specs.iter_mut().enumerate() {
             if spec.id.is_some() {
-                return Err(Problem::invalid("give the job an id or the request an Idempotency-Key, not both"));
+                return Err(Problem::invalid(
+                    "give the job an id or the request an Idempotency-Key, not both",
+                ));
             }
-            let mut hash = Sha256::new();
-            hash.update(format!("windlass {queue} {index} {}", self.0));
-            let mut id = [0; 16];
-            id.copy_from_slice(&hash.finalize()[..16]);
-            id[6] = (id[6] & 0x0f) | 0x80;
-            id[8] = (id[8] & 0x3f) | 0x80;
-            spec.id = Some(JobId(id));
+            spec.id = Some(derived_id(&format!("key {queue} {index} {}", self.0)));
         }
         let first = specs.first().and_then(|spec| Some((spec.id?, spec)));
         let (id, spec) = first.ok_or_else(|| Problem::invalid("there is no job in the request"))?;
         Ok(Sent { id, kind: spec.kind.clone(), payload: spec.payload.clone() })
     }
+}
+
+/// A UUID version 8 (RFC 9562 §5.8): 122 bits of the SHA-256 of a text that names the job.
+pub(super) fn derived_id(name: &str) -> JobId {
+    let mut id = [0; 16];
+    id.copy_from_slice(&Sha256::digest(name)[..16]);
+    id[6] = (id[6] & 0x0f) | 0x80;
+    id[8] = (id[8] & 0x3f) | 0x80;
+    JobId(id)
 }
 
 impl Sent {
@@ -193,12 +197,32 @@ pub(crate) async fn submit(
     }
 }
 
+/// What a list is asked for: a filter, and the fields that most lists need.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    queue: Option<QueueName>,
+    state: Option<JobState>,
+    kind: Option<String>,
+    filter: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
 pub(crate) async fn list(dashboard: web::Data<Dashboard>, req: HttpRequest) -> Result<HttpResponse, Problem> {
-    let query: JobQuery = query(&req)?;
-    if query.limit.is_some_and(|limit| limit == 0 || limit > limits::PAGE_MAX) {
+    let ListQuery { queue, state, kind, filter, cursor, limit } = query(&req)?;
+    if limit.is_some_and(|limit| limit == 0 || limit > limits::PAGE_MAX) {
         return Err(Problem::invalid(format!("limit is 1 to {}", limits::PAGE_MAX)));
     }
-    forward(&dashboard, Request::ListJobs(query)).await
+    let fields = JobQuery { queue, state, kind, ..JobQuery::default() };
+    let filter = search(&fields, filter.as_deref().unwrap_or(""))?;
+    forward(&dashboard, Request::SearchJobs(JobSearch { filter, cursor, limit })).await
+}
+
+/// The filter of some fields and a text, as one text.
+pub(crate) fn search(fields: &JobQuery, text: &str) -> Result<String, Problem> {
+    let filter = Filter::parse(text).map_err(|e| Problem::invalid(format!("the filter: {e}")))?;
+    Ok(Filter::of_query(fields).and(filter).to_string())
 }
 
 pub(crate) async fn get(dashboard: web::Data<Dashboard>, req: HttpRequest) -> Result<HttpResponse, Problem> {

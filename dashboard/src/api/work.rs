@@ -196,8 +196,7 @@ fn shown(fetched: &Fetched) -> FetchedJson<'_> {
 }
 
 fn delivery<'a>(fetched: &Fetched, job: &'a Delivery) -> DeliveryJson<'a> {
-    let lease =
-        windlass_core::wire::LeaseRef { queue: job.queue.clone(), id: job.id, token: job.token };
+    let lease = windlass_core::wire::LeaseRef { queue: job.queue.clone(), id: job.id, token: job.token };
     DeliveryJson {
         id: job.id,
         queue: &job.queue,

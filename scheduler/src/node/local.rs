@@ -20,9 +20,7 @@ use crate::chance::Chance;
 use crate::cluster::{Cluster, GossipConfig};
 use crate::queue::{Op, Registry, RegistryParts};
 use crate::schedules;
-use crate::session::{
-    Budget, Desk, DeskParts, Door, Greeting, Hub, HubParts, Listen, Phases, SessionParts,
-};
+use crate::session::{Budget, Desk, DeskParts, Door, Greeting, Hub, HubParts, Listen, Phases, SessionParts};
 use crate::store::writer::StoreWriter;
 
 /// Time that HTTP requests have to finish when the node stops, in seconds.
@@ -110,15 +108,7 @@ impl LocalNode {
         let history = History::default();
         history.follow(registry.clone(), clock.clone());
         let phases = Phases::default();
-        let desk = Desk::open(DeskParts {
-            registry: registry.clone(),
-            hub: hub.clone(),
-            clock: clock.clone(),
-            chance: chance.clone(),
-            heartbeat_ms: config.heartbeat_ms,
-            lease_ms: config.lease_ms,
-            draining: phases.draining.clone(),
-        });
+        let desk = desk(&config, &registry, &hub, &phases);
         let parts = Arc::new(ApiParts {
             registry: registry.clone(),
             hub: hub.clone(),
@@ -186,6 +176,18 @@ impl LocalNode {
         flush(&self.registry).await;
         self.cluster.leave();
     }
+}
+
+fn desk(config: &NodeConfig, registry: &Registry, hub: &Hub, phases: &Phases) -> Desk {
+    Desk::open(DeskParts {
+        registry: registry.clone(),
+        hub: hub.clone(),
+        clock: config.clock.clone(),
+        chance: config.chance.clone(),
+        heartbeat_ms: config.heartbeat_ms,
+        lease_ms: config.lease_ms,
+        draining: phases.draining.clone(),
+    })
 }
 
 async fn gossip(

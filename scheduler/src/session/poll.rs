@@ -162,9 +162,11 @@ impl Desk {
             );
             return Err(ApiError::new(ErrorCode::TooLarge, text));
         }
+        // The token proves the lease, and is easily guessed; that it is this worker's is not.
+        let standing = self.standing(std::slice::from_ref(&held)).await?;
         let HeldLease { worker, lease } = held;
-        // A queue that does not exist has no leases.
-        let Some(handle) = self.parts.registry.find(&lease.queue) else {
+        let handle = self.parts.registry.find(&lease.queue).filter(|_| standing.0[0] != Standing::Lost);
+        let Some(handle) = handle else {
             return Ok(WorkResponse::Reported(ReportResult::Refused(ErrorCode::StaleLease)));
         };
         let outcomes = vec![(lease.id, lease.token, verdict)];
@@ -183,11 +185,17 @@ impl Desk {
         if leases.is_empty() || leases.len() > limits::HEARTBEAT_LEASES_MAX {
             return invalid(format!("a heartbeat names 1 to {} leases", limits::HEARTBEAT_LEASES_MAX));
         }
-        let id = leases[0].worker;
-        if leases.iter().any(|held| held.worker != id) {
+        if leases.iter().any(|held| held.worker != leases[0].worker) {
             return invalid("a heartbeat names the leases of one worker; send one for each".to_owned());
         }
-        let known = match self.find(&id) {
+        let (leases, lease_ms) = self.standing(&leases).await?;
+        Ok(WorkResponse::Standing { leases, lease_ms })
+    }
+
+    /// How leases of one worker stand, and how long they are good now.
+    async fn standing(&self, leases: &[HeldLease]) -> Result<(Vec<Standing>, u64), ApiError> {
+        let worker = leases.first().and_then(|held| self.find(&held.worker));
+        let known = match worker {
             Some(worker) => {
                 let named = leases.iter().map(|held| held.lease.clone()).collect();
                 worker.send(Named(named)).await.ok()
@@ -201,8 +209,7 @@ impl Desk {
                 *standing = Some(self.look_up(held).await?);
             }
         }
-        let leases = standing.into_iter().map(|standing| standing.unwrap_or(Standing::Lost)).collect();
-        Ok(WorkResponse::Standing { leases, lease_ms })
+        Ok((standing.into_iter().map(|standing| standing.unwrap_or(Standing::Lost)).collect(), lease_ms))
     }
 
     /// Asks the queue about a lease that the desk does not know, and takes its worker in when it is good.

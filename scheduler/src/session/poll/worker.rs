@@ -11,6 +11,7 @@ use windlass_core::api::{ApiError, Fetched, Standing};
 use windlass_core::id::{JobId, QueueName, WorkerId};
 use windlass_core::job::Job;
 use windlass_core::limits;
+use windlass_core::time::Mono;
 use windlass_core::wire::{Delivery, LeaseRef, Token, Verdict};
 
 use super::leases::{Leases, Overdue};
@@ -101,6 +102,8 @@ pub(super) struct PollActor {
     asked: Option<QueueName>,
     leases: Leases,
     lease_ms: u64,
+    /// When it last said something.
+    heard_at: Mono,
     serial: u64,
     pausing: bool,
 }
@@ -110,7 +113,7 @@ impl Actor for PollActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES_MAX);
-        ctx.run_interval(TICK, |actor, _| actor.tick());
+        ctx.run_interval(TICK, PollActor::tick);
         let broken = self.link.broken.clone();
         let lost = wrap_future::<_, Self>(async move { broken.cancelled().await });
         ctx.spawn(lost.map(|(), _, ctx| ctx.stop()));
@@ -125,7 +128,10 @@ impl Actor for PollActor {
             workers.remove(&self.id);
         }
         drop(workers);
-        self.parts.hub.leave(self.id, self.link.session, false);
+        // While the node stops there may be no hub any more, and nobody is to be missed.
+        if !self.parts.draining.is_cancelled() {
+            self.parts.hub.leave(self.id, self.link.session, false);
+        }
     }
 }
 
@@ -133,7 +139,7 @@ impl Handler<Poll> for PollActor {
     type Result = ();
 
     fn handle(&mut self, poll: Poll, ctx: &mut Self::Context) {
-        self.link.saw(self.parts.clock.now().mono);
+        self.heard();
         if self.parts.draining.is_cancelled() || self.fetches.len() >= limits::FETCHES_WAITING_MAX {
             let error = if self.parts.draining.is_cancelled() { stopping() } else { busy() };
             // A caller that has gone wants no answer.
@@ -175,8 +181,7 @@ impl Handler<Named> for PollActor {
     type Result = actix::MessageResult<Named>;
 
     fn handle(&mut self, named: Named, _: &mut Self::Context) -> Self::Result {
-        let now = self.parts.clock.now().mono;
-        self.link.saw(now);
+        let now = self.heard();
         let lease_ms = self.lease_ms;
         let standing = named.0.iter().map(|lease| self.leases.name(lease, now, lease_ms)).collect();
         self.renew();
@@ -189,8 +194,7 @@ impl Handler<Adopt> for PollActor {
 
     fn handle(&mut self, adopt: Adopt, ctx: &mut Self::Context) {
         let Adopt { lease, handle, cancel } = adopt;
-        let now = self.parts.clock.now().mono;
-        self.link.saw(now);
+        let now = self.heard();
         self.link.touch(&handle);
         self.link.hold(&lease.queue, [(lease.id, lease.token)]);
         self.leases.hold(&lease, now, self.lease_ms, None);
@@ -211,7 +215,7 @@ impl Handler<Settled> for PollActor {
     type Result = ();
 
     fn handle(&mut self, settled: Settled, _: &mut Self::Context) {
-        self.link.saw(self.parts.clock.now().mono);
+        self.heard();
         self.end(&settled.0);
     }
 }
@@ -230,6 +234,7 @@ impl Handler<Depart> for PollActor {
 
 impl PollActor {
     pub(super) fn new(parts: DeskParts, link: Arc<Link>, id: WorkerId, workers: Workers) -> PollActor {
+        let heard_at = parts.clock.now().mono;
         PollActor {
             lease_ms: parts.lease_ms,
             parts,
@@ -243,9 +248,18 @@ impl PollActor {
             began: false,
             asked: None,
             leases: Leases::default(),
+            heard_at,
             serial: 0,
             pausing: false,
         }
+    }
+
+    /// A sign of life.
+    fn heard(&mut self) -> Mono {
+        let now = self.parts.clock.now().mono;
+        self.heard_at = now;
+        self.link.saw(now);
+        now
     }
 
     fn worker_link(&self, ctx: &Context<Self>) -> WorkerLink {
@@ -429,8 +443,13 @@ impl PollActor {
     }
 
     /// Ends the leases that nobody named in time, and keeps those that were asked for longer than the node's.
-    fn tick(&mut self) {
-        let now = self.parts.clock.now().mono;
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        // Whoever waits for a job is there.
+        let now = if self.fetches.is_empty() { self.parts.clock.now().mono } else { self.heard() };
+        let silent_ms = now.0.saturating_sub(self.heard_at.0);
+        if silent_ms >= self.lease_ms {
+            return self.lose(silent_ms, ctx);
+        }
         for (lease, why) in self.leases.take_overdue(now) {
             let (error, retry_in_ms) = match why {
                 Overdue::Silent => {
@@ -441,14 +460,24 @@ impl PollActor {
             };
             self.report(&lease, Verdict::Retry { error, retry_in_ms });
         }
-        // Whoever waits for a job is there.
-        let waits = !self.fetches.is_empty();
-        let patient = self.lease_ms > self.parts.lease_ms && !self.leases.queues().is_empty();
-        if waits || patient {
+        if self.lease_ms > self.parts.lease_ms && !self.leases.queues().is_empty() {
             self.link.saw(now);
-        }
-        if patient {
             self.renew();
         }
+    }
+
+    /// The hub does the same after the node's lease time; this is for those that asked for another one, and for a moment sooner.
+    fn lose(&mut self, silent_ms: u64, ctx: &mut Context<Self>) {
+        let held = self.link.held_count();
+        let why = format!("its worker was silent for {silent_ms} ms");
+        if held > 0 {
+            tracing::warn!(worker = %self.id, held, why, "worker lost");
+        }
+        for handle in self.link.touched() {
+            let (worker, session) = (self.id, self.link.session);
+            handle.post_or_refuse(Op::Lost { worker, session, why: why.clone() });
+        }
+        self.parts.hub.leave(self.id, self.link.session, true);
+        ctx.stop();
     }
 }
