@@ -2,7 +2,9 @@
 //!
 //! JSON keys of the HTTP API are the serde names of these types. Times in JSON are milliseconds since the epoch.
 
+pub mod body;
 mod view;
+mod work;
 
 use std::collections::BTreeMap;
 
@@ -10,8 +12,12 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 pub use view::{
-    AttemptView, HistoryPoint, JobView, NodeView, Overview, QueueView, ScheduleView, WorkerJob, WorkerView,
-    base64,
+    AttemptView, HistoryPoint, JobView, NodeView, Overview, PayloadJson, QueueView, ScheduleView, WorkerJob,
+    WorkerView, base64,
+};
+pub use work::{
+    FetchJobs, Fetched, HeldLease, Standing, WorkRequest, WorkResponse, WorkerCard, worker_from_text,
+    worker_to_text,
 };
 
 use crate::id::{JobId, QueueName};
@@ -123,6 +129,8 @@ pub enum Request {
         /// Its name.
         name: String,
     },
+    /// A page of jobs that satisfy a filter. Answer: [`Response::Jobs`].
+    SearchJobs(JobSearch),
 }
 
 /// Which jobs a page shows.
@@ -135,6 +143,17 @@ pub struct JobQuery {
     pub state: Option<JobState>,
     /// Only this kind.
     pub kind: Option<String>,
+    /// Where the last page ended, from [`JobPage::next`].
+    pub cursor: Option<String>,
+    /// Entries, 1 to [`crate::limits::PAGE_MAX`]. Defaults to 50.
+    pub limit: Option<u32>,
+}
+
+/// Which jobs a page shows, in the language of [`crate::filter`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct JobSearch {
+    /// The filter; empty for every job.
+    pub filter: String,
     /// Where the last page ended, from [`JobPage::next`].
     pub cursor: Option<String>,
     /// Entries, 1 to [`crate::limits::PAGE_MAX`]. Defaults to 50.

@@ -5,13 +5,14 @@
 //! That is what makes thousands of simulated crashes per second possible, so no rule of a queue may live elsewhere.
 //!
 //! # Map
-//! - [`id`], [`time`], [`limits`]: the small vocabulary.
+//! - [`id`], [`time`], [`limits`], [`near`]: the small vocabulary.
 //! - [`job`]: what a client submits, what the store keeps, the states and their transitions.
 //! - [`retry`]: attempt and seed to delay.
 //! - [`queue`]: the state machine, `apply(now, command) -> effects`.
 //! - [`schedule`]: cron and intervals, the rule at daylight-saving changes.
 //! - [`store`]: the contract of an engine, the memory engine, the conformance suite.
 //! - [`api`]: requests and responses, the same for the wire, HTTP and the dashboard.
+//! - [`filter`]: the language in which jobs are looked for.
 //! - [`wire`]: frames, handshake, codec.
 //!
 //! # Invariants
@@ -20,9 +21,11 @@
 //! - Nothing here reads a clock or iterates a randomly ordered map.
 
 pub mod api;
+pub mod filter;
 pub mod id;
 pub mod job;
 pub mod limits;
+pub mod near;
 pub mod queue;
 pub mod retry;
 pub mod schedule;

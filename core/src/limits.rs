@@ -98,6 +98,20 @@ pub const LEASE_MS_DEFAULT: u64 = 8_000;
 pub const HEARTBEAT_MS_DEFAULT: u64 = 1_000;
 /// Time a lost session has to come back with its leases, in milliseconds.
 pub const RESUME_GRACE_MS_DEFAULT: u64 = 3_000;
+/// Longest wait for a job in one request over HTTP: proxies end what is silent for a minute.
+pub const FETCH_WAIT_MS_MAX: u64 = 50_000;
+/// Jobs of one fetch over HTTP: a worker that runs more at once fetches again.
+pub const FETCH_JOBS_MAX: u32 = 100;
+/// Fetches of one worker over HTTP that wait for their turn.
+pub const FETCHES_WAITING_MAX: usize = 32;
+/// Leases in one heartbeat over HTTP.
+pub const HEARTBEAT_LEASES_MAX: usize = 1_000;
+/// Workers over HTTP: each is an actor, and people read the list.
+pub const HTTP_WORKERS_MAX: usize = 10_000;
+/// Shortest lease that a worker over HTTP may ask for: below it a slow network alone would lose jobs.
+pub const LEASE_MS_ASKED_MIN: u64 = 1_000;
+/// Longest lease that a worker over HTTP may ask for; a worker that dies with it costs this long.
+pub const LEASE_MS_ASKED_MAX: u64 = 60 * 60 * 1000;
 /// Attempts of a job that does not say, the first included. With the default backoff they span about three weeks.
 pub const MAX_ATTEMPTS_DEFAULT: u32 = 20;
 

@@ -1,10 +1,11 @@
 //! The HTTP API: JSON in, JSON out, errors as problems. The same [`Request`]s as through any other door.
 
-mod body;
+pub(crate) mod events;
 pub(crate) mod jobs;
 pub(crate) mod metrics;
 pub(crate) mod queues;
 pub(crate) mod schedules;
+pub(crate) mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +17,8 @@ use futures_util::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use windlass_core::api::{ApiError, ErrorCode, Request, Response};
+use windlass_core::api::{ApiError, ErrorCode, Request, Response, body};
 use windlass_core::limits;
-
-pub(crate) use body::read_when;
 
 use crate::Dashboard;
 use crate::problem::Problem;

@@ -19,6 +19,7 @@ mod guard;
 mod i18n;
 mod json;
 mod live;
+mod openapi;
 mod pages;
 mod problem;
 mod routes;
@@ -30,17 +31,27 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use windlass_core::api::{ApiError, Request, Response};
+use windlass_core::api::{ApiError, ErrorCode, Request, Response, WorkRequest, WorkResponse};
 
 pub use routes::{ROUTES, Route, Verb};
 
 /// The answer of a [`Backend`] call.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>>;
 
+/// The answer of [`Backend::work`].
+pub type WorkAnswer = Pin<Box<dyn Future<Output = Result<WorkResponse, ApiError>> + Send>>;
+
 /// What the pages and the API stand on.
 pub trait Backend: Send + Sync + 'static {
     /// Carries out one request, exactly as the native protocol would.
     fn call(&self, request: Request) -> Answer;
+
+    /// Carries out what a worker asks that comes by requests. Defaults to a refusal.
+    fn work(&self, request: WorkRequest) -> WorkAnswer {
+        let _ = request;
+        let text = "this node gives no jobs to workers over HTTP";
+        Box::pin(async move { Err(ApiError::new(ErrorCode::Unsupported, text)) })
+    }
 
     /// Whether the node takes work right now; the error says what is missing. Served as `/readyz`.
     ///
@@ -93,6 +104,10 @@ impl Dashboard {
     /// Ends all live streams, so that a graceful stop of the HTTP server does not wait for them. Legal twice.
     pub fn stop(&self) {
         self.inner.live.stop();
+    }
+
+    pub(crate) async fn work(&self, request: WorkRequest) -> Result<WorkResponse, ApiError> {
+        self.inner.backend.work(request).await
     }
 
     pub(crate) async fn call(&self, request: Request) -> Result<Response, ApiError> {

@@ -5,6 +5,7 @@ use std::fmt;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use windlass_core::api::body::BodyError;
 use windlass_core::api::{ApiError, ErrorCode};
 use windlass_core::id::InvalidName;
 
@@ -105,6 +106,15 @@ impl From<ApiError> for Problem {
 impl From<InvalidName> for Problem {
     fn from(error: InvalidName) -> Problem {
         Problem::invalid(error.0)
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Problem {
+        match error {
+            BodyError::Malformed(text) => Problem::malformed(text),
+            BodyError::Invalid(text) => Problem::invalid(text),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use actix_web::middleware::{Compress, from_fn};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, guard as when, web};
 
 use crate::problem::Problem;
-use crate::{Dashboard, api, assets, forms, guard, live, pages};
+use crate::{Dashboard, api, assets, forms, guard, live, openapi, pages};
 
 /// The method of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,18 +68,28 @@ macro_rules! route {
 pub const ROUTES: &[Route] = &[
     route!(Post "/api/v1/jobs" => api::jobs::enqueue, "route.enqueue"),
     route!(Post "/api/v1/jobs/batch" => api::jobs::enqueue_batch, "route.batch"),
+    route!(Post "/api/v1/events" => api::events::take, "route.events"),
     route!(Get "/api/v1/jobs" => api::jobs::list, "route.jobs"),
     route!(Get "/api/v1/jobs/{id}" => api::jobs::get, "route.job"),
     route!(Get "/api/v1/jobs/{id}/wait" => api::jobs::wait, "route.wait"),
     route!(Post "/api/v1/jobs/{id}/cancel" => api::jobs::cancel, "route.cancel"),
     route!(Post "/api/v1/jobs/{id}/retry" => api::jobs::retry, "route.retry"),
     route!(Delete "/api/v1/jobs/{id}" => api::jobs::delete, "route.delete"),
+    route!(Post "/api/v1/fetch" => api::work::fetch, "route.fetch"),
+    route!(Post "/api/v1/heartbeat" => api::work::heartbeat_all, "route.heartbeat_all"),
+    route!(Post "/api/v1/jobs/{id}/ack" => api::work::ack, "route.ack"),
+    route!(Post "/api/v1/jobs/{id}/fail" => api::work::fail, "route.fail"),
+    route!(Post "/api/v1/jobs/{id}/snooze" => api::work::snooze, "route.snooze"),
+    route!(Post "/api/v1/jobs/{id}/release" => api::work::release, "route.release"),
+    route!(Post "/api/v1/jobs/{id}/heartbeat" => api::work::heartbeat, "route.heartbeat"),
+    route!(Post "/api/v1/jobs/{id}/progress" => api::work::progress, "route.progress"),
     route!(Get "/api/v1/queues" => api::queues::list, "route.queues"),
     route!(Post "/api/v1/queues/{queue}/pause" => api::queues::pause, "route.pause"),
     route!(Post "/api/v1/queues/{queue}/resume" => api::queues::resume, "route.resume"),
     route!(Post "/api/v1/queues/{queue}/dead/retry" => api::queues::retry_dead, "route.dead_retry"),
     route!(Post "/api/v1/queues/{queue}/dead/delete" => api::queues::delete_dead, "route.dead_delete"),
     route!(Get "/api/v1/workers" => api::queues::workers, "route.workers"),
+    route!(Delete "/api/v1/workers/{worker}" => api::work::leave, "route.leave"),
     route!(Get "/api/v1/overview" => api::queues::overview, "route.overview"),
     route!(Get "/api/v1/schedules" => api::schedules::list, "route.schedules"),
     route!(Post "/api/v1/schedules" => api::schedules::put, "route.schedule_put"),
@@ -89,6 +99,7 @@ pub const ROUTES: &[Route] = &[
     route!(Post "/api/v1/schedules/{name}/pause" => api::schedules::pause, "route.schedule_pause"),
     route!(Post "/api/v1/schedules/{name}/resume" => api::schedules::resume, "route.schedule_resume"),
     route!(Post "/api/v1/schedules/{name}/trigger" => api::schedules::trigger, "route.schedule_trigger"),
+    route!(Get "/api/v1/openapi.json" => openapi::serve, "route.openapi"),
     route!(Get "/metrics" => api::metrics::metrics, "route.metrics"),
     route!(Get "/healthz" => api::metrics::healthz, "route.healthz"),
     route!(Get "/readyz" => api::metrics::readyz, "route.readyz"),

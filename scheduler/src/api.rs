@@ -12,7 +12,8 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use windlass_core::api::{ApiError, ErrorCode, JobView, Request, Response};
+use windlass_core::api::{ApiError, ErrorCode, JobView, Request, Response, WorkRequest, WorkResponse};
+use windlass_core::filter::Filter;
 use windlass_core::id::QueueName;
 use windlass_core::job::JobSpec;
 use windlass_core::limits;
@@ -24,10 +25,9 @@ pub(crate) use overview::resident_bytes;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::faktory::Desk;
 use crate::queue::{Act, DeadAct, Op, QueueHandle, Registry, no_queue, stopping};
 use crate::schedules;
-use crate::session::{Budget, Hub};
+use crate::session::{Budget, Desk, Hub};
 use crate::store::writer::StoreWriter;
 
 /// What requests are answered from.
@@ -37,7 +37,9 @@ pub struct ApiParts {
     /// The workers.
     pub hub: Hub,
     /// The workers of the Faktory door.
-    pub faktory: Desk,
+    pub faktory: crate::faktory::Desk,
+    /// Workers that come by requests.
+    pub desk: Desk,
     /// The schedules.
     pub schedules: schedules::Handle,
     /// The membership.
@@ -78,6 +80,21 @@ impl ApiHandle {
         async move {
             match parts {
                 Some(parts) => parts.dispatch(request).await,
+                None => Err(stopping()),
+            }
+        }
+    }
+
+    /// Carries out what a worker asks that comes by requests. Dropping the future of a fetch gives the fetch up.
+    pub fn work(
+        &self,
+        request: WorkRequest,
+    ) -> impl Future<Output = Result<WorkResponse, ApiError>> + Send + use<> {
+        let parts = self.parts.upgrade().filter(|parts| !parts.stopping.load(Ordering::Relaxed));
+        let desk = parts.map(|parts| parts.desk.clone());
+        async move {
+            match desk {
+                Some(desk) => desk.call(request).await,
                 None => Err(stopping()),
             }
         }
@@ -126,9 +143,13 @@ impl ApiParts {
             }
             Request::GetJob { id } => self.get_job(id).await.map(job),
             Request::ListJobs(query) => {
-                let mut page = self.registry.list_jobs(query, self.clock.now().wall).await?;
-                self.name_workers(&mut page.jobs).await;
-                Ok(Response::Jobs(page))
+                let filter = Filter::of_query(&query);
+                self.list_jobs(&filter, query.cursor.as_deref(), query.limit).await
+            }
+            Request::SearchJobs(search) => {
+                let filter = Filter::parse(&search.filter)
+                    .map_err(|e| ApiError::new(ErrorCode::Invalid, format!("the filter: {e}")))?;
+                self.list_jobs(&filter, search.cursor.as_deref(), search.limit).await
             }
             Request::CancelJob { id } => self.act(id, Act::Cancel).await?.map(job).ok_or_else(odd),
             Request::RetryJob { id } => self.act(id, Act::Retry).await?.map(job).ok_or_else(odd),
@@ -164,6 +185,17 @@ impl ApiParts {
         }
     }
 
+    async fn list_jobs(
+        &self,
+        filter: &Filter,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Response, ApiError> {
+        let mut page = self.registry.list_jobs(filter, cursor, limit, self.clock.now().wall).await?;
+        self.name_workers(&mut page.jobs).await;
+        Ok(Response::Jobs(page))
+    }
+
     fn queue(&self, name: &QueueName) -> Result<QueueHandle, ApiError> {
         self.registry.find(name).ok_or_else(|| no_queue(name))
     }
@@ -172,6 +204,10 @@ impl ApiParts {
 impl windlass_dashboard::Backend for ApiHandle {
     fn call(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>> {
         Box::pin(ApiHandle::call(self, request))
+    }
+
+    fn work(&self, request: WorkRequest) -> windlass_dashboard::WorkAnswer {
+        Box::pin(ApiHandle::work(self, request))
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {

@@ -19,10 +19,12 @@ mod hush;
 mod joins;
 mod link;
 mod listener;
+mod poll;
 mod worker;
 
 pub use hub::{Hub, HubParts, Listed};
 pub use listener::{Door, Listen, NativePort};
+pub use poll::{Desk, DeskParts};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};

@@ -29,6 +29,7 @@ const CORE_MAY_USE: &[&str] = &[
     "proptest",
     "serde",
     "serde_json",
+    "strsim",
     "thiserror",
     "uuid",
 ];

@@ -1,6 +1,6 @@
 //! The numbers of all alternatives, as `docs/protocol.md` lists them. A new one is added at the end; none is ever moved.
 
-use windlass_core::api::{ErrorCode, JobQuery, Request, Response};
+use windlass_core::api::{ErrorCode, JobQuery, JobSearch, Request, Response};
 use windlass_core::id::{JobId, QueueName};
 use windlass_core::job::{AttemptOutcome, JobState, RunAt};
 use windlass_core::retry::Backoff;
@@ -39,6 +39,7 @@ fn requests_keep_their_numbers() {
         (19, Request::ResumeSchedule { name: name.clone() }),
         (20, Request::TriggerSchedule { name: name.clone() }),
         (21, Request::DeleteSchedule { name }),
+        (22, Request::SearchJobs(JobSearch::default())),
     ];
     for (number, request) in requests {
         assert_eq!(first_byte(&request), number, "{request:?}");

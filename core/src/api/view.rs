@@ -35,6 +35,15 @@ fn optional_payload_json<S: Serializer>(payload: &Option<Payload>, s: S) -> Resu
     }
 }
 
+/// A payload as the API shows it: JSON as itself, digit for digit; anything else as `{"content_type", "base64"}`.
+pub struct PayloadJson<'a>(pub &'a Payload);
+
+impl Serialize for PayloadJson<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        payload_json(self.0, s)
+    }
+}
+
 /// Bytes as text, by RFC 4648 §4, with padding: how payloads that are no JSON stand in JSON.
 #[must_use]
 pub fn base64(data: &[u8]) -> String {

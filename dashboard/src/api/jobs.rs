@@ -3,20 +3,22 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use windlass_core::api::{Enqueued, JobQuery, Request, Response};
+use sha2::{Digest, Sha256};
+use windlass_core::api::{Enqueued, ErrorCode, JobQuery, JobSearch, Request, Response, body};
+use windlass_core::filter::Filter;
 use windlass_core::id::{JobId, QueueName};
-use windlass_core::job::JobSpec;
+use windlass_core::job::{JobSpec, JobState, Payload};
 use windlass_core::limits;
 
-use super::{
-    BATCH_BODY_BYTES_MAX, JOB_BODY_BYTES_MAX, body, forward, json, path, query, read_body, unexpected,
-};
+use super::{BATCH_BODY_BYTES_MAX, JOB_BODY_BYTES_MAX, forward, json, path, query, read_body, unexpected};
 use crate::Dashboard;
 use crate::problem::Problem;
 use crate::text::now;
 
 /// Wait of a request that does not say, in milliseconds.
 const WAIT_MS_DEFAULT: u64 = 30_000;
+/// Longest `Idempotency-Key`.
+const KEY_BYTES_MAX: usize = 255;
 
 /// The answer for one job.
 #[derive(Serialize)]
@@ -27,14 +29,85 @@ pub(super) struct Taken {
 }
 
 #[derive(Serialize)]
-struct TakenAll {
-    jobs: Vec<Taken>,
+pub(super) struct TakenAll {
+    pub(super) jobs: Vec<Taken>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wait {
     timeout_ms: Option<u64>,
+}
+
+/// The header `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): the same key again in the same queue makes no
+/// second job, for as long as the first one is remembered. The ids of the jobs are made from it.
+struct Key(String);
+
+/// What was sent under a key, to be compared with what is there when it was known.
+struct Sent {
+    id: JobId,
+    kind: String,
+    payload: Payload,
+}
+
+impl Key {
+    fn of(req: &HttpRequest) -> Result<Option<Key>, Problem> {
+        let Some(value) = req.headers().get("idempotency-key") else { return Ok(None) };
+        let text = value.to_str().unwrap_or("").trim();
+        // The draft writes a string in quotes; most clients leave them out.
+        let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            let detail = format!("the Idempotency-Key has 1 to {KEY_BYTES_MAX} ASCII characters");
+            return Err(Problem::malformed(detail));
+        }
+        Ok(Some(Key(key.to_owned())))
+    }
+
+    /// Gives each job its id, from queue, key and position.
+    fn put_on(&self, queue: &QueueName, specs: &mut [JobSpec]) -> Result<Sent, Problem> {
+        for (index, spec) in specs.iter_mut().enumerate() {
+            if spec.id.is_some() {
+                return Err(Problem::invalid(
+                    "give the job an id or the request an Idempotency-Key, not both",
+                ));
+            }
+            spec.id = Some(derived_id(&format!("key {queue} {index} {}", self.0)));
+        }
+        let first = specs.first().and_then(|spec| Some((spec.id?, spec)));
+        let (id, spec) = first.ok_or_else(|| Problem::invalid("there is no job in the request"))?;
+        Ok(Sent { id, kind: spec.kind.clone(), payload: spec.payload.clone() })
+    }
+}
+
+/// A UUID version 8 (RFC 9562 §5.8): 122 bits of the SHA-256 of a text that names the job.
+pub(super) fn derived_id(name: &str) -> JobId {
+    let mut id = [0; 16];
+    id.copy_from_slice(&Sha256::digest(name)[..16]);
+    id[6] = (id[6] & 0x0f) | 0x80;
+    id[8] = (id[8] & 0x3f) | 0x80;
+    JobId(id)
+}
+
+impl Sent {
+    /// A key that stands for another job is a mistake of the caller, who must hear of it. Of a batch the first job is looked at.
+    async fn compare(&self, dashboard: &Dashboard, entries: &[Enqueued]) -> Result<(), Problem> {
+        if !entries.first().is_some_and(|entry| entry.duplicate) {
+            return Ok(());
+        }
+        let known = match dashboard.call(Request::GetJob { id: self.id }).await {
+            Ok(Response::Job(view)) => view,
+            // It ended and was forgotten between the two requests.
+            Err(error) if error.code == ErrorCode::NotFound => return Ok(()),
+            Ok(other) => return Err(unexpected(&other).into()),
+            Err(error) => return Err(error.into()),
+        };
+        if known.kind == self.kind && known.payload == self.payload {
+            return Ok(());
+        }
+        let detail = format!("the Idempotency-Key was used for another job: {}", self.id);
+        let title = "The key stands for another request";
+        Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", title, detail))
+    }
 }
 
 impl From<&Enqueued> for Taken {
@@ -49,8 +122,14 @@ pub(crate) async fn enqueue(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body = read_body(&dashboard, &req, payload, JOB_BODY_BYTES_MAX).await?;
-    let (queue, spec) = body::one(&body.bytes)?.into_spec(now())?;
+    let key = Key::of(&req)?;
+    let (queue, mut spec) = body::one(&body.bytes)?.into_spec(body::blank(), now())?;
+    let queue = queue.unwrap_or_default();
+    let sent = key.map(|key| key.put_on(&queue, std::slice::from_mut(&mut spec))).transpose()?;
     let entries = submit(&dashboard, queue, vec![spec]).await?;
+    if let Some(sent) = sent {
+        sent.compare(&dashboard, &entries).await?;
+    }
     let taken = Taken::from(&entries[0]);
     let mut response =
         json(if taken.duplicate_of.is_some() { StatusCode::OK } else { StatusCode::CREATED }, &taken);
@@ -75,13 +154,16 @@ pub(crate) async fn enqueue_batch(
         )));
     }
     let now = now();
+    let key = Key::of(&req)?;
     let mut queue: Option<QueueName> = None;
     let mut specs = Vec::with_capacity(bodies.len());
     for (index, body) in bodies.into_iter().enumerate() {
-        let (its_queue, spec) = body.into_spec(now).map_err(|mut problem| {
+        let (its_queue, spec) = body.into_spec(body::blank(), now).map_err(|error| {
+            let mut problem = Problem::from(error);
             problem.detail = format!("job {index}: {}", problem.detail);
             problem
         })?;
+        let its_queue = its_queue.unwrap_or_default();
         let first = queue.get_or_insert_with(|| its_queue.clone());
         if *first != its_queue {
             return Err(Problem::invalid(format!(
@@ -91,7 +173,12 @@ pub(crate) async fn enqueue_batch(
         }
         specs.push(spec);
     }
-    let entries = submit(&dashboard, queue.unwrap_or_default(), specs).await?;
+    let queue = queue.unwrap_or_default();
+    let sent = key.map(|key| key.put_on(&queue, &mut specs)).transpose()?;
+    let entries = submit(&dashboard, queue, specs).await?;
+    if let Some(sent) = sent {
+        sent.compare(&dashboard, &entries).await?;
+    }
     let status =
         if entries.iter().all(|entry| entry.duplicate) { StatusCode::OK } else { StatusCode::CREATED };
     Ok(json(status, &TakenAll { jobs: entries.iter().map(Taken::from).collect() }))
@@ -110,12 +197,32 @@ pub(crate) async fn submit(
     }
 }
 
+/// What a list is asked for: a filter, and the fields that most lists need.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    queue: Option<QueueName>,
+    state: Option<JobState>,
+    kind: Option<String>,
+    filter: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
 pub(crate) async fn list(dashboard: web::Data<Dashboard>, req: HttpRequest) -> Result<HttpResponse, Problem> {
-    let query: JobQuery = query(&req)?;
-    if query.limit.is_some_and(|limit| limit == 0 || limit > limits::PAGE_MAX) {
+    let ListQuery { queue, state, kind, filter, cursor, limit } = query(&req)?;
+    if limit.is_some_and(|limit| limit == 0 || limit > limits::PAGE_MAX) {
         return Err(Problem::invalid(format!("limit is 1 to {}", limits::PAGE_MAX)));
     }
-    forward(&dashboard, Request::ListJobs(query)).await
+    let fields = JobQuery { queue, state, kind, ..JobQuery::default() };
+    let filter = search(&fields, filter.as_deref().unwrap_or(""))?;
+    forward(&dashboard, Request::SearchJobs(JobSearch { filter, cursor, limit })).await
+}
+
+/// The filter of some fields and a text, as one text.
+pub(crate) fn search(fields: &JobQuery, text: &str) -> Result<String, Problem> {
+    let filter = Filter::parse(text).map_err(|e| Problem::invalid(format!("the filter: {e}")))?;
+    Ok(Filter::of_query(fields).and(filter).to_string())
 }
 
 pub(crate) async fn get(dashboard: web::Data<Dashboard>, req: HttpRequest) -> Result<HttpResponse, Problem> {

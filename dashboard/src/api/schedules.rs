@@ -5,11 +5,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use windlass_core::api::{Request, Response, ScheduleView};
+use windlass_core::api::{Request, Response, ScheduleView, body};
 use windlass_core::schedule::When;
 
 use super::jobs::Taken;
-use super::{JOB_BODY_BYTES_MAX, body, forward, json, path, read_body, unexpected};
+use super::{JOB_BODY_BYTES_MAX, forward, json, path, read_body, unexpected};
 use crate::Dashboard;
 use crate::problem::Problem;
 use crate::text::now;

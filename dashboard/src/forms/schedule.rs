@@ -2,13 +2,14 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
+use windlass_core::api::body::read_when;
 use windlass_core::api::{Request, Response, ScheduleView};
 use windlass_core::job::{JobSpec, Payload};
 use windlass_core::schedule::{CatchUp, ScheduleSpec, When};
 
 use super::{Fields, go, number};
 use crate::Dashboard;
-use crate::api::{read_when, unexpected};
+use crate::api::unexpected;
 use crate::pages;
 use crate::problem::Problem;
 use crate::shell::{Place, Shell, parameter};

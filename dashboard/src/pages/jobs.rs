@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
-use windlass_core::api::{JobPage, JobQuery, JobView, Request, Response, StateCounts};
+use windlass_core::api::{JobPage, JobQuery, JobSearch, JobView, Request, Response, StateCounts};
 use windlass_core::id::QueueName;
 use windlass_core::job::JobState;
 use windlass_core::limits;
@@ -27,6 +27,8 @@ pub(crate) struct Filter {
     pub(crate) queue: Option<QueueName>,
     pub(crate) state: Option<JobState>,
     pub(crate) kind: Option<String>,
+    /// More terms, in the language of filters.
+    pub(crate) terms: Option<String>,
     pub(crate) cursor: Option<String>,
 }
 
@@ -46,6 +48,11 @@ impl Filter {
                         limits::KIND_BYTES_MAX
                     )));
                 }
+                "filter" => {
+                    windlass_core::filter::Filter::parse(value)
+                        .map_err(|e| Problem::invalid(format!("the filter: {e}")))?;
+                    filter.terms = Some(value.to_owned());
+                }
                 "cursor" if value.len() <= CURSOR_BYTES_MAX => filter.cursor = Some(value.to_owned()),
                 _ => {}
             }
@@ -64,6 +71,7 @@ impl Filter {
         add("queue", self.queue.as_ref().map(QueueName::as_str));
         add("state", self.state.map(JobState::name));
         add("kind", self.kind.as_deref());
+        add("filter", self.terms.as_deref());
         add("cursor", self.cursor.as_deref());
         if parts.is_empty() { "/jobs".to_owned() } else { format!("/jobs?{}", parts.join("&")) }
     }
@@ -259,6 +267,11 @@ impl Page {
         self.next.as_ref().map(|next| Filter { cursor: Some(next.clone()), ..self.filter.clone() }.address())
     }
 
+    /// Whether jobs were left out, so that it matters how many were looked at.
+    fn is_sifted(&self) -> bool {
+        self.filter.kind.is_some() || self.filter.terms.is_some()
+    }
+
     fn queue_value(&self) -> &str {
         self.filter.queue.as_ref().map_or("", QueueName::as_str)
     }
@@ -295,14 +308,14 @@ fn counts_of(queues: &[windlass_core::api::QueueView], queue: Option<&QueueName>
 }
 
 pub(crate) async fn load(dashboard: &Dashboard, shell: Shell, filter: Filter) -> Result<Page, Problem> {
-    let query = JobQuery {
-        queue: filter.queue.clone(),
-        state: filter.state,
-        kind: filter.kind.clone(),
+    let (queue, state, kind) = (filter.queue.clone(), filter.state, filter.kind.clone());
+    let fields = JobQuery { queue, state, kind, ..JobQuery::default() };
+    let search = JobSearch {
+        filter: crate::api::jobs::search(&fields, filter.terms.as_deref().unwrap_or(""))?,
         cursor: filter.cursor.clone(),
         limit: Some(PAGE),
     };
-    let JobPage { jobs, next, scanned } = match dashboard.call(Request::ListJobs(query)).await? {
+    let JobPage { jobs, next, scanned } = match dashboard.call(Request::SearchJobs(search)).await? {
         Response::Jobs(page) => page,
         other => return Err(unexpected(&other).into()),
     };
@@ -342,6 +355,7 @@ mod tests {
             queue: Some("mail.eu/high:1".parse().unwrap()),
             state: Some(JobState::Dead),
             kind: Some("a b&c=d%\"><img>".to_owned()),
+            terms: Some("error:\"a & b\" age>10m".to_owned()),
             cursor: Some("x+/=".to_owned()),
         };
         let address = filter.address();
@@ -349,5 +363,6 @@ mod tests {
         assert_eq!(Filter::of(query).unwrap(), filter);
         assert_eq!(Filter::of("queue=&state=&kind=").unwrap(), Filter::default());
         assert!(Filter::of("state=asleep").is_err());
+        assert!(Filter::of("filter=stat:dead").unwrap_err().detail.contains("did you mean \"state\""));
     }
 }

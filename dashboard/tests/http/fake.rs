@@ -7,16 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use windlass_core::api::{
-    ApiError, AttemptView, Enqueued, ErrorCode, HistoryPoint, JobPage, JobQuery, JobView, NodeView, Overview,
-    QueueView, Request, Response, ScheduleView, StateCounts, WorkerView,
+    ApiError, AttemptView, Enqueued, ErrorCode, FetchJobs, Fetched, HistoryPoint, JobPage, JobSearch,
+    JobView, NodeView, Overview, QueueView, Request, Response, ScheduleView, Standing, StateCounts,
+    WorkRequest, WorkResponse, WorkerView,
 };
+use windlass_core::filter::Filter;
 use windlass_core::id::{JobId, QueueName, WorkerId};
 use windlass_core::job::{AttemptOutcome, JobSpec, JobState, Payload, RunAt};
 use windlass_core::schedule::{ScheduleSpec, When};
 use windlass_core::store::StoreStats;
 use windlass_core::time::Timestamp;
-use windlass_core::wire::Token;
-use windlass_dashboard::{Answer, Backend};
+use windlass_core::wire::{Delivery, ReportResult, Token};
+use windlass_dashboard::{Answer, Backend, WorkAnswer};
 
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970");
@@ -48,12 +50,49 @@ impl Backend for Fake {
         Box::pin(async move { answer })
     }
 
+    fn work(&self, request: WorkRequest) -> WorkAnswer {
+        let broken = self.world.lock().expect("no test panics with the lock").broken.clone();
+        let answer = match (broken, request) {
+            (Some(error), _) => Err(error),
+            (None, WorkRequest::Fetch(fetch)) => Ok(WorkResponse::Fetched(fetched(&fetch))),
+            (None, WorkRequest::Report { .. }) => Ok(WorkResponse::Reported(ReportResult::Recorded)),
+            (None, WorkRequest::Heartbeat { leases }) => {
+                Ok(WorkResponse::Standing { leases: vec![Standing::Held; leases.len()], lease_ms: 8_000 })
+            }
+            (None, WorkRequest::Progress { .. }) => {
+                Ok(WorkResponse::Standing { leases: vec![Standing::Cancelled], lease_ms: 8_000 })
+            }
+            (None, WorkRequest::Leave { .. }) => Ok(WorkResponse::Left),
+        };
+        Box::pin(async move { answer })
+    }
+
     fn ready(&self) -> Result<(), Vec<String>> {
         match &self.world.lock().expect("no test panics with the lock").broken {
             Some(error) => Err(vec![error.message.clone()]),
             None => Ok(()),
         }
     }
+}
+
+/// As many jobs as were asked for.
+fn fetched(fetch: &FetchJobs) -> Fetched {
+    let (queue, _) = &fetch.queues[0];
+    let job = |n: u32| Delivery {
+        queue: queue.clone(),
+        id: JobId([u8::try_from(n).unwrap_or(u8::MAX); 16]),
+        token: Token { epoch: 1, delivery: n.into() },
+        attempt: 1,
+        max_attempts: 20,
+        kind: "k".to_owned(),
+        payload: Payload::json("{}"),
+        enqueued_at: now(),
+        timeout_ms: Some(5),
+        headers: vec![("traceparent".to_owned(), "00".to_owned())],
+        tags: vec!["a".to_owned()],
+    };
+    let worker = fetch.worker.id.unwrap_or(worker_id(9));
+    Fetched { worker, jobs: (0..fetch.count).map(job).collect(), lease_ms: 8_000, heartbeat_ms: 1_000 }
 }
 
 pub(crate) fn queue(name: &str) -> QueueName {
@@ -171,7 +210,7 @@ impl World {
                 Ok(Response::Enqueued(taken.collect()))
             }
             Request::GetJob { id } => self.job(id),
-            Request::ListJobs(query) => self.list(&query),
+            Request::SearchJobs(search) => self.list(&search),
             Request::CancelJob { id } => {
                 let view = self.jobs.get_mut(&id).ok_or_else(|| missing("job"))?;
                 if view.state.is_final() {
@@ -287,7 +326,7 @@ impl World {
         self.jobs.get(&id).map(|view| Response::Job(Box::new(view.clone()))).ok_or_else(|| missing("job"))
     }
 
-    fn list(&self, query: &JobQuery) -> Result<Response, ApiError> {
+    fn list(&self, query: &JobSearch) -> Result<Response, ApiError> {
         let limit = query.limit.unwrap_or(50) as usize;
         let after: Option<JobId> = match &query.cursor {
             Some(text) => Some(
@@ -295,11 +334,9 @@ impl World {
             ),
             None => None,
         };
-        let fits = |view: &&JobView| {
-            query.queue.as_ref().is_none_or(|queue| view.queue == *queue)
-                && query.state.is_none_or(|state| view.state == state)
-                && query.kind.as_ref().is_none_or(|kind| view.kind == *kind)
-        };
+        let filter = Filter::parse(&query.filter).expect("the dashboard has read it");
+        let now = now();
+        let fits = |view: &&JobView| filter.matches(view, now);
         let mut jobs: Vec<JobView> = self.jobs.values().filter(fits).cloned().collect();
         jobs.sort_by_key(|view| (view.state, view.id));
         let scanned = self.jobs.len() as u64;

@@ -3,6 +3,7 @@
 mod api;
 mod fake;
 mod guard;
+mod openapi;
 mod pages;
 mod sample;
 

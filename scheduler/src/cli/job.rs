@@ -8,14 +8,15 @@ mod show;
 mod wait;
 
 use clap::Subcommand;
-use windlass_core::api::{JobQuery, Request, Response};
+use windlass_core::api::{JobQuery, JobSearch, Request, Response};
+use windlass_core::filter::Filter;
 use windlass_core::id::{JobId, QueueName};
 use windlass_core::job::JobState;
 use windlass_core::limits;
 
 use super::connect::{ClientArgs, Server, block_on, unexpected};
 use super::error::CliError;
-use super::output::Output;
+use super::output::{self, Output};
 
 /// Arguments of `windlass job`.
 #[derive(Debug, clap::Args)]
@@ -72,8 +73,11 @@ struct IdsArgs {
 Examples:
   windlass job list --state dead
   windlass job list --queue mail --kind send_email --limit 200
+  windlass job list 'state:dead error:\"timed out\" args.user.id:123 age>10m attempt>=3'
   windlass job list --all --json | jq -r '.jobs[].id'")]
 struct ListArgs {
+    /// Terms that every job has to satisfy, such as state:dead tag:vip error:"timed out" args.user.id:123 age>10m
+    filter: Vec<String>,
     /// Only this queue
     #[arg(long, short)]
     queue: Option<QueueName>,
@@ -128,17 +132,20 @@ async fn get(server: &Server, id: JobId, out: Output) -> Result<(), CliError> {
 }
 
 async fn list(server: &Server, args: ListArgs, out: Output) -> Result<(), CliError> {
-    let ListArgs { queue, state, kind, limit, mut cursor, all } = args;
-    let mut shown = 0;
+    let ListArgs { filter, queue, state, kind, limit, cursor, all } = args;
+    let fields = JobQuery { queue, state, kind, cursor: None, limit: Some(limit) };
+    let terms = filter.join(" ");
+    let filter = Filter::parse(&terms).map_err(|e| CliError::usage(format!("the filter: {e}\n  {terms}")))?;
+    let mut request = if filter.is_empty() {
+        // Servers of the first version know this one.
+        Request::ListJobs(JobQuery { cursor, ..fields })
+    } else {
+        let filter = Filter::of_query(&fields).and(filter).to_string();
+        Request::SearchJobs(JobSearch { filter, cursor, limit: Some(limit) })
+    };
+    let (mut shown, mut scanned) = (0, 0);
     loop {
-        let query = JobQuery {
-            queue: queue.clone(),
-            state,
-            kind: kind.clone(),
-            cursor: cursor.clone(),
-            limit: Some(limit),
-        };
-        let response = server.call(Request::ListJobs(query)).await?;
+        let response = server.call(request.clone()).await?;
         let Response::Jobs(page) = &response else { return Err(unexpected(&response)) };
         if out.json {
             out.response(&response)?;
@@ -146,17 +153,25 @@ async fn list(server: &Server, args: ListArgs, out: Output) -> Result<(), CliErr
             show::rows(&page.jobs, out)?;
         }
         shown += page.jobs.len();
+        scanned += page.scanned;
         match &page.next {
-            Some(next) if all => cursor = Some(next.clone()),
+            Some(next) if all => match &mut request {
+                Request::ListJobs(query) => query.cursor = Some(next.clone()),
+                Request::SearchJobs(search) => search.cursor = Some(next.clone()),
+                _ => break,
+            },
             Some(next) => {
-                out.hint(format!("\nthere is more: --cursor {next}, or --all"));
+                let looked = output::count(scanned);
+                out.hint(format!(
+                    "\n{looked} jobs were looked at and there are more: --cursor {next}, or --all"
+                ));
                 break;
             }
             None => break,
         }
     }
     if shown == 0 && !out.json {
-        out.hint("no such jobs");
+        out.hint(format!("no such jobs among {}", output::count(scanned)));
     }
     Ok(())
 }

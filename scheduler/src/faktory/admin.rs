@@ -1,6 +1,7 @@
 //! `QUEUE …` and `FLUSH`.
 
 use windlass_core::api::{ApiError, JobQuery, JobView};
+use windlass_core::filter::Filter;
 use windlass_core::job::JobState;
 use windlass_core::limits;
 use windlass_core::wire::Verdict;
@@ -124,14 +125,9 @@ impl Desk {
         state: JobState,
         cursor: Option<String>,
     ) -> Result<(Vec<JobView>, Option<String>), ApiError> {
-        let query = JobQuery {
-            queue: Some(queue.name().clone()),
-            state: Some(state),
-            kind: None,
-            cursor,
-            limit: Some(limits::PAGE_MAX),
-        };
-        let page = self.registry().list_jobs(query, self.now().wall).await?;
+        let query = JobQuery { queue: Some(queue.name().clone()), state: Some(state), ..JobQuery::default() };
+        let (filter, limit) = (Filter::of_query(&query), Some(limits::PAGE_MAX));
+        let page = self.registry().list_jobs(&filter, cursor.as_deref(), limit, self.now().wall).await?;
         Ok((page.jobs, page.next))
     }
 

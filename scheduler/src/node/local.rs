@@ -18,10 +18,12 @@ use super::{NodeConfig, StartError};
 use crate::api::{ApiHandle, ApiParts, History};
 use crate::chance::Chance;
 use crate::cluster::{Cluster, GossipConfig};
-use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
+use crate::faktory::{self, FaktoryParts};
 use crate::queue::{Op, Registry, RegistryParts, Shared};
 use crate::schedules;
-use crate::session::{Budget, Door, Greeting, Hub, HubParts, Listen, NativePort, Phases, SessionParts};
+use crate::session::{
+    Budget, Desk, DeskParts, Door, Greeting, Hub, HubParts, Listen, NativePort, Phases, SessionParts,
+};
 use crate::store::writer::StoreWriter;
 
 /// Time that HTTP requests have to finish when the node stops, in seconds.
@@ -112,11 +114,14 @@ impl LocalNode {
         let budget = Arc::new(Budget::new(doors.native));
         let history = History::default();
         history.follow(registry.clone(), clock.clone());
-        let desk = desk(&config, &registry);
+        let phases = Phases::default();
+        let desk = desk(&config, &registry, &hub, &phases);
+        let reservations = reservations(&config, &registry);
         let parts = Arc::new(ApiParts {
             registry: registry.clone(),
             hub: hub.clone(),
-            faktory: desk.clone(),
+            faktory: reservations.clone(),
+            desk,
             schedules: schedules.clone(),
             cluster: cluster.clone(),
             writer: writer.clone(),
@@ -128,7 +133,6 @@ impl LocalNode {
             stopping: AtomicBool::new(false),
         });
         let api = ApiHandle::new(&parts);
-        let phases = Phases::default();
         let sessions = SessionParts {
             registry: registry.clone(),
             api: api.clone(),
@@ -144,7 +148,7 @@ impl LocalNode {
             phases: phases.clone(),
         };
         let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
-        let faktory = open_faktory(bound.faktory, desk, &config, doors, &phases).await?;
+        let faktory = open_faktory(bound.faktory, reservations, &config, doors, &phases).await?;
         let door = bound.native.map(|(listener, _)| Door::open(listener, sessions));
         let http =
             bound.http.map(|listener| serve_http(listener, &config, doors, &api, native_addr)).transpose()?;
@@ -192,14 +196,19 @@ impl LocalNode {
     }
 }
 
-fn desk(config: &NodeConfig, registry: &Registry) -> Desk {
+fn reservations(config: &NodeConfig, registry: &Registry) -> faktory::Desk {
     let (registry, lease_ms) = (registry.clone(), config.lease_ms);
-    Desk::new(DeskParts { registry, clock: config.clock.clone(), chance: config.chance.clone(), lease_ms })
+    faktory::Desk::new(faktory::DeskParts {
+        registry,
+        clock: config.clock.clone(),
+        chance: config.chance.clone(),
+        lease_ms,
+    })
 }
 
 async fn open_faktory(
     bound: Option<(NativePort, SocketAddr)>,
-    desk: Desk,
+    desk: faktory::Desk,
     config: &NodeConfig,
     doors: Doors,
     phases: &Phases,
@@ -209,6 +218,18 @@ async fn open_faktory(
     adopted.map_err(|e| StartError::Failed(format!("the reserved jobs cannot be read: {e}")))?;
     let parts = FaktoryParts::new(desk, config.faktory_password.clone(), phases.clone(), doors.faktory);
     Ok(Some(faktory::Door::open(listener, parts)))
+}
+
+fn desk(config: &NodeConfig, registry: &Registry, hub: &Hub, phases: &Phases) -> Desk {
+    Desk::open(DeskParts {
+        registry: registry.clone(),
+        hub: hub.clone(),
+        clock: config.clock.clone(),
+        chance: config.chance.clone(),
+        heartbeat_ms: config.heartbeat_ms,
+        lease_ms: config.lease_ms,
+        draining: phases.draining.clone(),
+    })
 }
 
 async fn gossip(

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use windlass_core::api::{ApiError, ErrorCode, JobPage, JobQuery, JobView};
+use windlass_core::api::{ApiError, ErrorCode, JobPage, JobView};
+use windlass_core::filter::Filter;
 use windlass_core::id::{JobId, QueueName};
 use windlass_core::job::JobState;
 use windlass_core::limits;
@@ -63,23 +64,21 @@ impl Segment {
         }
     }
 
-    /// Where jobs of this state are; of every state, in the order of a life.
-    fn of(state: Option<JobState>) -> &'static [Segment] {
-        match state {
-            None => &[
-                Segment::Timers,
-                Segment::Ready,
-                Segment::Running,
-                Segment::Finished,
-                Segment::Kept,
-                Segment::Dead,
-            ],
-            Some(Scheduled | Retrying) => &[Segment::Timers],
-            Some(Ready | Held) => &[Segment::Ready, Segment::Due],
-            Some(Running) => &[Segment::Running],
-            Some(Succeeded | Cancelled | Expired) => &[Segment::Finished, Segment::Kept],
-            Some(Dead) => &[Segment::Dead],
-        }
+    /// Where jobs of these states are, in the order of a life; `None` stands for every state.
+    fn of(states: Option<&[JobState]>) -> Vec<Segment> {
+        let Some(states) = states else {
+            return Segment::ALL.into_iter().filter(|segment| *segment != Segment::Due).collect();
+        };
+        let shows = |segment: Segment| match segment {
+            // Timers that are due are shown among the timers, and beside the ready ones where no timers are shown.
+            Segment::Timers => states.iter().any(|state| matches!(state, Scheduled | Retrying)),
+            segment => states.iter().any(|state| segment.shows(*state)),
+        };
+        let timers = shows(Segment::Timers);
+        Segment::ALL
+            .into_iter()
+            .filter(|segment| shows(*segment) && !(timers && *segment == Segment::Due))
+            .collect()
     }
 
     /// Whether a job in this state is listed here, rather than in another segment.
@@ -150,14 +149,15 @@ impl Cursor {
 }
 
 /// A page in the making.
-struct Filling {
-    query: JobQuery,
+struct Filling<'f> {
+    filter: &'f Filter,
+    now: Timestamp,
     limit: usize,
     page: JobPage,
     bytes: usize,
 }
 
-impl Filling {
+impl Filling<'_> {
     fn is_full(&self) -> bool {
         self.page.jobs.len() >= self.limit
             || self.bytes >= PAGE_BYTES_MAX
@@ -165,9 +165,7 @@ impl Filling {
     }
 
     fn offer(&mut self, segment: Segment, job: JobView) {
-        let state = self.query.state.is_none_or(|state| state == job.state);
-        let kind = self.query.kind.as_ref().is_none_or(|kind| *kind == job.kind);
-        if state && kind && segment.shows(job.state) {
+        if segment.shows(job.state) && self.filter.matches(&job, self.now) {
             self.bytes += job.payload.data.len() + job.result.as_ref().map_or(0, |result| result.data.len());
             self.page.jobs.push(job);
         }
@@ -175,29 +173,35 @@ impl Filling {
 }
 
 impl Registry {
-    /// One page of jobs.
+    /// One page of jobs that satisfy the filter.
     ///
     /// # Errors
     /// `Invalid` for a cursor or limit that makes no sense, `NotFound` for a queue that does not exist, or what a queue says.
-    pub async fn list_jobs(&self, query: JobQuery, now: Timestamp) -> Result<JobPage, ApiError> {
-        let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+    pub async fn list_jobs(
+        &self,
+        filter: &Filter,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+        now: Timestamp,
+    ) -> Result<JobPage, ApiError> {
+        let limit = limit.unwrap_or(LIMIT_DEFAULT);
         if limit == 0 || limit > limits::PAGE_MAX {
             let text = format!("limit is 1 to {}", limits::PAGE_MAX);
             return Err(ApiError::new(ErrorCode::Invalid, text));
         }
-        let cursor = match query.cursor.as_deref() {
+        let cursor = match cursor {
             None => None,
             Some(text) => Some(Cursor::from_text(text).ok_or_else(|| {
                 let text = "the cursor is not one that a page gave; leave it out to begin at the beginning";
                 ApiError::new(ErrorCode::Invalid, text)
             })?),
         };
-        let queues = match &query.queue {
-            Some(name) => vec![self.find(name).ok_or_else(|| no_queue(name))?],
-            None => self.all(),
+        let queues = match filter.named_queue() {
+            Some(name) => vec![self.find(&name).ok_or_else(|| no_queue(&name))?],
+            None => self.all().into_iter().filter(|queue| filter.may_take_queue(queue.name())).collect(),
         };
-        let segments = Segment::of(query.state);
-        let mut filling = Filling { limit: limit as usize, page: JobPage::default(), bytes: 0, query };
+        let segments = Segment::of(filter.states().as_deref());
+        let mut filling = Filling { limit: limit as usize, page: JobPage::default(), bytes: 0, filter, now };
         for queue in queues {
             let resumed = cursor.as_ref().filter(|cursor| cursor.queue == *queue.name());
             if cursor.as_ref().is_some_and(|cursor| *queue.name() < cursor.queue) {
@@ -226,7 +230,7 @@ async fn fill(
     segment: Segment,
     mut last: Vec<u8>,
     now: Timestamp,
-    filling: &mut Filling,
+    filling: &mut Filling<'_>,
 ) -> Result<Option<Vec<u8>>, ApiError> {
     loop {
         if filling.is_full() {
@@ -303,11 +307,23 @@ mod tests {
         assert_eq!(Cursor::from_text(&format!("d{}.q", "00".repeat(100))), None);
     }
 
+    /// A due timer is ready, and stands in one list only.
+    #[test]
+    fn no_job_is_listed_twice() {
+        for states in [&[Ready, Scheduled][..], &[Ready], &[Retrying], &[Ready, Dead]] {
+            let segments = Segment::of(Some(states));
+            let both = segments.contains(&Segment::Timers) && segments.contains(&Segment::Due);
+            assert!(!both && !segments.is_empty(), "{states:?}");
+        }
+        assert_eq!(Segment::of(Some(&[])), []);
+        assert!(!Segment::of(None).contains(&Segment::Due));
+    }
+
     /// Every state is listed by some segment that is read for it, and by one only when all are listed.
     #[test]
     fn every_state_has_its_place() {
         for state in JobState::ALL {
-            assert!(Segment::of(Some(state)).iter().any(|segment| segment.shows(state)), "{state}");
+            assert!(Segment::of(Some(&[state])).iter().any(|segment| segment.shows(state)), "{state}");
         }
     }
 }

@@ -201,7 +201,7 @@ impl SessionActor {
     }
 }
 
-fn delivery(queue: &QueueName, job: &Job, token: Token, attempt: u32) -> Delivery {
+pub(super) fn delivery(queue: &QueueName, job: &Job, token: Token, attempt: u32) -> Delivery {
     let options = job.options.as_deref();
     Delivery {
         queue: queue.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use windlass_core::id::{JobId, QueueName, RequestId};
 use windlass_core::job::{JobSpec, Payload};
-use windlass_core::queue::{Command as Order, NewJobs, Queue, Tuning, Window};
+use windlass_core::queue::{ChunkShape, Command as Order, NewJobs, Queue, Tuning, Window};
 use windlass_core::store::{Batch, Store};
 use windlass_core::time::{Mono, Now, Timestamp};
 use windlass_tests::process::binary;
