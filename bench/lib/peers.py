@@ -15,7 +15,7 @@ BENCH = Path(__file__).resolve().parent.parent
 ROOT = BENCH.parent
 WORK = ROOT / "target" / "rivals"
 # Seconds that a server has to open its port, and to stop.
-START_S = 40
+START_S = 90
 STOP_S = 15
 
 # The workloads, in the order of the tables: key, heading, what it is.

@@ -81,7 +81,7 @@ def _ratios(rows, path, colours):
         least = min(0.05, min(bar[0] for bar in bars) * 0.7)
         for at, (ratio, peer, text) in enumerate(bars):
             axes.barh(at, ratio - least, left=least, height=0.66, color=colours["own" if peer == "Windlass" else "rival"])
-            times = "" if peer == "Windlass" else f"   {ratio:.1f}×" if ratio >= 0.1 else f"   {ratio:.2f}×"
+            times = "" if peer == "Windlass" else f"   {_short(ratio)}×"
             axes.text(ratio * 1.06, at, text + times, va="center", fontsize=7.5, color=colours["ink"])
         axes.set_yticks(range(len(bars)), [bar[1] for bar in bars])
         axes.set_xscale("log")
@@ -90,7 +90,7 @@ def _ratios(rows, path, colours):
         axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}×" for tick in ticks]))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(least, max(bar[0] for bar in bars) * 6)
-        axes.axvline(1, color=colours["own"], linewidth=1)
+        axes.axvline(1, color=colours["own"], linewidth=1, zorder=0.5)
         _style(axes, colours)
         for label in axes.get_yticklabels():
             label.set_fontweight("bold" if label.get_text() == "Windlass" else "normal")
@@ -103,6 +103,11 @@ def _ratios(rows, path, colours):
     pyplot.close(figure)
 
 
+def _short(ratio):
+    """Two digits that count: 12, 1.2, 0.12, 0.0012."""
+    return f"{ratio:.0f}" if ratio >= 10 else f"{float(f'{ratio:.1e}'):g}" if ratio >= 0.0001 else "<0.0001"
+
+
 def _numbers(rows, key):
     return [float(row[key]) if row[key] else float("nan") for row in rows]
 
@@ -110,6 +115,7 @@ def _numbers(rows, key):
 def draw_series(source, path, colours):
     """A file of `windlass bench --series`: rates, p99, memory and disk over time."""
     from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     with open(source, newline="") as file:
         rows = list(csv.DictReader(file))
@@ -124,13 +130,18 @@ def draw_series(source, path, colours):
     grid[0].set_title("jobs/s", loc="left", fontsize=9.5, color=colours["ink"])
     grid[1].plot(seconds, [value / 1000 for value in _numbers(rows, "p99_us")], ".", color=colours["own"], markersize=2)
     grid[1].set_yscale("log")
+    grid[1].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    grid[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    grid[1].yaxis.set_minor_locator(NullLocator())
     grid[1].set_title("p99 of each 100 ms, ms", loc="left", fontsize=9.5, color=colours["ink"])
     for key, colour, name in (("server_rss_bytes", "own", "memory"), ("disk_bytes", "second", "disk")):
         grid[2].plot(seconds, [value / 1e6 for value in _numbers(rows, key)], color=colours[colour], linewidth=1, label=name)
     grid[2].set_title("MB", loc="left", fontsize=9.5, color=colours["ink"])
     grid[2].set_xlabel("seconds", color=colours["ink"], fontsize=8)
+    grid[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     for axes in grid:
         _style(axes, colours)
+        _mark_phases(axes, rows, colours)
         axes.grid(axis="y", color=colours["faint"], linewidth=0.6)
     for axes in (grid[0], grid[2]):
         axes.legend(frameon=False, labelcolor=colours["ink"], fontsize=8, loc="upper right")
@@ -138,6 +149,27 @@ def draw_series(source, path, colours):
     figure.tight_layout()
     figure.savefig(path, dpi=DPI, transparent=True)
     pyplot.close(figure)
+
+
+def _mark_phases(axes, rows, colours):
+    """A line where a phase begins, with its name at the top of the first panel."""
+    names = [row["phase"] for row in rows]
+    changes = [at for at in range(1, len(rows)) if names[at] != names[at - 1]]
+    for at, after in zip(changes, [*changes[1:], len(rows) - 1]):
+        begin, end = float(rows[at]["seconds"]), float(rows[after]["seconds"])
+        axes.axvline(begin, color=colours["faint"], linewidth=0.8)
+        # Short phases follow each other too closely to be named.
+        if end - begin >= float(rows[-1]["seconds"]) / 40 and axes.get_subplotspec().is_first_row():
+            axes.annotate(
+                " " + names[at].replace("_", " "),
+                (begin, 1),
+                xycoords=("data", "axes fraction"),
+                rotation=90,
+                va="top",
+                ha="left",
+                fontsize=6.5,
+                color=colours["rival"],
+            )
 
 
 def _rates(seconds, totals):

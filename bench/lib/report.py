@@ -76,7 +76,7 @@ def bound(run, cpus):
         return "the client's core"
     if BUSY <= server:
         return "the server's core"
-    return "the disk and turns"
+    return "the disk, and taking turns"
 
 
 def number(value):
@@ -153,7 +153,9 @@ def wins(rows):
 
 def _losses(rows):
     found = wins(rows)
-    return "\n".join(f"- {text}" for text in found) if found else "Nowhere in this run."
+    if len(rows) < 2 or rows[0]["peer"] != "Windlass":
+        return "There is nothing to compare in this run."
+    return "Where rivals win:\n\n" + ("\n".join(f"- {text}" for text in found) if found else "Nowhere in this run.")
 
 
 def _alone(alone):
@@ -218,15 +220,16 @@ def figures(about, measured, alone, folder):
     parts = [_about(about, durable + default)]
     parts.append("### Durable: a confirmed job survives a power cut\n")
     parts.append(_picture(folder, "durable", "Rates in durable settings, as multiples of Windlass") + _side_by_side(durable))
-    parts.append("Where rivals win:\n\n" + _losses(durable))
-    parts.append("### As they come, durable or not\n")
-    safe = sorted({row["peer"] for row in default if row["durable"]})
-    parts.append(
-        f"Durable as they come: {', '.join(safe)}. The others may lose confirmed jobs in a power cut.\n\n"
-        + _picture(folder, "default", "Rates in default settings, as multiples of Windlass")
-        + _side_by_side(default)
-    )
-    parts.append("Where rivals win:\n\n" + _losses(default))
+    parts.append(_losses(durable))
+    if any(not row["durable"] for row in default):
+        parts.append("### As they come, durable or not\n")
+        safe = sorted({row["peer"] for row in default if row["durable"]})
+        parts.append(
+            f"Durable as they come: {', '.join(safe)}. The others may lose confirmed jobs in a power cut.\n\n"
+            + _picture(folder, "default", "Rates in default settings, as multiples of Windlass")
+            + _side_by_side(default)
+        )
+        parts.append(_losses(default))
     parts.append("### What bounded each\n")
     parts.append(
         "Cores that server and client kept busy stand in brackets.\n\n"
