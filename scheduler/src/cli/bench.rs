@@ -31,7 +31,7 @@ use stage::{Bench, Measured};
 #[derive(Debug, clap::Args)]
 #[command(before_help = "\
 Examples:
-  windlass bench                                     the short set, on a server of its own in this directory
+  windlass bench                                     the short set, on a server of its own here
   windlass bench enqueue stream --jobs 1000000 --payload-bytes 1000
   windlass bench drain --workers 1,2,8
   windlass bench backlog --jobs 10000000 --series backlog.csv
