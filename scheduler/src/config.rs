@@ -18,6 +18,8 @@ pub use resolve::{Origin, Resolved, Setting, resolve};
 
 use windlass_core::limits;
 
+use crate::node::Memory;
+
 /// The file that is read from the working directory when no other is named.
 pub const FILE_NAME: &str = "windlass.toml";
 /// Where the file is looked for after the working directory.
@@ -83,6 +85,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Engine of the store. Defaults to sled.
     pub store: StoreKind,
+    /// Memory for jobs, in bytes. Defaults to 256 MiB.
+    pub memory: u64,
     /// Address of dashboard, API and metrics; `None` for no such door. Defaults to `127.0.0.1:7420`.
     pub http: Option<SocketAddr>,
     /// Address of the native protocol. Defaults to `127.0.0.1:7421`.
@@ -113,6 +117,7 @@ impl Default for Config {
         Config {
             data_dir: PathBuf::from("./windlass-data"),
             store: StoreKind::Sled,
+            memory: Memory::DEFAULT.0,
             http: Some(address(HTTP_DEFAULT)),
             native: address(NATIVE_DEFAULT),
             gossip: Some(address(GOSSIP_DEFAULT)),
@@ -152,6 +157,11 @@ impl Config {
                 humantime::format_duration(self.lease),
                 humantime::format_duration(self.heartbeat),
             ));
+        }
+        if self.memory < Memory::MIN.0 {
+            return refuse(
+                "memory: less than 32 MiB leaves no room to work; set memory = \"256MiB\"".to_owned(),
+            );
         }
         if self.cluster.is_empty() || self.cluster.len() > 128 {
             return refuse("cluster: the name has 1 to 128 bytes".to_owned());

@@ -28,7 +28,7 @@ mod local;
 mod run;
 mod running;
 
-pub use config::{GOSSIP_PORT, HTTP_PORT, NATIVE_PORT, NodeConfig};
+pub use config::{GOSSIP_PORT, HTTP_PORT, Memory, NATIVE_PORT, NodeConfig};
 pub use local::LocalNode;
 pub use running::{Node, RunningNode};
 

@@ -23,7 +23,8 @@ struct Rules {
 impl Rules {
     fn new() -> Rules {
         let now = Now { wall: Timestamp(1_000), mono: Mono(0) };
-        let tuning = Tuning { epoch: 3, seed: 1, lease_ms: 1_000, resume_grace_ms: 200, window: TINY };
+        let chunk = ChunkShape { jobs_min: 2, jobs_max: 4 };
+        let tuning = Tuning { epoch: 3, seed: 1, lease_ms: 1_000, resume_grace_ms: 200, window: TINY, chunk };
         let (queue, effects) = Queue::create(QueueName::default(), 1, tuning, now);
         let mut rules = Rules { queue, now };
         rules.durable(&effects);
@@ -347,7 +348,7 @@ fn a_level_is_remembered_while_its_load_is_on_its_way() {
         let (id, kind) = (JobId([n; 16]), "work".to_owned());
         let job =
             Job { id, kind, payload, priority: 0, enqueued_at: now, run_at: now, options: None, past: None };
-        Stored { place: Place::Ready { priority: 0, seq: u64::from(n) }, job }
+        Stored { place: Place::Ready { priority: 0, seq: u64::from(n) }, in_chunk: false, job }
     };
     let loads = |outs: &[Out]| -> Vec<LoadFrom> {
         outs.iter().filter_map(|out| if let Out::Load(from) = out { Some(*from) } else { None }).collect()

@@ -10,7 +10,7 @@ use super::output::{self, Output};
 use super::process::{Signals, raise_file_limit};
 use crate::config::{Config, LogFormat, ServerFlags, StoreKind, resolve};
 use crate::fault;
-use crate::node::{Node, NodeConfig, RunningNode, StartError};
+use crate::node::{Memory, Node, NodeConfig, RunningNode, StartError};
 use crate::store::{OpenError, StoreConfig};
 use crate::telemetry;
 
@@ -76,11 +76,15 @@ pub(super) async fn start(config: &Config, signals: &mut Signals) -> Result<Runn
 }
 
 fn node_config(config: &Config) -> NodeConfig {
-    let store = match config.store {
+    let mut store = match config.store {
         StoreKind::Sled => StoreConfig::sled(&config.data_dir),
         StoreKind::Memory => StoreConfig::memory(),
     };
+    let memory = Memory(config.memory);
+    store.overlay_bytes = memory.overlay_bytes();
+    store.sled_cache_bytes = memory.sled_cache_bytes();
     let mut node = NodeConfig::new(store);
+    node.memory = memory;
     node.http = config.http;
     node.native = Some(config.native);
     node.gossip = config.gossip;

@@ -59,6 +59,16 @@ pub const FIELDS: &[Field] = &[
         get: |c| c.store.name().to_owned(),
     },
     Field {
+        key: "memory",
+        flag: "memory",
+        value: "SIZE",
+        switch: false,
+        doc: "Memory for jobs that are held to be quick: recent changes, the next jobs of each queue, the store's cache; the rest of a backlog is on the disk. A number with KiB, MiB or GiB. Defaults to 256MiB",
+        default: "256MiB",
+        set: |c, v| size(v).map(|v| c.memory = v),
+        get: |c| size_text(c.memory),
+    },
+    Field {
         key: "http",
         flag: "http",
         value: "ADDR|off",
@@ -192,6 +202,23 @@ pub fn reference() -> String {
         );
     }
     out
+}
+
+const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text} is no size such as 256MiB or 1GiB");
+    let unit = UNITS.iter().find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)));
+    let (number, bytes) = unit.unwrap_or((text, 1));
+    let number: u64 = number.trim_end().parse().map_err(|_| wrong())?;
+    number.checked_mul(bytes).ok_or_else(wrong)
+}
+
+fn size_text(bytes: u64) -> String {
+    match UNITS.iter().find(|(_, unit)| bytes > 0 && bytes % unit == 0) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
 }
 
 fn non_empty(text: &str) -> Result<&str, String> {

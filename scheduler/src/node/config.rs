@@ -16,6 +16,46 @@ pub const NATIVE_PORT: u16 = 7_421;
 /// Port of the gossip, UDP.
 pub const GOSSIP_PORT: u16 = 7_422;
 
+/// Bytes of memory that a node may take for its jobs, and how they are shared out. What a request under way needs comes on
+/// top, within bounds of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory(pub u64);
+
+impl Memory {
+    /// The default: 256 MiB.
+    pub const DEFAULT: Memory = Memory(256 * 1024 * 1024);
+    /// The least that makes sense: 32 MiB.
+    pub const MIN: Memory = Memory(32 * 1024 * 1024);
+
+    /// A twelfth for recent changes: at worst four times as much is held while a checkpoint runs.
+    #[must_use]
+    pub fn overlay_bytes(self) -> usize {
+        self.part(12)
+    }
+
+    /// A sixteenth for sled's cache.
+    #[must_use]
+    pub fn sled_cache_bytes(self) -> u64 {
+        self.0 / 16
+    }
+
+    /// An eighth for waiting jobs of all queues.
+    #[must_use]
+    pub fn window_bytes(self) -> usize {
+        self.part(8)
+    }
+
+    fn part(self, divisor: u64) -> usize {
+        usize::try_from(self.0 / divisor).unwrap_or(usize::MAX)
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory::DEFAULT
+    }
+}
+
 /// Settings of a node.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -39,6 +79,8 @@ pub struct NodeConfig {
     pub read_only_dashboard: bool,
     /// Names the environment on pages. Defaults to nothing.
     pub badge: Option<String>,
+    /// Memory for what the node holds of its jobs; see [`Memory`]. Defaults to 256 MiB.
+    pub memory: Memory,
     /// Silence after which a worker loses its leases, in milliseconds. Defaults to 8,000.
     pub lease_ms: u64,
     /// Interval of a worker's heartbeats, in milliseconds. Defaults to 1,000.
@@ -67,6 +109,7 @@ impl NodeConfig {
             tokens: Vec::new(),
             read_only_dashboard: false,
             badge: None,
+            memory: Memory::default(),
             lease_ms: limits::LEASE_MS_DEFAULT,
             heartbeat_ms: limits::HEARTBEAT_MS_DEFAULT,
             resume_grace_ms: limits::RESUME_GRACE_MS_DEFAULT,

@@ -18,7 +18,7 @@ use super::{NodeConfig, StartError};
 use crate::api::{ApiHandle, ApiParts, History};
 use crate::chance::Chance;
 use crate::cluster::{Cluster, GossipConfig};
-use crate::queue::{Op, Registry, RegistryParts};
+use crate::queue::{Op, Registry, RegistryParts, Shared};
 use crate::schedules;
 use crate::session::{Budget, Door, Greeting, Hub, HubParts, Listen, Phases, SessionParts};
 use crate::store::writer::StoreWriter;
@@ -93,6 +93,7 @@ impl LocalNode {
             chance: chance.clone(),
             lease_ms: config.lease_ms,
             resume_grace_ms: config.resume_grace_ms,
+            memory: Shared::new(config.memory.window_bytes()),
         })?;
         let hub = Hub::start(HubParts {
             clock: clock.clone(),

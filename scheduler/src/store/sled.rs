@@ -97,7 +97,7 @@ impl Limits {
             overlay_bytes: config.overlay_bytes.min(usize::try_from(total_bytes / 16).unwrap_or(usize::MAX)),
             journal_segments: journal_segments.clamp(2, 8),
             block_bytes: config.block_bytes.unwrap_or(block_bytes),
-            sled_cache_bytes: 32 * MIB,
+            sled_cache_bytes: config.sled_cache_bytes,
             low_water_bytes: config.low_water_bytes.unwrap_or((total_bytes / 10).min(256 * MIB)),
             rewrite_bytes_min: config.rewrite_bytes_min.min(total_bytes / 16),
         }
