@@ -49,9 +49,11 @@ def medians(measured, config):
             good = [r for r in records if r.get("test") == test and "error" not in r and r.get("n")]
             if good:
                 row["tests"][test] = _median(good)
-        failed = [r for r in records if r.get("error")]
-        row["failed"] = {r["test"]: r["error"] for r in failed if r["test"] not in row["tests"]}
-        table.append(row)
+        failed = [{"error": "no job in its time", **r} for r in records if r.get("error") or "n" in r and not r["n"]]
+        row["failed"] = {r["test"]: r["error"] for r in failed if r.get("test") in TESTS and r["test"] not in row["tests"]}
+        # What could not be installed stands in a list of its own.
+        if row["tests"] or row["failed"]:
+            table.append(row)
     return sorted(table, key=lambda row: row["peer"] != "Windlass")
 
 

@@ -158,10 +158,8 @@ fn record(peer: &str, config: &[&str], test: &str, rate: u64) -> Value {
     })
 }
 
-#[test]
-fn recorded_results_become_a_page() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let recorded = dir.path().join("results.jsonl");
+/// A recorded run in which a rival is faster once, fails once, and another one could not be installed.
+fn recorded_run(dir: &Path) -> PathBuf {
     let mut broken = record("Fast Queue", &["default"], "bulk", 1);
     broken["error"] = json!("it fell over");
     let lines = [
@@ -177,7 +175,15 @@ fn recorded_results_become_a_page() {
         json!({"record": "measured", "peer": "Gone Queue", "configs": ["durable"], "setting": "safe", "missing": "no package"}),
     ];
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    fs::write(&recorded, text).expect("the file is written");
+    let path = dir.join("results.jsonl");
+    fs::write(&path, text).expect("the file is written");
+    path
+}
+
+#[test]
+fn recorded_results_become_a_page() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let recorded = recorded_run(dir.path());
     let page = dir.path().join("page.md");
     fs::write(&page, "# Before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n")
         .expect("the page is written");
@@ -193,8 +199,34 @@ fn recorded_results_become_a_page() {
         "{page}"
     );
     assert!(!page.contains("16 producers: 0.5 times"), "what a rival loses is no win: {page}");
-    assert!(page.contains("Gone Queue (safe): no package"), "{page}");
+    assert!(page.contains("- Gone Queue (safe): no package") && !page.contains("| Gone Queue"), "{page}");
     assert!(page.contains("in bulk: it fell over"), "{page}");
+}
+
+/// Only where matplotlib is: the comparison installs it for itself, which a test does not do.
+#[test]
+fn recorded_results_become_pictures() {
+    let has = Command::new("python3").args(["-c", "import matplotlib"]).stderr(Stdio::null()).status();
+    if !has.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no matplotlib for python3");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let recorded = recorded_run(dir.path());
+    let series = "seconds,phase,enqueued,run,server_rss_bytes,disk_bytes,p99_us\n0.1,a,0,0,1000000,4096,\n0.2,b,90,10,2000000,4096,300\n";
+    fs::write(dir.path().join("series.csv"), series).expect("the series is written");
+    let out = dir.path().join("page");
+    let paths = [recorded.to_str().expect("UTF-8"), out.to_str().expect("UTF-8")];
+    let Some(command) = compare(&["--from", paths[0], "--out", paths[1]]) else { return };
+    run(command).ok();
+    let page = fs::read_to_string(dir.path().join("page.md")).expect("the page is there");
+    for name in ["durable", "default", "series"] {
+        for theme in ["light", "dark"] {
+            let picture = fs::read(out.join(format!("{name}-{theme}.png"))).expect("the picture is there");
+            assert!(picture.starts_with(b"\x89PNG\r\n") && picture.len() > 5_000, "{name}-{theme}");
+        }
+        assert!(name == "series" || page.contains(&format!("page/{name}-dark.png")), "{page}");
+    }
 }
 
 #[test]

@@ -35,6 +35,8 @@ static DONE: AtomicU64 = AtomicU64::new(0);
 static TARGET: AtomicU64 = AtomicU64::new(0);
 static LATENCIES: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 static END: Mutex<Option<Instant>> = Mutex::new(None);
+/// Why the worker ended by itself.
+static BROKEN: Mutex<Option<String>> = Mutex::new(None);
 
 fn now_ns() -> u64 {
     static BEGUN: OnceLock<Instant> = OnceLock::new();
@@ -83,7 +85,10 @@ struct Plan {
 
 /// What came of a phase in which the worker ran.
 async fn consumed(out: &mut Value, begun: Instant, plan: Plan, lat: bool) {
-    while END.lock().unwrap().is_none() && begun.elapsed() < plan.most + Duration::from_secs(3) {
+    while END.lock().unwrap().is_none()
+        && BROKEN.lock().unwrap().is_none()
+        && begun.elapsed() < plan.most + Duration::from_secs(3)
+    {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let end = END.lock().unwrap().unwrap_or_else(Instant::now);
@@ -117,7 +122,7 @@ macro_rules! drive {
             let built = WorkerBuilder::new("bench").backend($consumer).concurrency(concurrency).parallelize(tokio::spawn).build(handle);
             tokio::task::spawn_local(async move {
                 if let Err(error) = built.run().await {
-                    eprintln!("the worker ended: {error}");
+                    *BROKEN.lock().unwrap() = Some(error.to_string());
                 }
             })
         });
@@ -160,6 +165,9 @@ macro_rules! drive {
             consumed(&mut out, begun, plan, phase == "lat").await;
             // It may finish acknowledging, for a while.
             let _ = tokio::time::timeout(Duration::from_secs(10), worker).await;
+        }
+        if let Some(why) = BROKEN.lock().unwrap().take() {
+            out["error"] = format!("the worker ended: {why}").into();
         }
         println!("{out}");
     }};
