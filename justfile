@@ -43,3 +43,7 @@ soak minutes="60" *args:
     cargo build --release -p windlass-scheduler --bin windlass
     cargo build -p windlass-tests --bin soak
     WINDLASS_BINARY=target/release/windlass target/debug/soak --minutes {{minutes}} {{args}}
+
+# Windlass beside other queues, about 25 minutes; results, page and pictures in docs. `just compare --quick` takes five and shows them here.
+compare *args:
+    bench/compare --all {{ if args == "" { "--out docs/benchmarks" } else { args } }}

@@ -1,0 +1,1 @@
+"""Windlass beside other queues: see ../README.md."""
