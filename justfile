@@ -7,7 +7,7 @@ default:
 verify:
     .ci/run
 
-# One step of CI: packages, fmt, clippy, test, fuzz, examples, docs, deny.
+# One step of CI: packages, fmt, clippy, test, clients, http_clients, contract, budget, fuzz, examples, docs, deny.
 step name:
     .ci/run {{name}}
 
@@ -47,3 +47,7 @@ soak minutes="60" *args:
 # Windlass beside other queues, about 25 minutes; results, page and pictures in docs. `just compare --quick` takes five and shows them here.
 compare *args:
     bench/compare --all {{ if args == "" { "--out docs/benchmarks" } else { args } }}
+
+# Instructions per job of the hot paths against their budget; `just budget --write` records what they take now.
+budget *args:
+    tests/budget/check {{args}}
