@@ -22,6 +22,7 @@ use windlass_core::time::Timestamp;
 
 pub use history::History;
 
+use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::queue::{Act, DeadAct, Op, QueueHandle, Registry, no_queue, stopping};
@@ -37,6 +38,8 @@ pub struct ApiParts {
     pub hub: Hub,
     /// Workers that come by requests.
     pub desk: Desk,
+    /// Operations on many jobs.
+    pub bulks: Bulks,
     /// The schedules.
     pub schedules: schedules::Handle,
     /// The membership.
@@ -148,6 +151,10 @@ impl ApiParts {
                     .map_err(|e| ApiError::new(ErrorCode::Invalid, format!("the filter: {e}")))?;
                 self.list_jobs(&filter, search.cursor.as_deref(), search.limit).await
             }
+            Request::StartBulk(spec) => self.bulks.start(spec),
+            Request::ListBulks => Ok(self.bulks.list()),
+            Request::GetBulk { id } => self.bulks.get(id),
+            Request::CancelBulk { id } => self.bulks.cancel(id),
             Request::CancelJob { id } => self.act(id, Act::Cancel).await?.map(job).ok_or_else(odd),
             Request::RetryJob { id } => self.act(id, Act::Retry).await?.map(job).ok_or_else(odd),
             Request::DeleteJob { id } => self.act(id, Act::Delete).await.map(|_| done(1)),

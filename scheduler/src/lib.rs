@@ -6,6 +6,7 @@
 //! - [`session`]: an actor per native connection; a worker's session is its actor on the server.
 //! - [`cluster`]: gossip; who is alive.
 //! - [`schedules`]: the actor that fires schedules.
+//! - [`bulk`]: operations on many jobs.
 //! - [`api`]: one dispatcher for every request, whichever door it came through.
 //! - [`node`]: the composition root; start order and stop order.
 //! - [`fault`]: places at which tests let this process fail.
@@ -14,6 +15,7 @@
 //! - [`cli`]: the command line, a client of the node like any other.
 
 pub mod api;
+pub mod bulk;
 pub mod chance;
 pub mod cli;
 pub mod clock;

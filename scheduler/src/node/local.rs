@@ -16,6 +16,7 @@ use windlass_dashboard::{Dashboard, Options};
 use super::descriptors::{Doors, HTTP_WORKERS};
 use super::{NodeConfig, StartError};
 use crate::api::{ApiHandle, ApiParts, History};
+use crate::bulk::Bulks;
 use crate::chance::Chance;
 use crate::cluster::{Cluster, GossipConfig};
 use crate::queue::{Op, Registry, RegistryParts};
@@ -113,6 +114,7 @@ impl LocalNode {
             registry: registry.clone(),
             hub: hub.clone(),
             desk,
+            bulks: Bulks::new(registry.clone(), clock.clone()),
             schedules: schedules.clone(),
             cluster: cluster.clone(),
             writer: writer.clone(),
