@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use bulk::{BulkAct, BulkSpec, BulkState, BulkView};
 pub use view::{
     AttemptView, HistoryPoint, JobView, NodeView, Overview, PayloadJson, QueueView, ScheduleView, WorkerJob,
-    WorkerView,
+    WorkerView, base64,
 };
 pub use work::{
     FetchJobs, Fetched, HeldLease, Standing, WorkRequest, WorkResponse, WorkerCard, worker_from_text,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bincode::de::read::Reader;
 use bincode::de::{BorrowDecoder, Decoder};
 use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
@@ -28,6 +29,21 @@ impl JobId {
         bytes[6] = (bytes[6] & 0x0f) | 0x70;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         JobId(bytes)
+    }
+
+    /// The time in a UUID version 7; `None` for an id of another kind.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        let mut ms = [0; 8];
+        ms[2..].copy_from_slice(&self.0[..6]);
+        (self.0[6] >> 4 == 7).then_some(Timestamp(u64::from_be_bytes(ms)))
+    }
+
+    /// Whether the id carries about the time of its job's arrival. Such a job is found by its time; every other needs an
+    /// index entry in the store.
+    #[must_use]
+    pub fn is_timed(&self, enqueued_at: Timestamp) -> bool {
+        self.time().is_some_and(|time| time.0.abs_diff(enqueued_at.0) <= limits::ID_SKEW_MS_MAX)
     }
 }
 
@@ -124,7 +140,10 @@ impl QueueName {
                 "a queue name is not . or .., which URLs take for something else".to_owned(),
             ));
         }
-        if let Some(bad) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "_-.:/@".contains(*c))) {
+        let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.:/@".contains(byte);
+        if !name.as_bytes().iter().all(legal)
+            && let Some(bad) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "_-.:/@".contains(*c)))
+        {
             return Err(InvalidName(format!(
                 "the queue name has the character {bad:?}; letters, digits and _ - . : / @ are allowed"
             )));
@@ -192,8 +211,17 @@ impl Encode for QueueName {
 
 impl<C> Decode<C> for QueueName {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<QueueName, DecodeError> {
-        let name = String::decode(decoder)?;
-        QueueName::new(&name).map_err(|e| DecodeError::OtherString(e.0))
+        // Names come with every job of a frame: they are read without a detour through a string of their own.
+        let length = usize::try_from(u64::decode(decoder)?).unwrap_or(usize::MAX);
+        let mut bytes = [0; limits::QUEUE_NAME_BYTES_MAX];
+        let Some(name) = bytes.get_mut(..length) else {
+            let text = format!("a queue name has 1 to {} bytes", limits::QUEUE_NAME_BYTES_MAX);
+            return Err(DecodeError::OtherString(text));
+        };
+        decoder.claim_bytes_read(length)?;
+        decoder.reader().read(name)?;
+        let name = std::str::from_utf8(name).map_err(|inner| DecodeError::Utf8 { inner })?;
+        QueueName::new(name).map_err(|e| DecodeError::OtherString(e.0))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A job: what a client submits ([`JobSpec`]), what the store keeps ([`Job`]), and one run of it ([`AttemptRecord`]).
 
+mod chunk;
 mod record;
 mod state;
 
@@ -10,6 +11,7 @@ use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use chunk::{Chunk, Holes};
 pub use record::{BadRecord, decode_job, encode_job, job_id_of};
 pub use state::{JobState, TRANSITIONS};
 

@@ -55,6 +55,17 @@ pub const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 pub const WINDOW_LOAD_JOBS: usize = 4_096;
 /// Bytes of records after which a load from the store stops, so that large payloads do not fill the memory.
 pub const LOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Jobs in one chunk record at most: jobs that arrive ready in one request stand in the store together.
+pub const CHUNK_JOBS_MAX: usize = 1_024;
+/// Fewer jobs than this get a record each: a chunk costs an entry in memory for as long as one of its jobs lives.
+pub const CHUNK_JOBS_MIN: usize = 16;
+/// Bytes of one chunk record, about: whoever wants one of its jobs reads all of it.
+pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
+/// Jobs of one hand-out that share a lease mark at most; larger ones have several.
+pub const HAND_OUT_JOBS_MAX: usize = CHUNK_JOBS_MAX;
+/// How far the time in a job id may be from the time of its arrival, in milliseconds, so that the job is found by it without
+/// an index entry. Clocks of one data centre agree better than this.
+pub const ID_SKEW_MS_MAX: u64 = 2_000;
 /// Sequence numbers reserved at a time; a restart skips at most this many.
 pub const SEQ_BLOCK: u64 = 1 << 20;
 /// Finished jobs that a queue remembers in memory unless its settings say otherwise.

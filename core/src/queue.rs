@@ -14,16 +14,19 @@
 //! no answer of the store that is older than the queue's own decisions can be believed.
 
 mod admin;
+mod chunks;
 mod command;
 mod effect;
 mod enqueue;
 mod filter;
 mod finished;
+mod handouts;
 mod ids;
 pub mod invariants;
 mod leases;
 mod machine;
 mod marks;
+pub mod read;
 mod ready;
 mod recover;
 mod report;
@@ -32,10 +35,12 @@ mod snapshot;
 mod timers;
 mod window;
 
-pub use command::{Command, Known, NewJobs, Stored};
+pub use chunks::ChunkShape;
+pub use command::{Command, Known, Lookup, NewJobs, Stored, Trace};
 pub use effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
+pub use handouts::Marks;
 pub use machine::{Deadline, Queue, Totals, Tuning, Window};
-pub use marks::{LeaseMark, QueueRecord};
+pub use marks::{HandOut, LeaseMark, QueueRecord};
 pub use recover::Recovery;
 
 #[cfg(test)]

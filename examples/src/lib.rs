@@ -40,6 +40,7 @@ impl Server {
         config.native = free;
         config.gossip = free;
         config.http = None;
+        config.faktory = None;
         let node = Node::start(config).context("the server does not start")?;
         let address = node.native_addr().context("the server has no native port")?.to_string();
         println!("a server for this example listens on {address}");

@@ -21,13 +21,15 @@ use windlass_core::store::Space;
 use windlass_core::time::Timestamp;
 
 pub use history::History;
+pub(crate) use overview::resident_bytes;
 
 use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::faktory::Desk;
 use crate::queue::{Act, DeadAct, Op, QueueHandle, Registry, no_queue, stopping};
 use crate::schedules;
-use crate::session::{Budget, Desk, Hub};
+use crate::session::{Budget, Hub, Polls};
 use crate::store::writer::StoreWriter;
 
 /// What requests are answered from.
@@ -37,9 +39,11 @@ pub struct ApiParts {
     /// The workers.
     pub hub: Hub,
     /// Workers that come by requests.
-    pub desk: Desk,
+    pub polls: Polls,
     /// Operations on many jobs.
     pub bulks: Bulks,
+    /// The workers of the Faktory door.
+    pub faktory: Desk,
     /// The schedules.
     pub schedules: schedules::Handle,
     /// The membership.
@@ -91,10 +95,10 @@ impl ApiHandle {
         request: WorkRequest,
     ) -> impl Future<Output = Result<WorkResponse, ApiError>> + Send + use<> {
         let parts = self.parts.upgrade().filter(|parts| !parts.stopping.load(Ordering::Relaxed));
-        let desk = parts.map(|parts| parts.desk.clone());
+        let polls = parts.map(|parts| parts.polls.clone());
         async move {
-            match desk {
-                Some(desk) => desk.call(request).await,
+            match polls {
+                Some(polls) => polls.call(request).await,
                 None => Err(stopping()),
             }
         }

@@ -18,6 +18,9 @@ pub use resolve::{Origin, Resolved, Setting, resolve};
 
 use windlass_core::limits;
 
+use crate::faktory::Password;
+use crate::node::Memory;
+
 /// The file that is read from the working directory when no other is named.
 pub const FILE_NAME: &str = "windlass.toml";
 /// Where the file is looked for after the working directory.
@@ -28,6 +31,10 @@ pub const FILE_ENV: &str = "WINDLASS_CONFIG";
 pub const HTTP_DEFAULT: &str = "127.0.0.1:7420";
 /// Where the native port is by default.
 pub const NATIVE_DEFAULT: &str = "127.0.0.1:7421";
+/// Where the Faktory port is by default.
+pub const FAKTORY_DEFAULT: &str = "127.0.0.1:7419";
+/// The variable with the password of the Faktory port, for systems that hand secrets over so.
+pub const FAKTORY_PASSWORD_ENV: &str = "WINDLASS_FAKTORY_PASSWORD";
 /// Where the gossip is by default.
 pub const GOSSIP_DEFAULT: &str = "127.0.0.1:7422";
 
@@ -83,10 +90,18 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Engine of the store. Defaults to sled.
     pub store: StoreKind,
+    /// Memory for jobs, in bytes. Defaults to 256 MiB.
+    pub memory: u64,
     /// Address of dashboard, API and metrics; `None` for no such door. Defaults to `127.0.0.1:7420`.
     pub http: Option<SocketAddr>,
     /// Address of the native protocol. Defaults to `127.0.0.1:7421`.
     pub native: SocketAddr,
+    /// Address of the Faktory Work Protocol; `None` for no such door. Defaults to `127.0.0.1:7419`.
+    pub faktory: Option<SocketAddr>,
+    /// File with the password of the Faktory port. Defaults to none.
+    pub faktory_password_file: Option<PathBuf>,
+    /// The password of the Faktory port, from the file or [`FAKTORY_PASSWORD_ENV`]. Defaults to none.
+    pub faktory_password: Option<Password>,
     /// Address of the gossip (UDP); `None` for none. Defaults to `127.0.0.1:7422`.
     pub gossip: Option<SocketAddr>,
     /// Gossip cluster id. Defaults to `windlass`.
@@ -113,8 +128,12 @@ impl Default for Config {
         Config {
             data_dir: PathBuf::from("./windlass-data"),
             store: StoreKind::Sled,
+            memory: Memory::DEFAULT.0,
             http: Some(address(HTTP_DEFAULT)),
             native: address(NATIVE_DEFAULT),
+            faktory: Some(address(FAKTORY_DEFAULT)),
+            faktory_password_file: None,
+            faktory_password: None,
             gossip: Some(address(GOSSIP_DEFAULT)),
             cluster: "windlass".to_owned(),
             insecure_bind: false,
@@ -153,13 +172,24 @@ impl Config {
                 humantime::format_duration(self.heartbeat),
             ));
         }
+        if self.memory < Memory::MIN.0 {
+            return refuse(
+                "memory: less than 32 MiB leaves no room to work; set memory = \"256MiB\"".to_owned(),
+            );
+        }
         if self.cluster.is_empty() || self.cluster.len() > 128 {
             return refuse("cluster: the name has 1 to 128 bytes".to_owned());
         }
         if self.insecure_bind {
             return Ok(());
         }
-        let doors = [("http", self.http), ("native", Some(self.native)), ("gossip", self.gossip)];
+        let faktory = self.faktory.filter(|_| self.faktory_password.is_none());
+        let doors = [
+            ("http", self.http),
+            ("native", Some(self.native)),
+            ("faktory", faktory),
+            ("gossip", self.gossip),
+        ];
         match doors.into_iter().find_map(|(door, at)| at.filter(|a| !a.ip().is_loopback()).map(|a| (door, a)))
         {
             Some((door, at)) => refuse(format!(

@@ -4,6 +4,7 @@
 //! - [`store`]: opening a store, the sled engine, the group-committing writer.
 //! - [`queue`]: an actor per queue; translates messages to `core::queue` commands and carries out the effects.
 //! - [`session`]: an actor per native connection; a worker's session is its actor on the server.
+//! - [`faktory`]: the door for clients and workers of the Faktory Work Protocol.
 //! - [`cluster`]: gossip; who is alive.
 //! - [`schedules`]: the actor that fires schedules.
 //! - [`bulk`]: operations on many jobs.
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod faktory;
 pub mod fault;
 pub mod lifeline;
 pub mod node;

@@ -9,14 +9,14 @@
 //! 3. queues are rebuilt, with their leases
 //! 4. hub, schedules, requests
 //! 5. gossip
-//! 6. doors are opened: native, then HTTP
+//! 6. doors are opened: Faktory, which first makes reservations of the leases of the last run, native, then HTTP
 //!
 //! # Stop order
 //! 1. no new connections; peers are told, so that they reconnect elsewhere or later; pages' streams end
 //! 2. HTTP finishes what it is doing
 //! 3. schedules fire no more
 //! 4. queues make durable what they have taken on, and its answers leave
-//! 5. native connections end; workers keep their jobs and come back with them
+//! 5. Faktory and native connections end; workers keep their jobs and come back with them
 //! 6. gossip ends
 //! 7. the writer commits what is left and closes the store
 //!
@@ -28,7 +28,7 @@ mod local;
 mod run;
 mod running;
 
-pub use config::{GOSSIP_PORT, HTTP_PORT, NATIVE_PORT, NodeConfig};
+pub use config::{FAKTORY_PORT, GOSSIP_PORT, HTTP_PORT, Memory, NATIVE_PORT, NodeConfig};
 pub use local::LocalNode;
 pub use running::{Node, RunningNode};
 

@@ -17,12 +17,13 @@ mod op;
 mod outbox;
 mod pipeline;
 mod query;
-mod read;
 mod registry;
+mod share;
 mod translate;
 
 pub use op::{Act, DeadAct, FromQueue, Op, Resumed, Then, WorkerEvent, WorkerLink, next_request};
 pub use registry::{RecoverError, Registry, RegistryParts};
+pub use share::Shared;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};

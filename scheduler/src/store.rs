@@ -39,9 +39,11 @@ pub struct StoreConfig {
     pub data_dir: PathBuf,
     /// Size of a journal segment, which also bounds a batch. Defaults to 32 MiB, less on a file system below 512 MiB.
     pub segment_bytes: Option<u64>,
-    /// Bytes of recent keys in memory that make a checkpoint due; commits wait at twice as much. Defaults to 48 MiB.
+    /// Bytes of recent keys in memory that make a checkpoint due; commits wait at twice as much. Defaults to 21 MiB.
     pub overlay_bytes: usize,
-    /// Size of the blocks in sled, fixed when a store is made. Defaults to 32 KiB, less on a file system below 1 GiB.
+    /// Bytes of sled's page cache. Defaults to 16 MiB.
+    pub sled_cache_bytes: u64,
+    /// Size of the blocks in sled, fixed when a store is made. Defaults to 16 KiB, less on a file system below 1 GiB.
     pub block_bytes: Option<usize>,
     /// Free bytes on the file system below which new work is refused; the store itself adds what its next checkpoint
     /// needs. Defaults to 256 MiB or a tenth of the file system, whichever is less.
@@ -57,7 +59,8 @@ impl Default for StoreConfig {
             engine: Engine::default(),
             data_dir: PathBuf::from("windlass-data"),
             segment_bytes: None,
-            overlay_bytes: 48 * 1024 * 1024,
+            overlay_bytes: 21 * 1024 * 1024,
+            sled_cache_bytes: 16 * 1024 * 1024,
             block_bytes: None,
             low_water_bytes: None,
             rewrite_bytes_min: 256 * 1024 * 1024,

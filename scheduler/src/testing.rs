@@ -50,6 +50,7 @@ impl TestServer {
         let mut config = NodeConfig::new(StoreConfig::memory());
         config.http = free;
         config.native = free;
+        config.faktory = None;
         config.gossip = None;
         config
     }

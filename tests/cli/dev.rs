@@ -7,7 +7,16 @@ use serde_json::json;
 
 use crate::support::{Process, Server, group_is_gone, run, until, windlass};
 
-const PORTS: [&str; 6] = ["--http", "127.0.0.1:0", "--native", "127.0.0.1:0", "--gossip", "127.0.0.1:0"];
+const PORTS: [&str; 8] = [
+    "--http",
+    "127.0.0.1:0",
+    "--native",
+    "127.0.0.1:0",
+    "--gossip",
+    "127.0.0.1:0",
+    "--faktory",
+    "127.0.0.1:0",
+];
 
 /// `windlass dev`, a shell job, its result; then a stop, a start, and the job is still known.
 #[test]
@@ -73,13 +82,24 @@ fn a_taken_port_names_the_flag_and_a_taken_directory_says_so() {
     let server = Server::start();
     let native = server.native();
     let dir = tempfile::tempdir().expect("a directory");
-    let mut command = windlass(&["server", "--http", "off", "--gossip", "off", "--native", &native]);
+    let mut command =
+        windlass(&["server", "--http", "off", "--gossip", "off", "--faktory", "off", "--native", &native]);
     command.current_dir(dir.path());
     let said = run(command);
     assert_eq!(said.code, 4, "{}", said.err);
     assert!(said.err.contains(&native) && said.err.contains("--native 127.0.0.1:"), "{}", said.err);
 
-    let mut command = windlass(&["server", "--http", "off", "--gossip", "off", "--native", "127.0.0.1:0"]);
+    let mut command = windlass(&[
+        "server",
+        "--http",
+        "off",
+        "--gossip",
+        "off",
+        "--faktory",
+        "off",
+        "--native",
+        "127.0.0.1:0",
+    ]);
     command.args(["--data-dir", "data"]).current_dir(server.dir.path());
     let said = run(command);
     assert_ne!(said.code, 0);

@@ -59,7 +59,17 @@ fn a_damaged_store_fails_a_check_and_refuses_to_start() {
         "{report}"
     );
 
-    let mut command = windlass(&["server", "--http", "off", "--gossip", "off", "--native", "127.0.0.1:0"]);
+    let mut command = windlass(&[
+        "server",
+        "--http",
+        "off",
+        "--gossip",
+        "off",
+        "--faktory",
+        "off",
+        "--native",
+        "127.0.0.1:0",
+    ]);
     command.args(["--data-dir", "data"]).current_dir(dir.path());
     let said = run(command);
     assert_ne!(said.code, 0, "a damaged store is never served: {}", said.err);

@@ -204,6 +204,8 @@ impl Server {
             "127.0.0.1:0",
             "--gossip",
             "off",
+            "--faktory",
+            "off",
         ]);
         command.args(["--data-dir", "data"]).current_dir(dir);
         Process::start(command)

@@ -47,6 +47,7 @@ const INPUTS: &[(&str, u64)] = &[
     ("config", 10_000),
     ("command_line", 1_500),
     ("http", 12_000),
+    ("faktory", 30_000),
 ];
 const INPUTS_OTHERWISE: u64 = 50_000;
 

@@ -22,6 +22,7 @@ pub const NODE: &[Target] = &[
     Target { name: "config", run: config, memory_factor: Some(2_048) },
     Target { name: "command_line", run: command_line, memory_factor: None },
     Target { name: "http", run: http::http, memory_factor: None },
+    Target { name: "faktory", run: faktory, memory_factor: Some(256) },
 ];
 
 /// Runs `work` in this thread's directory for files; in memory where there is such a place.
@@ -79,6 +80,17 @@ pub fn config(data: &[u8]) {
             }
         }
     });
+}
+
+/// Lines of a Faktory client and what they carry; a pushed job that is taken is taken again, to the letter, as it would be handed
+/// out.
+pub fn faktory(data: &[u8]) {
+    use windlass_scheduler::faktory::fuzz;
+    let _ = fuzz::conversation(data);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some(handed) = text.lines().find_map(|line| fuzz::job(line.strip_prefix("PUSH ")?)) else { return };
+    let again = fuzz::job(&handed);
+    assert_eq!(again.as_deref(), Some(handed.as_str()), "{text}");
 }
 
 /// The command line, an argument per line: every value is taken or refused with a text.

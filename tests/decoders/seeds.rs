@@ -35,6 +35,7 @@ fn write_the_seeds() {
     of_texts(&mut seeds);
     of_files(&mut seeds);
     seeds.insert("http", requests());
+    seeds.insert("faktory", conversations());
     for (name, inputs) in seeds {
         let folder = super::corpus(name);
         // The old ones go, so that none stays behind that nobody makes any more.
@@ -44,6 +45,38 @@ fn write_the_seeds() {
             std::fs::write(folder.join(format!("{number:03}")), input).unwrap();
         }
     }
+}
+
+/// What Faktory clients say.
+fn conversations() -> Vec<Vec<u8>> {
+    let texts = [
+        [
+            concat!(r##"HELLO {"v":2,"wid":"w1","hostname":"h","pid":1,"labels":["a"]}"##, "\r\n"),
+            concat!(r##"PUSH {"jid":"12345678","jobtype":"a","args":[1,"x",{"y":1.50}],"queue":"q","retry":3,"reserve_for":600,"custom":{"big":12345678901234567890,"traceparent":"00-1"},"priority":7}"##, "\n"),
+            concat!(r##"FETCH a b c"##, "\n"),
+            concat!(r##"ACK {"jid":"12345678"}"##, "\n"),
+            concat!(r##"FAIL {"jid":"12345678","errtype":"E","message":"m","backtrace":["l1","l2"]}"##, "\n"),
+            concat!(r##"BEAT {"wid":"w1","current_state":"quiet","rss_kb":12}"##, "\n"),
+            concat!(r##"END"##, "\n"),
+        ]
+        .concat(),
+        [
+            concat!(r##"PUSH {"jid":"abcdefgh-ijkl","jobtype":"mail","args":[],"at":"2030-01-01T00:00:00.123456789+02:00","created_at":"2020-01-01T00:00:00Z","failure":{"retry_count":2,"failed_at":"2020-01-01T00:00:00Z"},"unknown":[ 1 , 2 ]}"##, ""),
+        ]
+        .concat(),
+        [
+            concat!(r##"PUSHB [{"jid":"12345678","jobtype":"a","args":[]},{"jid":"short"},7]"##, "\n"),
+            concat!(r##"MUTATE {"cmd":"kill","target":"retries","filter":{"jids":["12345678"],"jobtype":"a","regexp":"*\\[x-z]?*"}}"##, "\n"),
+            concat!(r##"QUEUE PAUSE a b"##, "\n"),
+            concat!(r##"QUEUE LATENCY *"##, "\n"),
+            concat!(r##"INFO"##, "\n"),
+            concat!(r##"FLUSH"##, "\n"),
+            concat!(r##"BATCH NEW {}"##, "\n"),
+            concat!(r##"TRACK GET x"##, "\n"),
+        ]
+        .concat(),
+    ];
+    texts.into_iter().map(String::into_bytes).collect()
 }
 
 fn of_wire(seeds: &mut Seeds) {

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use windlass_core::id::{JobId, QueueName, RequestId, WorkerId};
-use windlass_core::job::{JobSpec, Payload, RunAt, decode_job};
+use windlass_core::job::{JobSpec, Payload, RunAt};
 use windlass_core::queue::{
-    Command, Effects, Known, LoadFrom, NewJobs, Out, Queue, QueueRecord, Recovery, Release, Reply, Stored,
-    Ticket, Tuning, Window, invariants,
+    ChunkShape, Command, Effects, Known, LoadFrom, NewJobs, Out, Queue, QueueRecord, Release, Reply, Ticket,
+    Tuning, Window, invariants, read,
 };
 use windlass_core::retry::Backoff;
-use windlass_core::store::keys::{self, Place, region};
+use windlass_core::store::keys::{self, region};
 use windlass_core::store::memory::MemoryStore;
 use windlass_core::store::{Batch, Store};
 use windlass_core::time::{Mono, Now, Timestamp};
@@ -107,7 +107,8 @@ pub fn planted_step(data: &[u8], plant: Plant) {
 
 fn tuning(epoch: u64) -> Tuning {
     let window = Window { jobs: 6, bytes: 1 << 20, load: 3 };
-    Tuning { epoch, seed: 3, lease_ms: 5_000, resume_grace_ms: 1_000, window }
+    let chunk = ChunkShape { jobs_min: 2, jobs_max: 3 };
+    Tuning { epoch, seed: 3, lease_ms: 5_000, resume_grace_ms: 1_000, window, chunk }
 }
 
 fn worker(n: usize) -> WorkerId {
@@ -248,9 +249,8 @@ impl World<'_> {
     fn enqueue(&mut self) {
         let jobs: Vec<_> = (0..=self.input.below(4)).map(|_| self.spec()).collect();
         let ids: Vec<_> = jobs.iter().filter_map(|job| job.id).collect();
-        let mut known: Vec<_> =
-            self.queue.suspects(&ids).into_iter().filter(|id| self.lookup(id).is_some()).collect();
-        known.sort_unstable();
+        let suspects = self.queue.suspects(ids.iter().copied());
+        let known = read::known(&self.store, QUEUE, &suspects).expect("memory can be read");
         let expiries: Vec<_> =
             jobs.iter().map(|job| job.options.as_ref().and_then(|o| o.expires_at)).collect();
         let reply = self.request();
@@ -365,7 +365,7 @@ impl World<'_> {
 
     fn bulk(&mut self) {
         let (low, high) = keys::queue_range(region::DEAD, QUEUE);
-        let (dead, _) = self.read(&low, &high, 4);
+        let dead = read::scan(&self.store, &low, &high, 4).expect("memory can be read").stored;
         let reply = self.request();
         if self.input.flag() {
             self.apply(Command::RetryDead { reply, dead });
@@ -386,39 +386,15 @@ impl World<'_> {
     }
 
     fn scan(&mut self, from: LoadFrom) {
-        let ((low, high), limit) = match from {
-            LoadFrom::Ready { priority, seq, limit } => (keys::level_range(QUEUE, priority, seq), limit),
-            LoadFrom::Timers { run_at, seq, limit } => {
-                ((Place::Timer { run_at, seq }.key(QUEUE), keys::queue_range(region::TIMER, QUEUE).1), limit)
-            }
-            LoadFrom::Kept { limit, .. } => (keys::queue_range(region::KEPT, QUEUE), limit),
-        };
-        let (found, exhausted) = self.read(&low, &high, limit);
-        self.loads.push_back(Command::Loaded { from, found, exhausted });
-    }
-
-    fn read(&self, low: &[u8], high: &[u8], limit: usize) -> (Vec<Stored>, bool) {
-        let mut found = Vec::new();
-        let each = &mut |key: &[u8], value: bytes::Bytes| {
-            let (_, place) = Place::from_key(key).expect("the queue wrote this key");
-            found.push(Stored { place, job: decode_job(&value).expect("the queue wrote this record") });
-            found.len() <= limit
-        };
-        self.store.scan(low, high, each).expect("memory can be read");
-        let exhausted = found.len() <= limit;
-        found.truncate(limit);
-        (found, exhausted)
+        let found = read::load(&self.store, QUEUE, from).expect("memory can be read");
+        self.loads.push_back(Command::Loaded { from, found: found.stored, exhausted: found.exhausted });
     }
 
     fn lookup(&self, id: &JobId) -> Known {
         if !self.queue.may_store(id) {
             return None;
         }
-        let get = |key: &[u8]| self.store.get(key).expect("memory can be read");
-        let place =
-            Place::from_value(&get(&keys::index_key(QUEUE, id))?).expect("the queue wrote this index");
-        let record = get(&place.key(QUEUE)).expect("the index points at a record");
-        Some(Box::new(Stored { place, job: decode_job(&record).expect("the queue wrote this record") }))
+        read::by_id(&self.store, QUEUE, &self.queue.lookup(*id)).expect("memory can be read")
     }
 
     fn commit(&mut self, count: usize) {
@@ -460,17 +436,10 @@ impl World<'_> {
         };
         self.epoch += 1;
         let record = QueueRecord::from_bytes(&record).expect("the queue wrote its record");
-        let mut recovery = Recovery::new(QueueName::default(), record, tuning(self.epoch));
-        for region in Recovery::REGIONS {
-            let (low, high) = keys::queue_range(region, QUEUE);
-            let each = &mut |key: &[u8], value: bytes::Bytes| {
-                recovery.record(key, &value).expect("the queue wrote this pair");
-                true
-            };
-            self.store.scan(&low, &high, each).expect("memory can be read");
-        }
         self.now.mono = Mono(0);
-        let (queue, effects) = recovery.finish(self.now);
+        let tuning = tuning(self.epoch);
+        let begun = read::recover(&self.store, QueueName::default(), record, tuning, self.now);
+        let (queue, effects) = begun.expect("the queue wrote its records");
         self.queue = queue;
         self.leases.clear();
         for view in self.queue.running() {

@@ -101,6 +101,12 @@ impl Process {
         Ok(Process { child })
     }
 
+    /// Takes a child on, to be killed when this goes out of scope.
+    #[must_use]
+    pub fn adopt(child: Child) -> Process {
+        Process { child }
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -177,6 +183,8 @@ pub struct Server {
     pub http: SocketAddr,
     /// Native door.
     pub native: SocketAddr,
+    /// Faktory door.
+    pub faktory: SocketAddr,
     /// Gossip door.
     pub gossip: Option<SocketAddr>,
     /// In what it runs; what is changed here holds from the next start on.
@@ -201,7 +209,7 @@ impl Server {
     pub fn start_in(setting: Setting, data_dir: &Path, extra: &[&str]) -> Result<Server> {
         let any = SocketAddr::new(setting.host.unwrap_or(Ipv4Addr::LOCALHOST.into()), 0);
         let extra = extra.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        launch(setting, data_dir, &extra, any, any, Some(any))
+        launch(setting, data_dir, &extra, Doors { http: any, native: any, faktory: any, gossip: Some(any) })
     }
 
     /// Starts again on the same addresses, after [`Server::kill`] or [`Server::stop`].
@@ -214,9 +222,7 @@ impl Server {
             setting,
             &self.data_dir.clone(),
             &self.extra.clone(),
-            self.http,
-            self.native,
-            self.gossip,
+            Doors { http: self.http, native: self.native, faktory: self.faktory, gossip: self.gossip },
         )?;
         Ok(())
     }
@@ -253,16 +259,18 @@ impl Server {
     }
 }
 
-fn launch(
-    setting: Setting,
-    data_dir: &Path,
-    extra: &[String],
+/// Where a server is to listen.
+struct Doors {
     http: SocketAddr,
     native: SocketAddr,
+    faktory: SocketAddr,
     gossip: Option<SocketAddr>,
-) -> Result<Server> {
-    let (http, native) = (http.to_string(), native.to_string());
-    let gossip = gossip.map_or_else(|| "off".to_owned(), |at| at.to_string());
+}
+
+fn launch(setting: Setting, data_dir: &Path, extra: &[String], doors: Doors) -> Result<Server> {
+    let (http, native) = (doors.http.to_string(), doors.native.to_string());
+    let faktory = doors.faktory.to_string();
+    let gossip = doors.gossip.map_or_else(|| "off".to_owned(), |at| at.to_string());
     let dir = data_dir.to_string_lossy();
     let mut args = vec![
         "--json",
@@ -275,6 +283,8 @@ fn launch(
         &native,
         "--gossip",
         &gossip,
+        "--faktory",
+        &faktory,
     ];
     args.extend(extra.iter().map(String::as_str));
     let (mut process, mut stdout) = Process::start_in(&setting, &args)?;
@@ -290,6 +300,7 @@ fn launch(
         process,
         http: address("http").context("no HTTP address")?,
         native: address("native").context("no native address")?,
+        faktory: address("faktory").context("no Faktory address")?,
         gossip: address("gossip"),
         setting,
         data_dir: data_dir.to_owned(),

@@ -44,8 +44,9 @@ impl Serialize for PayloadJson<'_> {
     }
 }
 
-/// RFC 4648 §4, with padding.
-fn base64(data: &[u8]) -> String {
+/// Bytes as text, by RFC 4648 §4, with padding: how payloads that are no JSON stand in JSON.
+#[must_use]
+pub fn base64(data: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(data.len().div_ceil(3) * 4);
     for chunk in data.chunks(3) {

@@ -31,7 +31,7 @@ impl Queue {
         fx: &mut Fx,
     ) -> Result<(), Refusal> {
         if let Some(lease) = self.leases.get_mut(&id) {
-            lease.cancel = true;
+            (lease.cancel, lease.marked_alone) = (true, true);
             let (worker, token, job) = (lease.worker, lease.token, lease.job.clone());
             let mark = LeaseMark {
                 worker,
@@ -95,12 +95,37 @@ impl Queue {
         }
         let Some(taken) = self.take_out(&id, known) else { return Err(Refusal::NoJob(id)) };
         if let Some(place) = taken.place {
-            self.erase(place, &id, fx);
+            self.erase(place, &taken.job, fx);
         }
         for request in self.watchers.take(&id) {
             fx.reply(request, Reply::Refused(Refusal::NoJob(id)));
         }
         fx.reply(reply, Reply::Done(1));
+        Ok(())
+    }
+
+    pub(super) fn bury_waiting(
+        &mut self,
+        now: Now,
+        reply: RequestId,
+        id: JobId,
+        known: Known,
+        fx: &mut Fx,
+    ) -> Result<(), Refusal> {
+        let state = self.state_at_rest(&id, known.as_deref())?;
+        if !matches!(state, JobState::Scheduled | JobState::Retrying) {
+            return Err(Refusal::WrongState {
+                id,
+                state,
+                advice: "only a job that waits for its time can be made dead",
+            });
+        }
+        let Some(Taken { place: Some(place), job }) = self.take_out(&id, known) else {
+            return Err(Refusal::NoJob(id));
+        };
+        self.bury(now, place, Arc::unwrap_or_clone(job), "made dead on request".to_owned(), fx);
+        let job = self.remembered(&id).ok_or(Refusal::NoJob(id))?;
+        fx.reply(reply, Reply::Job(job, JobState::Dead));
         Ok(())
     }
 
@@ -119,7 +144,7 @@ impl Queue {
         let mut count = 0;
         for stored in dead {
             if let Some(Taken { place: Some(place), job }) = self.take_dead(stored) {
-                self.erase(place, &job.id, fx);
+                self.erase(place, &job, fx);
                 count += 1;
             }
         }
@@ -178,7 +203,9 @@ impl Queue {
         let from_rest = || match self.resting.get(id) {
             Some(Rest::At(place, job)) => Some(state_of_stored(*place, job)),
             Some(Rest::Gone) => None,
-            None => known.filter(|s| s.job.id == *id).map(|s| state_of_stored(s.place, &s.job)),
+            None => known
+                .filter(|s| s.job.id == *id && !self.has_left(s.place, s.in_chunk))
+                .map(|s| state_of_stored(s.place, &s.job)),
         };
         from_slot.or_else(from_memory).or_else(from_rest).ok_or(Refusal::NoJob(*id))
     }
@@ -234,7 +261,7 @@ impl Queue {
     /// A dead job of a bulk operation, unless it has left the dead since it was read.
     fn take_dead(&mut self, stored: Stored) -> Option<Taken> {
         let is_dead = matches!(stored.place, Place::Dead { .. });
-        if !is_dead || self.is_old_news(&stored.job.id, stored.place) {
+        if !is_dead || self.is_old_news(&stored.job.id, stored.place, stored.in_chunk) {
             return None;
         }
         self.dead = self.dead.saturating_sub(1);
@@ -261,7 +288,7 @@ impl Queue {
             past.reason.clear();
         }
         if let Some(place) = taken.place {
-            fx.delete(place.key(self.record.no));
+            self.leave(place, fx);
         }
         let place = Place::Ready { priority: job.priority, seq: self.take_seq(fx) };
         self.write_at(place, &job, fx);

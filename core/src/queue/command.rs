@@ -4,16 +4,38 @@ use crate::id::{JobId, RequestId, WorkerId};
 use crate::job::{Job, JobSpec};
 use crate::queue::Ticket;
 use crate::store::Write;
-use crate::store::keys::Place;
+use crate::store::keys::{ChunkKey, Place};
 use crate::wire::{Token, Verdict};
 
 /// A job read from the store by the outside, for a command about a job that is not in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Where its record stands.
+    /// Where it stands.
     pub place: Place,
-    /// The record.
+    /// Whether it was found in a chunk, rather than in a record of its own.
+    pub in_chunk: bool,
+    /// The job.
     pub job: Job,
+}
+
+/// Where the outside has to look for an id that is not in memory: in the index, then in these chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// The id.
+    pub id: JobId,
+    /// Chunks in which it may stand.
+    pub chunks: Vec<ChunkKey>,
+}
+
+/// Where the outside has seen an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trace {
+    /// The id.
+    pub id: JobId,
+    /// Where it stands.
+    pub place: Place,
+    /// Whether it was found in a chunk.
+    pub in_chunk: bool,
 }
 
 /// What the outside found in the store about an id that the queue does not hold in memory.
@@ -24,8 +46,8 @@ pub type Known = Option<Box<Stored>>;
 pub struct NewJobs {
     /// The jobs, each with an id.
     pub jobs: Vec<JobSpec>,
-    /// Ids among them that the store already knows ([`super::Queue::suspects`] says which to look up), sorted.
-    pub known: Vec<JobId>,
+    /// Those among them that the store already knows ([`super::Queue::suspects`] says which to look up), in order of ids.
+    pub known: Vec<Trace>,
     /// Written in the same batch: a schedule's firing and its job are one commit.
     pub alongside: Vec<Write>,
 }
@@ -111,6 +133,15 @@ pub enum Command {
     },
     /// Remove a job.
     Delete {
+        /// Who asked.
+        reply: RequestId,
+        /// The job.
+        id: JobId,
+        /// What the store knows of it.
+        known: Known,
+    },
+    /// Put a job that waits for its time among the dead.
+    Bury {
         /// Who asked.
         reply: RequestId,
         /// The job.

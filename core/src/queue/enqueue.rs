@@ -7,24 +7,36 @@ use super::effect::{LoadFrom, Out, Refusal, Reply};
 use super::ids::{IdHash, IdMap};
 use super::leases::Lease;
 use super::machine::{Fx, Queue, Slot};
-use super::marks::LeaseMark;
+use super::marks::HandOut;
 use super::resting::Rest;
 use super::window::Entry;
-use super::{Command, Stored};
+use super::{Command, Lookup, Stored};
 use crate::api::Enqueued;
 use crate::id::{JobId, RequestId, WorkerId};
-use crate::job::{Job, JobSpec, RunAt};
+use crate::job::{Chunk, Holes, Job, JobSpec, RunAt};
 use crate::limits;
-use crate::store::keys::{self, Place};
+use crate::store::keys::{self, ChunkKey, HandOutKey, Place};
 use crate::time::{Now, Timestamp};
 use crate::wire::Token;
+
+/// A job on its way to a worker, with the token of its lease and the number of the attempt.
+type Handed = (Arc<Job>, Token, u32);
 
 impl Queue {
     /// Ids among these that the store may know while the queue's memory does not: to be looked up, and those found
     /// handed over in [`NewJobs::known`].
     #[must_use]
-    pub fn suspects(&self, ids: &[JobId]) -> Vec<JobId> {
-        ids.iter().filter(|id| self.may_store(id)).copied().collect()
+    pub fn suspects(&self, ids: impl Iterator<Item = JobId>) -> Vec<Lookup> {
+        if self.filter.is_empty() {
+            return Vec::new();
+        }
+        ids.filter(|id| self.may_store(id)).map(|id| self.lookup(id)).collect()
+    }
+
+    /// Where the store may have an id that is not in memory.
+    #[must_use]
+    pub fn lookup(&self, id: JobId) -> Lookup {
+        Lookup { id, chunks: self.chunks.candidates(&id) }
     }
 
     /// Whether the id is in memory, so that no look into the store is needed.
@@ -36,7 +48,7 @@ impl Queue {
     /// Whether the store may know an id that is not in memory.
     #[must_use]
     pub fn may_store(&self, id: &JobId) -> bool {
-        !self.holds(id) && self.filter.may_hold(id)
+        self.filter.may_hold(id) && !self.holds(id)
     }
 
     pub(super) fn enqueue(
@@ -56,23 +68,27 @@ impl Queue {
         // All are judged before the first is taken on: taking one on may send another to rest, out of sight.
         let answers = self.judge(&new);
         fx.grows = true;
-        fx.writes.reserve(new.jobs.len() * 2 + new.alongside.len());
         fx.writes.extend(new.alongside);
-        for (spec, answer) in new.jobs.into_iter().zip(&answers) {
-            if !answer.duplicate {
-                self.take_on(now, answer.id, spec, fx);
-            }
-        }
+        let jobs = new.jobs.into_iter().zip(&answers).filter(|(_, answer)| !answer.duplicate);
+        let jobs = jobs.map(|(spec, answer)| Arc::new(accepted(now, answer.id, spec)));
+        self.take_on(now, jobs.collect(), fx);
         fx.reply(reply, Reply::Enqueued(answers));
         Ok(())
     }
 
     /// Which jobs of a batch are new.
     fn judge(&self, new: &NewJobs) -> Vec<Enqueued> {
-        let mut seen = IdMap::with_capacity_and_hasher(new.jobs.len(), IdHash(self.tuning.seed));
+        // A client makes ascending ids, so that looking at neighbours mostly proves that none stands twice.
+        let ascending = new.jobs.is_sorted_by(|a, b| a.id < b.id);
+        let seen_max = if ascending { 0 } else { new.jobs.len() };
+        let mut seen = IdMap::with_capacity_and_hasher(seen_max, IdHash(self.tuning.seed));
         let judge_one = |id: JobId| {
-            let stored = new.known.binary_search(&id).is_ok() && !self.is_gone(&id);
-            Enqueued { id, duplicate: seen.insert(id, ()).is_some() || stored || self.is_known(&id) }
+            let again = !ascending && seen.insert(id, ()).is_some();
+            let stored = new.known.binary_search_by_key(&id, |trace| trace.id).is_ok_and(|at| {
+                let trace = new.known[at];
+                !self.is_gone(&id) && !self.has_left(trace.place, trace.in_chunk)
+            });
+            Enqueued { id, duplicate: again || stored || self.is_known(&id) }
         };
         new.jobs.iter().filter_map(|job| job.id).map(judge_one).collect()
     }
@@ -88,34 +104,57 @@ impl Queue {
         matches!(self.resting.get(id), Some(Rest::Gone))
     }
 
-    fn take_on(&mut self, now: Now, id: JobId, spec: JobSpec, fx: &mut Fx) {
-        let run_at = match spec.run_at {
-            RunAt::Now => now.wall,
-            RunAt::At(at) => at,
-            RunAt::AfterMs(ms) => now.wall.plus_ms(ms),
-        };
-        let job = Job {
-            id,
-            kind: spec.kind,
-            payload: spec.payload,
-            priority: spec.priority,
-            enqueued_at: now.wall,
-            run_at: run_at.max(now.wall),
-            options: spec.options,
-            past: None,
-        };
-        self.totals.enqueued += 1;
-        let job = Arc::new(job);
-        let seq = self.take_seq(fx);
-        if job.run_at > now.wall {
-            let place = Place::Timer { run_at: job.run_at, seq };
-            self.write_at(place, &job, fx);
-            self.admit_timer(place, job);
-        } else {
-            let place = Place::Ready { priority: job.priority, seq };
-            self.write_at(place, &job, fx);
-            self.admit_ready(place, job);
+    fn take_on(&mut self, now: Now, jobs: Vec<Arc<Job>>, fx: &mut Fx) {
+        self.totals.enqueued += jobs.len() as u64;
+        let mut ready: Vec<Arc<Job>> = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            if job.run_at > now.wall {
+                let place = Place::Timer { run_at: job.run_at, seq: self.take_seq(fx) };
+                self.write_at(place, &job, fx);
+                self.admit_timer(place, job);
+            } else {
+                ready.push(job);
+            }
         }
+        // A chunk has one priority; within it the order of arrival stays.
+        ready.sort_by_key(|job| std::cmp::Reverse(job.priority));
+        for together in ready.chunk_by(|a, b| a.priority == b.priority) {
+            self.take_on_ready(together, fx);
+        }
+    }
+
+    /// Takes on jobs of one priority that are ready.
+    fn take_on_ready(&mut self, mut jobs: &[Arc<Job>], fx: &mut Fx) {
+        let shape = self.tuning.chunk;
+        while !jobs.is_empty() {
+            let fits = fits_a_chunk(jobs, shape.jobs_max);
+            let (together, rest) = jobs.split_at(fits);
+            jobs = rest;
+            let (priority, first) = (together[0].priority, self.take_seqs(fits, fx));
+            let in_chunk = fits >= shape.jobs_min;
+            if in_chunk {
+                self.write_chunk(ChunkKey { priority, first }, together, fx);
+            }
+            for (job, seq) in together.iter().zip(first..) {
+                let place = Place::Ready { priority, seq };
+                if !in_chunk {
+                    self.write_at(place, job, fx);
+                }
+                self.admit_ready(place, Arc::clone(job));
+            }
+        }
+    }
+
+    fn write_chunk(&mut self, key: ChunkKey, jobs: &[Arc<Job>], fx: &mut Fx) {
+        fx.put(key.key(self.record.no), Chunk::encode(jobs.iter().map(|job| &**job)));
+        for (job, seq) in jobs.iter().zip(key.first..) {
+            if !job.id.is_timed(job.enqueued_at) {
+                let place = Place::Ready { priority: key.priority, seq };
+                fx.put(keys::index_key(self.record.no, &job.id), place.to_value());
+            }
+        }
+        let timed = jobs.iter().filter(|job| job.id.is_timed(job.enqueued_at)).map(|job| job.id);
+        self.chunks.insert(key, jobs.len(), Holes::default(), timed);
     }
 
     pub(super) fn fetch(&mut self, now: Now, worker: WorkerId, slots: u32, fx: &mut Fx) {
@@ -125,15 +164,21 @@ impl Queue {
         }
         let slots = slots.min(limits::WORKER_SLOTS_MAX) as usize;
         let mut jobs = Vec::new();
+        let first = self.next_token();
         if self.record.paused_at.is_none() {
             while jobs.len() < slots {
                 let Some(entry) = self.ready.pull(self.durable) else { break };
                 if entry.job.is_expired(now.wall) {
                     self.end_expired(now, entry, fx);
                 } else {
-                    jobs.push(self.lease(now, worker, entry, fx));
+                    let marked_with = jobs.len() / limits::HAND_OUT_JOBS_MAX * limits::HAND_OUT_JOBS_MAX;
+                    let hand_out = Token { delivery: first.delivery + marked_with as u64, ..first };
+                    jobs.push(self.lease(now, worker, entry, hand_out));
                 }
             }
+        }
+        for together in jobs.chunks(limits::HAND_OUT_JOBS_MAX) {
+            self.mark_hand_out(now, worker, together, fx);
         }
         let drained = jobs.len() < slots;
         if drained {
@@ -142,13 +187,16 @@ impl Queue {
         fx.now(Out::Deliver { worker, jobs, drained });
     }
 
-    fn lease(&mut self, now: Now, worker: WorkerId, entry: Entry, fx: &mut Fx) -> (Arc<Job>, Token, u32) {
+    /// The token of the next lease.
+    fn next_token(&self) -> Token {
+        Token { epoch: self.tuning.epoch, delivery: self.deliveries + 1 }
+    }
+
+    fn lease(&mut self, now: Now, worker: WorkerId, entry: Entry, hand_out: Token) -> Handed {
         self.unwatch_expiry(&entry.job);
+        let token = self.next_token();
         self.deliveries += 1;
-        let token = Token { epoch: self.tuning.epoch, delivery: self.deliveries };
         let attempt = entry.job.attempts() + 1;
-        let mark = LeaseMark { worker, token, attempt, started_at: now.wall, cancel: false };
-        fx.put(keys::lease_key(self.record.no, &entry.job.id), mark.to_bytes());
         self.slots.insert(entry.job.id, Slot::Running);
         let lease = Lease {
             job: entry.job.clone(),
@@ -158,11 +206,23 @@ impl Queue {
             attempt,
             started_at: now.wall,
             cancel: false,
+            hand_out: Some(hand_out),
+            marked_alone: false,
             progress: None,
             recovered: false,
         };
         self.leases.insert(lease, now.mono.plus_ms(self.tuning.lease_ms));
         (entry.job, token, attempt)
+    }
+
+    /// Writes down who runs these jobs.
+    fn mark_hand_out(&mut self, now: Now, worker: WorkerId, jobs: &[Handed], fx: &mut Fx) {
+        let Some((_, first, _)) = jobs.first() else { return };
+        let key = HandOutKey { epoch: first.epoch, first: first.delivery };
+        let marked = jobs.iter().map(|(job, _, attempt)| (job.id, *attempt)).collect();
+        let record = HandOut { worker, started_at: now.wall, jobs: marked };
+        fx.put(key.key(self.record.no), record.to_bytes());
+        self.hand_outs.insert(*first, jobs.len());
     }
 
     pub(super) fn loaded(
@@ -197,6 +257,7 @@ impl Queue {
             )));
         }
         self.trim_ready();
+        self.trim_timers();
         self.settle_resting();
     }
 
@@ -211,14 +272,14 @@ impl Queue {
         fx: &mut Fx,
     ) -> (u64, Option<K>, bool) {
         let (mut loaded, mut last) = (0, None);
-        for Stored { place, job } in found {
+        for Stored { place, in_chunk, job } in found {
             let key = key_of(place);
             if bound.is_some_and(|bound| key >= Some(bound)) {
                 return (loaded, last, false);
             }
             last = key;
             let id = job.id;
-            if self.is_old_news(&id, place) {
+            if self.is_old_news(&id, place, in_chunk) {
                 continue;
             }
             loaded += 1;
@@ -240,29 +301,29 @@ impl Queue {
 
     /// Whether a record that a scan found at `place` is no longer the truth: the job is in memory (it never rested, or has
     /// come back), or it is gone, or it has moved since the scan looked.
-    pub(super) fn is_old_news(&self, id: &JobId, place: Place) -> bool {
+    pub(super) fn is_old_news(&self, id: &JobId, place: Place, in_chunk: bool) -> bool {
         let moved = match self.resting.get(id) {
             Some(Rest::Gone) => true,
             Some(Rest::At(newer, _)) => *newer != place,
             None => false,
         };
-        moved || self.slots.contains_key(id)
+        moved || self.slots.contains_key(id) || self.has_left(place, in_chunk)
     }
 
     fn drop_kept(&mut self, until: Timestamp, found: Vec<Stored>, exhausted: bool, fx: &mut Fx) {
         self.kept_loading = false;
         let mut next = None;
-        for Stored { place, job } in found {
+        for Stored { place, in_chunk, job } in found {
             let Place::Kept { until: kept_until, .. } = place else { continue };
             if kept_until > until {
                 next = Some(kept_until);
                 break;
             }
-            if self.is_old_news(&job.id, place) {
+            if self.is_old_news(&job.id, place, in_chunk) {
                 continue;
             }
             self.kept_out(&job);
-            self.erase(place, &job.id, fx);
+            self.erase(place, &job, fx);
         }
         // After the last one that ran out, the next may run out at any later moment; asking once a second is cheap.
         self.kept_next = match (self.kept_count(), exhausted, next) {
@@ -273,13 +334,50 @@ impl Queue {
         };
     }
 
-    /// Removes record and index entry of a job that leaves the store.
-    pub(super) fn erase(&mut self, place: Place, id: &JobId, fx: &mut Fx) {
-        fx.delete(place.key(self.record.no));
-        fx.delete(keys::index_key(self.record.no, id));
-        let ticket = self.this_ticket();
-        self.resting.put(ticket, *id, Rest::Gone);
+    /// Removes a job that leaves the store, and its index entry.
+    pub(super) fn erase(&mut self, place: Place, job: &Job, fx: &mut Fx) {
+        let (was_in_chunk, ticket) = (self.chunks.has(place), self.this_ticket());
+        self.leave(place, fx);
+        if !(was_in_chunk && job.id.is_timed(job.enqueued_at)) {
+            fx.delete(keys::index_key(self.record.no, &job.id));
+        }
+        // Who has left a chunk is known from the chunk, for as long as anybody may ask.
+        if was_in_chunk {
+            self.resting.remove(&job.id);
+        } else {
+            self.resting.put(ticket, job.id, Rest::Gone);
+        }
     }
+}
+
+/// The job that a spec becomes when it is accepted.
+fn accepted(now: Now, id: JobId, spec: JobSpec) -> Job {
+    let run_at = match spec.run_at {
+        RunAt::Now => now.wall,
+        RunAt::At(at) => at,
+        RunAt::AfterMs(ms) => now.wall.plus_ms(ms),
+    };
+    Job {
+        id,
+        kind: spec.kind,
+        payload: spec.payload,
+        priority: spec.priority,
+        enqueued_at: now.wall,
+        run_at: run_at.max(now.wall),
+        options: spec.options,
+        past: None,
+    }
+}
+
+/// How many of these jobs make up the next chunk; at least one.
+fn fits_a_chunk(jobs: &[Arc<Job>], jobs_max: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |job: &&Arc<Job>| {
+        let before = bytes;
+        bytes += job.weight();
+        before == 0 || bytes <= limits::CHUNK_BYTES_MAX
+    };
+    jobs.iter().take(jobs_max).take_while(fits).count()
 }
 
 fn ready_key(place: Place) -> Option<u64> {

@@ -11,7 +11,7 @@ pub fn check(queue: &Queue) -> Result<(), String> {
         |what: bool, why: &str| if what { Ok(()) } else { Err(format!("queue {}: {why}", queue.name())) };
     let (ticket, durable) = queue.tickets();
     holds(durable <= ticket, "more is durable than was written")?;
-    let (mut ready, mut timers, mut running) = (0, 0, 0);
+    let (mut ready, mut timers, mut running, mut together) = (0, 0, 0, 0);
     for entry in queue.ready.entries() {
         ready += 1;
         let slot = queue.slots.get(&entry.job.id);
@@ -24,13 +24,17 @@ pub fn check(queue: &Queue) -> Result<(), String> {
     }
     for lease in queue.leases.iter() {
         running += 1;
+        together += usize::from(lease.hand_out.is_some());
+        holds(lease.hand_out.is_some() || lease.marked_alone, "a lease has no mark")?;
         holds(queue.slots.get(&lease.job.id) == Some(&Slot::Running), "a lease has another slot")?;
         holds(lease.attempt > lease.job.attempts(), "a lease runs an attempt that was used")?;
         holds(lease.token.epoch <= queue.tuning.epoch, "a token is from the future")?;
     }
     holds(queue.slots.len() == ready + timers + running, "the ids in memory are not the jobs in memory")?;
     holds(running == queue.leases.count(), "leases and holders disagree")?;
+    holds(together == queue.hand_outs.leases(), "leases and hand-outs disagree")?;
     holds(queue.ready.hot() == ready, "the ready window has lost count")?;
+    queue.chunks.check().map_err(|why| format!("queue {}: {why}", queue.name()))?;
     let bound = queue.tuning.window.jobs + queue.tuning.window.load;
     holds(queue.ready.window() <= bound, "the ready window is over its bound")?;
     holds(timers <= bound, "the timer window is over its bound")

@@ -20,16 +20,49 @@ pub(super) struct Lease {
     pub(super) attempt: u32,
     pub(super) started_at: Timestamp,
     pub(super) cancel: bool,
+    /// First token of the hand-out whose record has its mark.
+    pub(super) hand_out: Option<Token>,
+    /// Whether it has a mark of its own in the store.
+    pub(super) marked_alone: bool,
     pub(super) progress: Option<(u8, String)>,
     /// Found in the store at start, and not yet claimed by its worker: if it never is, the job is innocent.
     pub(super) recovered: bool,
+}
+
+/// What is left to say of a lease that has ended, apart from its job.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) place: Place,
+    pub(super) worker: WorkerId,
+    pub(super) token: Token,
+    pub(super) attempt: u32,
+    pub(super) started_at: Timestamp,
+    pub(super) cancel: bool,
+    pub(super) recovered: bool,
+}
+
+impl Lease {
+    /// The lease ends: the job is free for what comes next.
+    pub(super) fn end(self) -> (Arc<Job>, Ended) {
+        let Lease { job, place, worker, token, attempt, started_at, cancel, recovered, .. } = self;
+        (job, Ended { place, worker, token, attempt, started_at, cancel, recovered })
+    }
 }
 
 /// What a worker holds in this queue.
 #[derive(Debug)]
 struct Holder {
     deadline: Mono,
-    jobs: BTreeSet<JobId>,
+    jobs: IdMap<()>,
+}
+
+impl Holder {
+    /// Its jobs by id: the order of a map of ids is nobody's business.
+    fn in_order(&self) -> Vec<JobId> {
+        let mut jobs: Vec<_> = self.jobs.keys().copied().collect();
+        jobs.sort_unstable();
+        jobs
+    }
 }
 
 /// The leases of a queue, and the workers that wait for jobs.
@@ -56,10 +89,11 @@ impl Leases {
 
     pub(super) fn insert(&mut self, lease: Lease, deadline: Mono) {
         let id = lease.job.id;
-        let holder =
-            self.holders.entry(lease.worker).or_insert_with(|| Holder { deadline, jobs: BTreeSet::new() });
+        let hash = *self.by_job.hasher();
+        let new = || Holder { deadline, jobs: IdMap::with_hasher(hash) };
+        let holder = self.holders.entry(lease.worker).or_insert_with(new);
         holder.deadline = holder.deadline.max(deadline);
-        holder.jobs.insert(id);
+        holder.jobs.insert(id, ());
         self.check_at = Some(self.check_at.map_or(deadline, |at| at.min(deadline)));
         self.by_job.insert(id, lease);
     }
@@ -98,7 +132,7 @@ impl Leases {
 
     /// The jobs that a worker holds, by id.
     pub(super) fn held_by(&self, worker: &WorkerId) -> Vec<JobId> {
-        self.holders.get(worker).map(|h| h.jobs.iter().copied().collect()).unwrap_or_default()
+        self.holders.get(worker).map(Holder::in_order).unwrap_or_default()
     }
 
     /// Workers whose deadline has passed; also finds the next moment worth looking.
@@ -123,7 +157,7 @@ impl Leases {
 
     /// Every lease, by worker and id.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Lease> {
-        self.holders.values().flat_map(|h| h.jobs.iter()).filter_map(|id| self.by_job.get(id))
+        self.holders.values().flat_map(Holder::in_order).filter_map(|id| self.by_job.get(&id))
     }
 
     /// The worker wants a notice when there are jobs.

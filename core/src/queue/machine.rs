@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::chunks::{ChunkShape, Chunks};
 use super::command::{Command, Known};
 use super::effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
 use super::filter::Filter;
 use super::finished::{Finished, Watchers, state_of};
+use super::handouts::HandOuts;
 use super::ids::{IdHash, IdMap};
 use super::leases::Leases;
 use super::marks::QueueRecord;
@@ -34,6 +36,8 @@ pub struct Tuning {
     pub resume_grace_ms: u64,
     /// How much of the ready jobs, and of the timers, is held in memory.
     pub window: Window,
+    /// How many jobs that arrive together share a record.
+    pub chunk: ChunkShape,
 }
 
 /// The part of a region that a queue holds in memory. Tests make it tiny, so that a few dozen jobs exercise what takes
@@ -100,8 +104,10 @@ pub struct Queue {
     pub(super) durable: Ticket,
     pub(super) slots: IdMap<Slot>,
     pub(super) ready: Ready,
+    pub(super) chunks: Chunks,
     pub(super) timers: Timers,
     pub(super) leases: Leases,
+    pub(super) hand_outs: HandOuts,
     pub(super) finished: Finished,
     pub(super) watchers: Watchers,
     pub(super) resting: Resting,
@@ -183,8 +189,10 @@ impl Queue {
             durable: 0,
             slots: IdMap::with_hasher(IdHash(seed)),
             ready: Ready::new(tuning.window),
+            chunks: Chunks::default(),
             timers: Timers::new(tuning.window),
             leases: Leases::new(seed),
+            hand_outs: HandOuts::default(),
             watchers: Watchers::default(),
             resting: Resting::new(seed),
             filter: Filter::new(seed),
@@ -217,6 +225,7 @@ impl Queue {
             Command::Cancel { reply, id, known } => self.cancel(now, reply, id, known, &mut fx)?,
             Command::Retry { reply, id, known } => self.retry(now, reply, id, known, &mut fx)?,
             Command::Delete { reply, id, known } => self.delete(reply, id, known, &mut fx)?,
+            Command::Bury { reply, id, known } => self.bury_waiting(now, reply, id, known, &mut fx)?,
             Command::RetryDead { reply, dead } => self.retry_dead(now, reply, dead, &mut fx),
             Command::DeleteDead { reply, dead } => self.delete_dead(reply, dead, &mut fx),
             Command::Watch { reply, id, known } => self.watch(reply, id, known, &mut fx)?,
@@ -241,7 +250,7 @@ impl Queue {
     }
 
     /// What every command ends with: time has passed, jobs may have become ready, windows may run low.
-    fn advance(&mut self, now: Now, fx: &mut Fx) {
+    pub(super) fn advance(&mut self, now: Now, fx: &mut Fx) {
         self.end_overdue_leases(now, fx);
         while let Some(entry) = self.timers.pop_due(now.wall) {
             self.timer_out(entry.place, &entry.job);
@@ -255,7 +264,8 @@ impl Queue {
             self.expiries.pop_first();
             self.expire(now, &id, fx);
         }
-        let written = self.ticket + u64::from(!fx.writes.is_empty());
+        let notes = self.chunks.is_dirty() || self.hand_outs.is_dirty();
+        let written = self.ticket + u64::from(!fx.writes.is_empty() || notes);
         let timers = self.timers.wants_load(self.ready.due(), self.durable, written);
         let ready = self.ready.wants_load(self.durable, written);
         for load in [timers, ready].into_iter().flatten() {
@@ -269,6 +279,30 @@ impl Queue {
             self.request_load(LoadFrom::Kept { until: now.wall, limit: self.tuning.window.load }, fx);
         }
         self.send_notices(fx);
+    }
+
+    /// Holds no more than this in memory from now on: what is over rests until the window comes to it again.
+    pub fn resize(&mut self, window: Window) {
+        self.tuning.window = window;
+        self.ready.set_bound(window);
+        self.timers.set_bound(window);
+        while let Some(evicted) = self.ready.evict_beyond(self.durable) {
+            self.send_to_rest(evicted);
+        }
+        self.trim_timers();
+    }
+
+    /// Keeps the timers' bound after it has become smaller, also when a load was on its way then.
+    pub(super) fn trim_timers(&mut self) {
+        while let Some(evicted) = self.timers.evict_beyond(self.ready.due(), self.durable) {
+            self.send_to_rest(evicted);
+        }
+    }
+
+    /// Bytes of waiting jobs in memory, and the bounds in force.
+    #[must_use]
+    pub fn held(&self) -> (usize, Window) {
+        (self.ready.bytes() + self.timers.bytes(), self.tuning.window)
     }
 
     fn request_load(&mut self, load: LoadFrom, fx: &mut Fx) {
@@ -306,7 +340,9 @@ impl Queue {
         }
     }
 
-    pub(super) fn seal(&mut self, fx: Fx) -> Effects {
+    pub(super) fn seal(&mut self, mut fx: Fx) -> Effects {
+        self.chunks.write(self.record.no, &mut fx.writes);
+        self.hand_outs.write(self.record.no, &mut fx.writes);
         let ticket = (!fx.writes.is_empty()).then(|| {
             self.ticket += 1;
             self.ticket
@@ -327,8 +363,13 @@ impl Queue {
     }
 
     pub(super) fn take_seq(&mut self, fx: &mut Fx) -> u64 {
+        self.take_seqs(1, fx)
+    }
+
+    /// Takes so many sequence numbers in a row and returns the first.
+    pub(super) fn take_seqs(&mut self, count: usize, fx: &mut Fx) -> u64 {
         let seq = self.next_seq;
-        self.next_seq += 1;
+        self.next_seq += count as u64;
         if self.next_seq >= self.record.seq_reserved {
             self.record.seq_reserved = self.next_seq + limits::SEQ_BLOCK;
             self.save_record(fx);
@@ -356,6 +397,13 @@ impl Queue {
     pub(super) fn write_at(&self, place: Place, job: &Job, fx: &mut Fx) {
         fx.put(place.key(self.record.no), encode_job(job));
         fx.put(keys::index_key(self.record.no, &job.id), place.to_value());
+    }
+
+    /// A job leaves its place in the store; its index entry, if it has one, is the caller's to deal with.
+    pub(super) fn leave(&mut self, place: Place, fx: &mut Fx) {
+        if !self.chunks.take(place) {
+            fx.delete(place.key(self.record.no));
+        }
     }
 
     /// Makes a job ready whose record is being written at `place` in the ready region.
@@ -462,10 +510,15 @@ impl Queue {
         match self.resting.get(id) {
             Some(Rest::At(place, job)) => Some((*place, job.clone())),
             Some(Rest::Gone) => None,
-            None => {
-                known.filter(|stored| stored.job.id == *id).map(|stored| (stored.place, Arc::new(stored.job)))
-            }
+            None => known
+                .filter(|stored| stored.job.id == *id && !self.has_left(stored.place, stored.in_chunk))
+                .map(|stored| (stored.place, Arc::new(stored.job))),
         }
+    }
+
+    /// Whether what the store showed in a chunk is no longer there.
+    pub(super) fn has_left(&self, place: Place, in_chunk: bool) -> bool {
+        in_chunk && !self.chunks.has(place)
     }
 
     /// The queue's name.

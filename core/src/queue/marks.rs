@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 
-use crate::id::WorkerId;
+use crate::id::{JobId, WorkerId};
 use crate::job::BadRecord;
 use crate::store::keys::QueueNo;
 use crate::time::Timestamp;
@@ -43,6 +43,18 @@ pub struct LeaseMark {
     pub cancel: bool,
 }
 
+/// Who runs the jobs of one hand-out. The token of the first is in the key, those of the others are the next ones. Written and
+/// believed like a [`LeaseMark`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct HandOut {
+    /// The worker.
+    pub worker: WorkerId,
+    /// When they were handed out.
+    pub started_at: Timestamp,
+    /// The jobs with the numbers of their attempts; at most [`limits::HAND_OUT_JOBS_MAX`](crate::limits::HAND_OUT_JOBS_MAX).
+    pub jobs: Vec<(JobId, u32)>,
+}
+
 macro_rules! record_bytes {
     ($type:ty) => {
         impl $type {
@@ -74,3 +86,4 @@ macro_rules! record_bytes {
 
 record_bytes!(QueueRecord);
 record_bytes!(LeaseMark);
+record_bytes!(HandOut);

@@ -117,6 +117,22 @@ impl Ready {
         if self.hot <= self.bound.jobs + self.bound.load { None } else { self.evict(lowest, durable) }
     }
 
+    /// While the window is over a bound that has become smaller, its tail goes to rest.
+    pub(super) fn evict_beyond(&mut self, durable: Ticket) -> Option<Entry> {
+        let lowest = self.levels.iter().rev().find(|(_, level)| !level.ready.is_empty())?.0.0;
+        let over = self.hot > self.bound.jobs || self.bytes > self.bound.bytes && self.hot > 1;
+        if over { self.evict(lowest, durable) } else { None }
+    }
+
+    pub(super) fn set_bound(&mut self, bound: Window) {
+        self.bound = bound;
+    }
+
+    /// Bytes of the jobs in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn evict(&mut self, priority: i8, durable: Ticket) -> Option<Entry> {
         let level = self.levels.get_mut(&Reverse(priority))?;
         let (seq, entry) = level.ready.pop_last()?;
@@ -279,15 +295,10 @@ impl Ready {
         self.levels.values().flat_map(|level| level.ready.values().chain(level.due.values()))
     }
 
-    /// Restores the count of resting jobs at start.
+    /// Counts a resting job in at start.
     pub(super) fn recover_cold(&mut self, priority: i8, seq: u64) {
         self.levels.entry(Reverse(priority)).or_insert_with(Level::new).cold.add(seq, 0, 0);
         self.cold += 1;
-    }
-
-    /// Whether a level has resting jobs.
-    pub(super) fn has_cold(&self, priority: i8) -> bool {
-        self.levels.get(&Reverse(priority)).is_some_and(|level| level.cold.count > 0)
     }
 }
 

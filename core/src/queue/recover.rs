@@ -1,46 +1,56 @@
 //! Rebuilding a queue from its records at start.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::effect::Effects;
 use super::finished::state_of;
-use super::ids::{IdHash, IdMap};
+use super::handouts::Marks;
 use super::leases::Lease;
 use super::machine::{Fx, Queue, Slot, Tuning};
 use super::marks::{LeaseMark, QueueRecord};
 use super::window::Entry;
-use crate::id::QueueName;
-use crate::job::{BadRecord, Job, decode_job, job_id_of};
+use crate::id::{JobId, QueueName};
+use crate::job::{BadRecord, Chunk, Holes, Job, decode_job, job_id_of};
 use crate::limits;
-use crate::store::keys::{self, Place, region};
+use crate::store::keys::{self, ChunkKey, Place, region};
 use crate::time::Now;
 
-/// A queue being rebuilt. Feed it every pair of the queue's regions in key order, the lease marks first, then ready,
-/// timers, dead and kept.
+/// A queue being rebuilt. Feed it every pair of the queue's regions in key order, region after region; or let
+/// [`recover`](super::read::recover) do it. Ready jobs all rest at first; the window loads them like any others.
 #[derive(Debug)]
 pub struct Recovery {
     queue: Queue,
-    marks: IdMap<LeaseMark>,
+    marks: Marks,
     leased: Vec<Lease>,
-    hot_bytes: usize,
-    hot_jobs: usize,
+    holes: BTreeMap<ChunkKey, Holes>,
 }
 
 impl Recovery {
     /// The regions to feed, in this order.
-    pub const REGIONS: [u8; 5] = [region::LEASE, region::READY, region::TIMER, region::DEAD, region::KEPT];
+    pub const REGIONS: [u8; 8] = [
+        region::LEASE,
+        region::HAND_OUT,
+        region::HOLES,
+        region::CHUNK,
+        region::READY,
+        region::TIMER,
+        region::DEAD,
+        region::KEPT,
+    ];
 
     /// Begins with the queue's own record.
     #[must_use]
     pub fn new(name: QueueName, record: QueueRecord, tuning: Tuning) -> Recovery {
         let next_seq = record.seq_reserved;
-        let marks = IdMap::with_hasher(IdHash(tuning.seed));
+        let marks = Marks::new(tuning.seed);
         Recovery {
             queue: Queue::empty(name, record, tuning, next_seq),
             marks,
             leased: Vec::new(),
-            hot_bytes: 0,
-            hot_jobs: 0,
+            holes: BTreeMap::new(),
         }
     }
 
@@ -48,20 +58,36 @@ impl Recovery {
     ///
     /// # Errors
     /// [`BadRecord`] for a pair that cannot be read; the queue must then not be opened.
-    pub fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), BadRecord> {
-        if key.first() == Some(&region::LEASE) {
-            let id =
-                keys::id_of(key).ok_or_else(|| BadRecord::Damaged("a lease key without an id".to_owned()))?;
-            self.marks.insert(id, LeaseMark::from_bytes(value)?);
-            return Ok(());
+    pub fn record(&mut self, key: &[u8], value: Bytes) -> Result<(), BadRecord> {
+        let damaged = |text: &str| BadRecord::Damaged(text.to_owned());
+        match key.first() {
+            Some(&region::LEASE) => {
+                let id = keys::id_of(key).ok_or_else(|| damaged("a lease key without an id"))?;
+                self.marks.alone(id, LeaseMark::from_bytes(&value)?);
+                return Ok(());
+            }
+            Some(&region::HAND_OUT) => return self.marks.hand_out(key, &value),
+            Some(&(region::CHUNK | region::HOLES)) => {
+                let (_, chunk) =
+                    ChunkKey::from_key(key).ok_or_else(|| damaged("a key that names no chunk"))?;
+                if key[0] == region::CHUNK {
+                    return self.chunk(chunk, value);
+                }
+                self.holes.insert(chunk, Holes::decode(&value)?);
+                return Ok(());
+            }
+            _ => {}
         }
         let Some((_, place)) = Place::from_key(key) else {
-            return Err(BadRecord::Damaged("a key that names no job".to_owned()));
+            return Err(damaged("a key that names no job"));
         };
         match place {
-            Place::Ready { priority, seq } => self.ready(place, priority, seq, value),
+            Place::Ready { priority, seq } => {
+                let id = job_id_of(&value)?;
+                self.ready(id, priority, seq, || decode_job(&value))
+            }
             Place::Timer { run_at, seq } => {
-                let job = decode_job(value)?;
+                let job = decode_job(&value)?;
                 if self.claim(place, &job) {
                     return Ok(());
                 }
@@ -76,12 +102,12 @@ impl Recovery {
                 Ok(())
             }
             Place::Dead { .. } => {
-                self.queue.filter.insert(&job_id_of(value)?);
+                self.queue.filter.insert(&job_id_of(&value)?);
                 self.queue.dead += 1;
                 Ok(())
             }
             Place::Kept { until, .. } => {
-                let job = decode_job(value)?;
+                let job = decode_job(&value)?;
                 self.queue.filter.insert(&job.id);
                 *self.queue.kept.entry(state_of(&job)).or_default() += 1;
                 self.queue.kept_next.get_or_insert(until);
@@ -90,31 +116,43 @@ impl Recovery {
         }
     }
 
-    fn ready(&mut self, place: Place, priority: i8, seq: u64, value: &[u8]) -> Result<(), BadRecord> {
-        let id = job_id_of(value)?;
-        if self.marks.contains_key(&id) {
-            let job = decode_job(value)?;
-            self.claim(place, &job);
+    /// A ready job rests, or it runs.
+    fn ready(
+        &mut self,
+        id: JobId,
+        priority: i8,
+        seq: u64,
+        job: impl FnOnce() -> Result<Job, BadRecord>,
+    ) -> Result<(), BadRecord> {
+        if self.marks.has(&id) {
+            self.claim(Place::Ready { priority, seq }, &job()?);
             return Ok(());
         }
-        let queue = &mut self.queue;
-        let bound = queue.tuning.window;
-        let full = self.hot_jobs >= bound.load || self.hot_bytes >= bound.bytes;
-        if full || queue.ready.has_cold(priority) {
-            queue.filter.insert(&id);
-            queue.ready.recover_cold(priority, seq);
-            return Ok(());
+        self.queue.filter.insert(&id);
+        self.queue.ready.recover_cold(priority, seq);
+        Ok(())
+    }
+
+    fn chunk(&mut self, key: ChunkKey, value: Bytes) -> Result<(), BadRecord> {
+        let chunk = Chunk::decode(value)?;
+        // They arrived together.
+        let enqueued_at = chunk.job(0)?.enqueued_at;
+        let holes = self.holes.remove(&key).unwrap_or_default();
+        let mut timed = Vec::with_capacity(chunk.jobs());
+        for (index, seq) in (0..chunk.jobs()).zip(key.first..) {
+            let id = chunk.id(index);
+            timed.extend(id.is_timed(enqueued_at).then_some(id));
+            if !holes.has(index) {
+                self.ready(id, key.priority, seq, || chunk.job(index))?;
+            }
         }
-        let job = decode_job(value)?;
-        self.hot_jobs += 1;
-        self.hot_bytes += job.weight();
-        queue.hold_ready(Entry { place, job: Arc::new(job), ticket: 0 });
+        self.queue.chunks.insert(key, chunk.jobs(), holes, timed.into_iter());
         Ok(())
     }
 
     /// A job with a lease mark is running as far as anybody knows.
     fn claim(&mut self, place: Place, job: &Job) -> bool {
-        let Some(mark) = self.marks.remove(&job.id) else { return false };
+        let Some((mark, hand_out, marked_alone)) = self.marks.take(&job.id) else { return false };
         self.queue.slots.insert(job.id, Slot::Running);
         self.leased.push(Lease {
             job: Arc::new(job.clone()),
@@ -124,6 +162,8 @@ impl Recovery {
             attempt: mark.attempt,
             started_at: mark.started_at,
             cancel: mark.cancel,
+            hand_out,
+            marked_alone,
             progress: None,
             recovered: true,
         });
@@ -140,13 +180,14 @@ impl Recovery {
         }
         let mut fx = Fx::default();
         // Marks without a job are left over from a batch order that no longer exists; they mean nothing.
-        let mut orphans: Vec<_> = marks.into_keys().collect();
-        orphans.sort_unstable();
-        for id in orphans {
+        let leases = &queue.leases;
+        let claimed = |id: &JobId, token| leases.get(id).is_some_and(|lease| lease.token == token);
+        for id in marks.finish(&claimed, &mut queue.hand_outs) {
             fx.delete(keys::lease_key(queue.record.no, &id));
         }
         queue.record.seq_reserved += limits::SEQ_BLOCK;
         queue.save_record(&mut fx);
+        queue.advance(now, &mut fx);
         let effects = queue.seal(fx);
         (queue, effects)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::effect::{Out, Reply};
-use super::leases::Lease;
+use super::leases::Ended;
 use super::machine::{Fx, Queue, Slot};
 use super::resting::Rest;
 use super::window::Entry;
@@ -38,7 +38,7 @@ impl Queue {
     }
 
     fn conclude(&mut self, now: Now, id: &JobId, verdict: Verdict, fx: &mut Fx) {
-        let Some(lease) = self.end_lease(id, fx) else { return };
+        let Some((job, lease)) = self.end_lease(id, fx) else { return };
         // Somebody asked for the end of this job: only a handler that finished all the same has another say.
         let verdict = match verdict {
             Verdict::Done(result) => Verdict::Done(result),
@@ -46,70 +46,60 @@ impl Queue {
             other => other,
         };
         match verdict {
-            Verdict::Done(result) => self.succeed(now, lease, result, fx),
-            Verdict::Retry { error, retry_in_ms } => self.fail(now, lease, error, retry_in_ms, fx),
+            Verdict::Done(result) => self.succeed(now, job, lease, result, fx),
+            Verdict::Retry { error, retry_in_ms } => self.fail(now, job, lease, error, retry_in_ms, fx),
             Verdict::Snooze { ms } => {
-                let mut job = self.noted(now, &lease, AttemptOutcome::Snoozed, String::new());
+                let mut job = noted(now, job, &lease, AttemptOutcome::Snoozed, String::new());
                 job.run_at = now.wall.plus_ms(ms.min(limits::DELAY_MS_MAX));
                 self.move_to_timer(lease.place, job, fx);
             }
             Verdict::Dead { error } => {
-                let job = self.noted(now, &lease, AttemptOutcome::Failed, error.clone());
+                let job = noted(now, job, &lease, AttemptOutcome::Failed, error.clone());
                 self.totals.failed += 1;
                 self.bury(now, lease.place, job, clip(error, limits::ERROR_BYTES_MAX), fx);
             }
             Verdict::Cancelled { reason } => {
-                let job = self.noted(now, &lease, AttemptOutcome::Cancelled, reason.clone());
+                let job = noted(now, job, &lease, AttemptOutcome::Cancelled, reason.clone());
                 self.finish(now, lease.place, job, JobState::Cancelled, reason, fx);
             }
             Verdict::Released => {
-                let job = self.noted(now, &lease, AttemptOutcome::Released, String::new());
+                let job = noted(now, job, &lease, AttemptOutcome::Released, String::new());
                 self.make_ready_again(lease.place, job, fx);
             }
         }
     }
 
     /// Takes the lease away; the record at its place is dealt with by the caller.
-    fn end_lease(&mut self, id: &JobId, fx: &mut Fx) -> Option<Lease> {
+    fn end_lease(&mut self, id: &JobId, fx: &mut Fx) -> Option<(Arc<Job>, Ended)> {
         let lease = self.leases.remove(id)?;
         self.slots.remove(id);
-        fx.delete(keys::lease_key(self.record.no, id));
-        Some(lease)
+        if let Some(first) = lease.hand_out {
+            self.hand_outs.end(first, lease.token);
+        }
+        if lease.marked_alone {
+            fx.delete(keys::lease_key(self.record.no, id));
+        }
+        Some(lease.end())
     }
 
-    /// The job with this run in its history.
-    fn noted(&self, now: Now, lease: &Lease, outcome: AttemptOutcome, error: String) -> Job {
-        let mut job = Job::clone(&lease.job);
-        let past = job.past_mut();
-        let used =
-            matches!(outcome, AttemptOutcome::Succeeded | AttemptOutcome::Failed | AttemptOutcome::Lost);
-        if used {
-            past.attempts = lease.attempt;
-        }
-        if past.history.len() >= limits::ATTEMPT_HISTORY_MAX {
-            past.history.remove(0);
-        }
-        past.history.push(AttemptRecord {
-            attempt: lease.attempt,
-            worker: lease.worker,
-            started_at: lease.started_at,
-            ended_at: now.wall,
-            outcome,
-            error: clip(error, limits::ERROR_BYTES_MAX),
-        });
-        job
-    }
-
-    fn succeed(&mut self, now: Now, lease: Lease, result: Option<Payload>, fx: &mut Fx) {
-        let mut job = self.noted(now, &lease, AttemptOutcome::Succeeded, String::new());
+    fn succeed(&mut self, now: Now, job: Arc<Job>, lease: Ended, result: Option<Payload>, fx: &mut Fx) {
+        let mut job = noted(now, job, &lease, AttemptOutcome::Succeeded, String::new());
         job.past_mut().result = result.filter(|r| r.data.len() <= limits::RESULT_BYTES_MAX);
         self.totals.succeeded += 1;
         self.finish(now, lease.place, job, JobState::Succeeded, String::new(), fx);
     }
 
-    fn fail(&mut self, now: Now, lease: Lease, error: String, retry_in_ms: Option<u64>, fx: &mut Fx) {
+    fn fail(
+        &mut self,
+        now: Now,
+        job: Arc<Job>,
+        lease: Ended,
+        error: String,
+        retry_in_ms: Option<u64>,
+        fx: &mut Fx,
+    ) {
         self.totals.failed += 1;
-        let mut job = self.noted(now, &lease, AttemptOutcome::Failed, error);
+        let mut job = noted(now, job, &lease, AttemptOutcome::Failed, error);
         if job.attempts() >= job.max_attempts() {
             let reason = format!("failed {} of {} attempts", job.attempts(), job.max_attempts());
             return self.bury(now, lease.place, job, reason, fx);
@@ -123,10 +113,10 @@ impl Queue {
 
     /// The lease ended because its worker is gone.
     fn lose(&mut self, now: Now, id: &JobId, why: &str, fx: &mut Fx) {
-        let Some(lease) = self.end_lease(id, fx) else { return };
+        let Some((job, lease)) = self.end_lease(id, fx) else { return };
         fx.now(Out::LeaseEnded { worker: lease.worker, id: *id, token: lease.token });
         self.totals.failed += 1;
-        let mut job = self.noted(now, &lease, AttemptOutcome::Lost, why.to_owned());
+        let mut job = noted(now, job, &lease, AttemptOutcome::Lost, why.to_owned());
         // After a restart of the server the worker may be gone for a reason that has nothing to do with the job.
         if !lease.recovered {
             job.past_mut().crashes += 1;
@@ -148,14 +138,19 @@ impl Queue {
 
     /// Back to its place in the queue, without a wait.
     fn make_ready_again(&mut self, place: Place, job: Job, fx: &mut Fx) {
-        fx.put(place.key(self.record.no), encode_job(&job));
+        if self.chunks.take(place) {
+            // With a history it has a record of its own from now on.
+            self.write_at(place, &job, fx);
+        } else {
+            fx.put(place.key(self.record.no), encode_job(&job));
+        }
         let (job, ticket) = (Arc::new(job), self.this_ticket());
         self.take_back(Entry { place, job, ticket });
     }
 
     fn move_to_timer(&mut self, from: Place, job: Job, fx: &mut Fx) {
         let place = Place::Timer { run_at: job.run_at, seq: self.take_seq(fx) };
-        fx.delete(from.key(self.record.no));
+        self.leave(from, fx);
         self.write_at(place, &job, fx);
         self.admit_timer(place, Arc::new(job));
     }
@@ -179,7 +174,7 @@ impl Queue {
             Some(retention_ms) if retention_ms > 0 => {
                 let until = now.wall.plus_ms(retention_ms.min(limits::DELAY_MS_MAX));
                 let place = Place::Kept { until, seq: self.take_seq(fx) };
-                fx.delete(from.key(self.record.no));
+                self.leave(from, fx);
                 self.write_at(place, &job, fx);
                 *self.kept.entry(state).or_default() += 1;
                 self.kept_next = Some(self.kept_next.map_or(until, |next| next.min(until)));
@@ -187,7 +182,7 @@ impl Queue {
                 self.resting.put(self.this_ticket(), id, Rest::At(place, job.clone()));
             }
             _ => {
-                self.erase(from, &id, fx);
+                self.erase(from, &job, fx);
                 self.finished.push(job.clone());
             }
         }
@@ -201,7 +196,7 @@ impl Queue {
         past.ended = Some((JobState::Dead, now.wall));
         past.reason = reason;
         let place = Place::Dead { seq: self.take_seq(fx) };
-        fx.delete(from.key(self.record.no));
+        self.leave(from, fx);
         self.write_at(place, &job, fx);
         let job = Arc::new(job);
         self.dead += 1;
@@ -309,4 +304,27 @@ fn first_half(id: &JobId) -> [u8; 8] {
     let mut half = [0; 8];
     half.copy_from_slice(&id.0[8..]);
     half
+}
+
+/// The job with this run in its history.
+fn noted(now: Now, job: Arc<Job>, lease: &Ended, outcome: AttemptOutcome, error: String) -> Job {
+    // Nobody else holds it any more, unless the hand-out is still on its way to the worker.
+    let mut job = Arc::unwrap_or_clone(job);
+    let past = job.past_mut();
+    let used = matches!(outcome, AttemptOutcome::Succeeded | AttemptOutcome::Failed | AttemptOutcome::Lost);
+    if used {
+        past.attempts = lease.attempt;
+    }
+    if past.history.len() >= limits::ATTEMPT_HISTORY_MAX {
+        past.history.remove(0);
+    }
+    past.history.push(AttemptRecord {
+        attempt: lease.attempt,
+        worker: lease.worker,
+        started_at: lease.started_at,
+        ended_at: now.wall,
+        outcome,
+        error: clip(error, limits::ERROR_BYTES_MAX),
+    });
+    job
 }

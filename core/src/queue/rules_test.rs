@@ -23,7 +23,8 @@ struct Rules {
 impl Rules {
     fn new() -> Rules {
         let now = Now { wall: Timestamp(1_000), mono: Mono(0) };
-        let tuning = Tuning { epoch: 3, seed: 1, lease_ms: 1_000, resume_grace_ms: 200, window: TINY };
+        let chunk = ChunkShape { jobs_min: 2, jobs_max: 4 };
+        let tuning = Tuning { epoch: 3, seed: 1, lease_ms: 1_000, resume_grace_ms: 200, window: TINY, chunk };
         let (queue, effects) = Queue::create(QueueName::default(), 1, tuning, now);
         let mut rules = Rules { queue, now };
         rules.durable(&effects);
@@ -347,7 +348,7 @@ fn a_level_is_remembered_while_its_load_is_on_its_way() {
         let (id, kind) = (JobId([n; 16]), "work".to_owned());
         let job =
             Job { id, kind, payload, priority: 0, enqueued_at: now, run_at: now, options: None, past: None };
-        Stored { place: Place::Ready { priority: 0, seq: u64::from(n) }, job }
+        Stored { place: Place::Ready { priority: 0, seq: u64::from(n) }, in_chunk: false, job }
     };
     let loads = |outs: &[Out]| -> Vec<LoadFrom> {
         outs.iter().filter_map(|out| if let Out::Load(from) = out { Some(*from) } else { None }).collect()
@@ -366,4 +367,19 @@ fn a_level_is_remembered_while_its_load_is_on_its_way() {
     assert_eq!(second.len(), 1, "the eighteenth rests");
     rules.apply(Command::Loaded { from: second[0], found: vec![stored(18)], exhausted: true });
     assert_eq!(rules.order(9), [14, 15, 16, 17, 18]);
+}
+
+/// What waits for its time can be given up; what runs or is ready cannot.
+#[test]
+fn only_a_job_that_waits_for_its_time_can_be_buried() {
+    let mut rules = Rules::new();
+    rules.enqueue(1, |job| job.run_at = RunAt::AfterMs(60_000));
+    rules.enqueue(2, |_| ());
+    let bury = |n: u8| Command::Bury { reply: RequestId(7), id: JobId([n; 16]), known: None };
+    let dead = |rules: &Rules| rules.queue.snapshot(rules.now).counts[&JobState::Dead];
+    let refusal = rules.queue.apply(rules.now, bury(2));
+    assert!(matches!(refusal, Err(Refusal::WrongState { state: JobState::Ready, .. })), "{refusal:?}");
+    let outs = rules.apply(bury(1));
+    assert!(outs.iter().any(|out| matches!(out, Out::Reply(_, Reply::Job(_, JobState::Dead)))), "{outs:?}");
+    assert_eq!((dead(&rules), rules.order(3)), (1, vec![2]));
 }

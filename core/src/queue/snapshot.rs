@@ -71,6 +71,7 @@ impl Queue {
         match self.resting.get(id) {
             Some(Rest::Gone) => None,
             Some(Rest::At(place, job)) => Some(self.show(job, state_of_stored(*place, job))),
+            None if self.has_left(stored.place, stored.in_chunk) => None,
             None => Some(self.show(&stored.job, state_of_stored(stored.place, &stored.job))),
         }
     }

@@ -34,6 +34,11 @@ impl Timers {
             return Some(entry);
         }
         self.put(entry);
+        self.evict_beyond(due, durable)
+    }
+
+    /// While the window is over its bound, its furthest timer goes to rest.
+    pub(super) fn evict_beyond(&mut self, due: usize, durable: Ticket) -> Option<Entry> {
         if self.hot.len() + due <= self.bound.jobs && self.bytes <= self.bound.bytes {
             return None;
         }
@@ -41,6 +46,15 @@ impl Timers {
         self.bytes -= last.job.weight();
         self.cold.add(key, last.ticket, durable);
         Some(last)
+    }
+
+    pub(super) fn set_bound(&mut self, bound: Window) {
+        self.bound = bound;
+    }
+
+    /// Bytes of the timers in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Puts a timer that belongs in memory: the nearest ones, and those that were loaded.

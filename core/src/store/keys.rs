@@ -6,17 +6,23 @@
 //! | `q` queue name | [`QueueRecord`](crate::queue::QueueRecord): its number, settings, sequence block |
 //! | `s` schedule name | a schedule |
 //! | `r` queue, priority (highest first), seq | a ready job |
+//! | `c` queue, priority (highest first), first seq | a [chunk](crate::job::Chunk): ready jobs that arrived together |
+//! | `h` queue, priority (highest first), first seq | which jobs of the chunk are no longer in it |
 //! | `t` queue, run_at, seq | a scheduled or retrying job |
 //! | `d` queue, seq | a dead job |
 //! | `k` queue, until, seq | a finished job whose result is kept until then |
-//! | `l` queue, id | a lease mark: who runs the job, with which token |
+//! | `l` queue, id | a lease mark of one job: who runs it, with which token |
+//! | `o` queue, epoch, delivery | [who runs](crate::queue::HandOut) the jobs of one hand-out; behind it, whose lease has ended |
 //! | `i` queue, id | the [`Place`] of the job |
 //!
-//! A job's record stands at its place until it is moved or done; taking a lease does not move it.
+//! A job's record stands at its place until it is moved or done; taking a lease does not move it. A ready job stands either
+//! alone or in a chunk. Jobs in a chunk whose id carries their time have no index entry (see [`JobId::is_timed`]).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{JobId, QueueName};
+use crate::limits;
+use crate::store::Epoch;
 use crate::time::Timestamp;
 
 /// Number of a queue in keys, given at its creation.
@@ -32,14 +38,20 @@ pub mod region {
     pub const SCHEDULE: u8 = b's';
     /// Ready jobs.
     pub const READY: u8 = b'r';
+    /// Chunks of ready jobs.
+    pub const CHUNK: u8 = b'c';
+    /// What has left the chunks.
+    pub const HOLES: u8 = b'h';
     /// Scheduled and retrying jobs.
     pub const TIMER: u8 = b't';
     /// Dead jobs.
     pub const DEAD: u8 = b'd';
     /// Finished jobs with kept results.
     pub const KEPT: u8 = b'k';
-    /// Lease marks.
+    /// Lease marks of single jobs.
     pub const LEASE: u8 = b'l';
+    /// Lease marks of jobs that were handed out together.
+    pub const HAND_OUT: u8 = b'o';
     /// Id to place.
     pub const INDEX: u8 = b'i';
 }
@@ -162,6 +174,112 @@ impl Place {
             _ => None,
         }
     }
+}
+
+/// Names a chunk of ready jobs within its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChunkKey {
+    /// Priority of its jobs.
+    pub priority: i8,
+    /// Sequence number of its first job; the others follow without a gap.
+    pub first: u64,
+}
+
+impl ChunkKey {
+    /// The key of the chunk itself.
+    #[must_use]
+    pub fn key(self, queue: QueueNo) -> Bytes {
+        self.in_region(region::CHUNK, queue)
+    }
+
+    /// The key of what has left the chunk.
+    #[must_use]
+    pub fn holes_key(self, queue: QueueNo) -> Bytes {
+        self.in_region(region::HOLES, queue)
+    }
+
+    fn in_region(self, region: u8, queue: QueueNo) -> Bytes {
+        let mut key = BytesMut::with_capacity(14);
+        key.put_u8(region);
+        key.put_u32(queue);
+        Place::Ready { priority: self.priority, seq: self.first }.put_tail(&mut key);
+        key.freeze()
+    }
+
+    /// Reads a key of a chunk or of its holes back; `None` for other keys.
+    #[must_use]
+    pub fn from_key(key: &[u8]) -> Option<(QueueNo, ChunkKey)> {
+        if !matches!(key.first(), Some(&(region::CHUNK | region::HOLES))) {
+            return None;
+        }
+        let queue = QueueNo::from_be_bytes(key.get(1..5)?.try_into().ok()?);
+        match Place::from_tail(region::READY, &key[5..])? {
+            Place::Ready { priority, seq } => Some((queue, ChunkKey { priority, first: seq })),
+            _ => None,
+        }
+    }
+}
+
+/// Names a hand-out within its queue: the token of its first job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HandOutKey {
+    /// Epoch of the tokens.
+    pub epoch: Epoch,
+    /// Delivery number of the first job; the others follow without a gap.
+    pub first: u64,
+}
+
+impl HandOutKey {
+    /// The key of the hand-out.
+    #[must_use]
+    pub fn key(self, queue: QueueNo) -> Bytes {
+        self.with_room(queue).freeze()
+    }
+
+    /// The key of the note whose leases have ended, which comes right behind the hand-out.
+    #[must_use]
+    pub fn ended_key(self, queue: QueueNo) -> Bytes {
+        let mut key = self.with_room(queue);
+        key.put_u8(1);
+        key.freeze()
+    }
+
+    fn with_room(self, queue: QueueNo) -> BytesMut {
+        let mut key = BytesMut::with_capacity(22);
+        key.put_u8(region::HAND_OUT);
+        key.put_u32(queue);
+        key.put_u64(self.epoch);
+        key.put_u64(self.first);
+        key
+    }
+
+    /// Reads a key back, with whether it is that of the note; `None` for other keys.
+    #[must_use]
+    pub fn from_key(key: &[u8]) -> Option<(HandOutKey, bool)> {
+        let number = |from: usize| Some(u64::from_be_bytes(key.get(from..from + 8)?.try_into().ok()?));
+        let ended = match key.get(21..)? {
+            [] => false,
+            [1] => true,
+            _ => return None,
+        };
+        (key[0] == region::HAND_OUT).then_some((HandOutKey { epoch: number(5)?, first: number(13)? }, ended))
+    }
+}
+
+/// The range of keys in which the chunks stand that may hold jobs of a range of the ready region.
+#[must_use]
+pub fn chunk_range(from: &[u8], to: &[u8]) -> (Bytes, Bytes) {
+    let mut first = from.to_vec();
+    let mut end = to.to_vec();
+    first[0] = region::CHUNK;
+    end[0] = if end.len() == 1 { region::CHUNK + 1 } else { region::CHUNK };
+    if let Some(seq) = first.get(6..14).and_then(|seq| <[u8; 8]>::try_from(seq).ok()) {
+        // A chunk that begins before the range may reach into it.
+        let earliest = u64::from_be_bytes(seq).saturating_sub(limits::CHUNK_JOBS_MAX as u64 - 1);
+        first.truncate(6);
+        first.extend_from_slice(&earliest.to_be_bytes());
+    }
+    (first.into(), end.into())
 }
 
 /// Priorities ascend in keys from the highest to the lowest.

@@ -97,7 +97,9 @@ impl ApiParts {
         if ids.is_empty() {
             return;
         }
-        let names = self.hub.names(ids.into_iter().collect()).await;
+        let ids: Vec<_> = ids.into_iter().collect();
+        let mut names = self.faktory.names(&ids);
+        names.extend(self.hub.names(ids).await);
         for attempt in jobs.iter_mut().flat_map(|job| &mut job.attempts) {
             if let Some(name) = names.get(&attempt.worker) {
                 attempt.worker_name.clone_from(name);

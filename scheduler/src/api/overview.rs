@@ -22,7 +22,10 @@ impl ApiParts {
         let parts = self;
         let queues = parts.registry.all();
         let views = join_all(queues.iter().map(|queue| queue.ask(|then| Op::Snapshot { then }))).await;
-        let workers = parts.hub.subscribers().await;
+        let mut workers = parts.hub.subscribers().await;
+        for (queue, count) in parts.faktory.subscribers() {
+            *workers.entry(queue).or_default() += count;
+        }
         let now = parts.clock.now().mono;
         let complete = |(queue, view): (&crate::queue::QueueHandle, Result<QueueView, ApiError>)| {
             let mut view = view?;
@@ -50,14 +53,18 @@ impl ApiParts {
             view.running = running;
             view
         };
-        Ok(join_all(listed.into_iter().map(complete)).await)
+        let mut workers = join_all(listed.into_iter().map(complete)).await;
+        workers.extend(self.faktory.list_workers());
+        workers.sort_by(|a, b| a.name.cmp(&b.name).then(a.id.cmp(&b.id)));
+        Ok(workers)
     }
 
     pub(super) async fn overview(&self) -> Result<Overview, ApiError> {
         let parts = self;
         let queues = self.list_queues().await?;
         let workers = parts.hub.list().await?;
-        let connected = workers.iter().filter(|worker| worker.view.status != "away").count();
+        let connected = workers.iter().filter(|worker| worker.view.status != "away").count()
+            + parts.faktory.workers_connected();
         let now = parts.clock.now();
         let mut total = Sample::at(now.mono);
         for queue in parts.registry.all() {
@@ -94,7 +101,7 @@ impl ApiParts {
             started_at: parts.started_at,
             epoch: parts.writer.store().epoch(),
             rss_bytes: resident_bytes(),
-            connections: parts.budget.connections(),
+            connections: parts.budget.connections() + parts.faktory.connections(),
             members: members.into_iter().map(|m| (m.id, m.role, m.addr.to_string())).collect(),
         }
     }
@@ -146,7 +153,7 @@ fn say<'a>(
 }
 
 /// Resident memory of this process, 0 where the system does not say.
-fn resident_bytes() -> u64 {
+pub(crate) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());

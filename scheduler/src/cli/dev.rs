@@ -124,7 +124,7 @@ fn announce(
     }
     out.json_value(&json!({
         "ready": true, "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"),
-        "http": node.http_addr(), "native": native, "gossip": node.gossip_addr(),
+        "http": node.http_addr(), "native": native, "faktory": node.faktory_addr(), "gossip": node.gossip_addr(),
     }))
 }
 
@@ -155,6 +155,12 @@ fn banner(node: &RunningNode, config: &Config, native: SocketAddr, shown: &Shown
         None => lines.push(row("dashboard", "off", "")),
     }
     lines.push(row("native", &native.to_string(), "workers and clients connect here"));
+    match node.faktory_addr() {
+        Some(faktory) => {
+            lines.push(row("Faktory", &faktory.to_string(), "for clients and workers of Faktory"));
+        }
+        None => lines.push(row("Faktory", "off", "")),
+    }
     match config.store {
         StoreKind::Sled => {
             lines.push(row(

@@ -10,7 +10,7 @@ use super::output::{self, Output};
 use super::process::{Signals, raise_file_limit};
 use crate::config::{Config, LogFormat, ServerFlags, StoreKind, resolve};
 use crate::fault;
-use crate::node::{Node, NodeConfig, RunningNode, StartError};
+use crate::node::{Memory, Node, NodeConfig, RunningNode, StartError};
 use crate::store::{OpenError, StoreConfig};
 use crate::telemetry;
 
@@ -20,7 +20,7 @@ use crate::telemetry;
 Examples:
   windlass server --data-dir /var/lib/windlass
   windlass server --config /etc/windlass/windlass.toml --log-format json
-  windlass server --http 127.0.0.1:0 --native 127.0.0.1:0 --gossip off --store memory --json")]
+  windlass server --http 127.0.0.1:0 --native 127.0.0.1:0 --faktory off --gossip off --store memory --json")]
 pub(crate) struct ServerArgs {
     #[command(flatten)]
     flags: ServerFlags,
@@ -76,13 +76,19 @@ pub(super) async fn start(config: &Config, signals: &mut Signals) -> Result<Runn
 }
 
 fn node_config(config: &Config) -> NodeConfig {
-    let store = match config.store {
+    let mut store = match config.store {
         StoreKind::Sled => StoreConfig::sled(&config.data_dir),
         StoreKind::Memory => StoreConfig::memory(),
     };
+    let memory = Memory(config.memory);
+    store.overlay_bytes = memory.overlay_bytes();
+    store.sled_cache_bytes = memory.sled_cache_bytes();
     let mut node = NodeConfig::new(store);
+    node.memory = memory;
     node.http = config.http;
     node.native = Some(config.native);
+    node.faktory = config.faktory;
+    node.faktory_password.clone_from(&config.faktory_password);
     node.gossip = config.gossip;
     node.cluster.clone_from(&config.cluster);
     node.insecure_bind = config.insecure_bind;
@@ -101,7 +107,12 @@ fn advise(config: &Config, error: &StartError) -> CliError {
         StartError::Store(OpenError::Locked { .. }) => CliError::new(Exit::Refused, text),
         StartError::Store(OpenError::Damaged(_)) => CliError::new(Exit::CheckFailed, text),
         StartError::Bind { addr, source, .. } if source.kind() == ErrorKind::AddrInUse => {
-            let doors = [("http", config.http), ("native", Some(config.native)), ("gossip", config.gossip)];
+            let doors = [
+                ("http", config.http),
+                ("native", Some(config.native)),
+                ("faktory", config.faktory),
+                ("gossip", config.gossip),
+            ];
             let flag = doors.iter().find(|(_, at)| *at == Some(*addr)).map_or("native", |(flag, _)| flag);
             let advice = format!(
                 "another process has it (`ss -lntup 'sport = :{}'` names it): stop that one, or choose another port with --{flag} {}:{}",
@@ -119,15 +130,17 @@ fn advise(config: &Config, error: &StartError) -> CliError {
 fn announce(node: &RunningNode, out: Output) -> Result<(), CliError> {
     let text = |at: Option<std::net::SocketAddr>| at.map_or_else(|| "off".to_owned(), |at| at.to_string());
     let (http, native, gossip) = (node.http_addr(), node.native_addr(), node.gossip_addr());
+    let faktory = node.faktory_addr();
     output::note(format!(
-        "windlass is ready: http {}, native {}, gossip {}",
+        "windlass is ready: http {}, native {}, faktory {}, gossip {}",
         text(http),
         text(native),
+        text(faktory),
         text(gossip)
     ));
     if out.json {
         let ready = json!({
-            "ready": true, "pid": std::process::id(), "http": http, "native": native, "gossip": gossip,
+            "ready": true, "pid": std::process::id(), "http": http, "native": native, "faktory": faktory, "gossip": gossip,
             "version": env!("CARGO_PKG_VERSION"),
         });
         let mut stdout = std::io::stdout().lock();

@@ -59,6 +59,16 @@ pub const FIELDS: &[Field] = &[
         get: |c| c.store.name().to_owned(),
     },
     Field {
+        key: "memory",
+        flag: "memory",
+        value: "SIZE",
+        switch: false,
+        doc: "Memory for jobs that are held to be quick: recent changes, the next jobs of each queue, the store's cache; the rest of a backlog is on the disk. A number with KiB, MiB or GiB. Defaults to 256MiB",
+        default: "256MiB",
+        set: |c, v| size(v).map(|v| c.memory = v),
+        get: |c| size_text(c.memory),
+    },
+    Field {
         key: "http",
         flag: "http",
         value: "ADDR|off",
@@ -77,6 +87,28 @@ pub const FIELDS: &[Field] = &[
         default: super::NATIVE_DEFAULT,
         set: |c, v| address(v).map(|v| c.native = v),
         get: |c| c.native.to_string(),
+    },
+    Field {
+        key: "faktory",
+        flag: "faktory",
+        value: "ADDR|off",
+        switch: false,
+        doc: "Address of the Faktory Work Protocol, for its clients and workers in other languages, or off. Defaults to 127.0.0.1:7419",
+        default: super::FAKTORY_DEFAULT,
+        set: |c, v| door(v).map(|v| c.faktory = v),
+        get: |c| door_text(c.faktory),
+    },
+    Field {
+        key: "faktory_password_file",
+        flag: "faktory-password-file",
+        value: "FILE|none",
+        switch: false,
+        doc: "File with the password that Faktory clients must know, or none; WINDLASS_FAKTORY_PASSWORD may hold the password itself instead. Defaults to none",
+        default: "none",
+        set: |c, v| non_empty(v).map(|v| c.faktory_password_file = (v != "none").then(|| PathBuf::from(v))),
+        get: |c| {
+            c.faktory_password_file.as_ref().map_or_else(|| "none".to_owned(), |p| p.display().to_string())
+        },
     },
     Field {
         key: "gossip",
@@ -192,6 +224,23 @@ pub fn reference() -> String {
         );
     }
     out
+}
+
+const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text} is no size such as 256MiB or 1GiB");
+    let unit = UNITS.iter().find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)));
+    let (number, bytes) = unit.unwrap_or((text, 1));
+    let number: u64 = number.trim_end().parse().map_err(|_| wrong())?;
+    number.checked_mul(bytes).ok_or_else(wrong)
+}
+
+fn size_text(bytes: u64) -> String {
+    match UNITS.iter().find(|(_, unit)| bytes > 0 && bytes % unit == 0) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
 }
 
 fn non_empty(text: &str) -> Result<&str, String> {

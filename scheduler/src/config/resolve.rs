@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, FIELDS, FILE_NAME, FILE_SYSTEM, ServerFlags, file};
+use super::{Config, ConfigError, FAKTORY_PASSWORD_ENV, FIELDS, FILE_NAME, FILE_SYSTEM, ServerFlags, file};
+use crate::faktory::Password;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,8 +85,23 @@ pub fn resolve(flags: &ServerFlags, env: &dyn Fn(&str) -> Option<String>) -> Res
         })?;
         settings.push(Setting { key: field.key, value: (field.get)(&config), origin });
     }
+    config.faktory_password = faktory_password(&config, env)?;
     config.validate()?;
     Ok(Resolved { config, settings, file: path })
+}
+
+/// The password of the Faktory port: from its file, or else from the environment.
+fn faktory_password(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Password>, ConfigError> {
+    let Some(path) = &config.faktory_password_file else {
+        return Ok(env(FAKTORY_PASSWORD_ENV).and_then(|text| Password::new(&text)));
+    };
+    let refuse = |why: String| ConfigError(format!("faktory_password_file: {}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+    let password = Password::new(&text);
+    password.map(Some).ok_or_else(|| refuse("is empty; write the password into it".to_owned()))
 }
 
 /// The file to read, with its text. A named file must exist; the usual places need not.
@@ -145,6 +161,26 @@ mod tests {
             text,
             "--lease: lease = \"soon\" is not a duration such as 500ms, 8s or 2m; the default is 8s"
         );
+    }
+
+    #[test]
+    fn the_password_comes_from_its_file_or_the_environment() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("password");
+        let file = |text: &str| {
+            std::fs::write(&path, text).expect("file is written");
+            let flags = ServerFlags::default().or("faktory_password_file", &path.display().to_string());
+            resolve(&flags, &|_| None)
+        };
+        assert_eq!(file("secret\n").expect("good").config.faktory_password, Password::new("secret"));
+        assert!(file("\n").expect_err("empty").to_string().contains("is empty"));
+        let env = |name: &str| (name == FAKTORY_PASSWORD_ENV).then(|| "other".to_owned());
+        let flags = ServerFlags::default().or("faktory", "0.0.0.0:7419");
+        let resolved = resolve(&flags, &env).expect("a password allows other machines");
+        assert_eq!(resolved.config.faktory_password, Password::new("other"));
+        assert!(!format!("{:?}", resolved.config).contains("other"), "a password is not printed");
+        let refusal = resolve(&flags, &|_| None).expect_err("no password").to_string();
+        assert!(refusal.starts_with("faktory: 0.0.0.0:7419"), "{refusal}");
     }
 
     #[test]

@@ -7,14 +7,57 @@ use windlass_core::limits;
 use super::StartError;
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::faktory::Password;
 use crate::store::StoreConfig;
 
+/// Port of the Faktory Work Protocol.
+pub const FAKTORY_PORT: u16 = 7_419;
 /// Port of pages and HTTP API.
 pub const HTTP_PORT: u16 = 7_420;
 /// Port of the native protocol.
 pub const NATIVE_PORT: u16 = 7_421;
 /// Port of the gossip, UDP.
 pub const GOSSIP_PORT: u16 = 7_422;
+
+/// Bytes of memory that a node may take for its jobs, and how they are shared out. What a request under way needs comes on
+/// top, within bounds of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory(pub u64);
+
+impl Memory {
+    /// The default: 256 MiB.
+    pub const DEFAULT: Memory = Memory(256 * 1024 * 1024);
+    /// The least that makes sense: 32 MiB.
+    pub const MIN: Memory = Memory(32 * 1024 * 1024);
+
+    /// A twelfth for recent changes: at worst four times as much is held while a checkpoint runs.
+    #[must_use]
+    pub fn overlay_bytes(self) -> usize {
+        self.part(12)
+    }
+
+    /// A sixteenth for sled's cache.
+    #[must_use]
+    pub fn sled_cache_bytes(self) -> u64 {
+        self.0 / 16
+    }
+
+    /// An eighth for waiting jobs of all queues.
+    #[must_use]
+    pub fn window_bytes(self) -> usize {
+        self.part(8)
+    }
+
+    fn part(self, divisor: u64) -> usize {
+        usize::try_from(self.0 / divisor).unwrap_or(usize::MAX)
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory::DEFAULT
+    }
+}
 
 /// Settings of a node.
 #[derive(Debug, Clone)]
@@ -25,6 +68,10 @@ pub struct NodeConfig {
     pub http: Option<SocketAddr>,
     /// Address of the native port. Defaults to `127.0.0.1:7421`.
     pub native: Option<SocketAddr>,
+    /// Address of the Faktory Work Protocol. Defaults to `127.0.0.1:7419`.
+    pub faktory: Option<SocketAddr>,
+    /// What Faktory clients must know. Defaults to nothing: everybody who can reach the port is let in.
+    pub faktory_password: Option<Password>,
     /// Address of the gossip; without one, workers are watched by heartbeats alone. Defaults to `127.0.0.1:7422`.
     pub gossip: Option<SocketAddr>,
     /// Only members with the same cluster id hear each other. Defaults to `windlass`.
@@ -39,6 +86,8 @@ pub struct NodeConfig {
     pub read_only_dashboard: bool,
     /// Names the environment on pages. Defaults to nothing.
     pub badge: Option<String>,
+    /// Memory for what the node holds of its jobs; see [`Memory`]. Defaults to 256 MiB.
+    pub memory: Memory,
     /// Silence after which a worker loses its leases, in milliseconds. Defaults to 8,000.
     pub lease_ms: u64,
     /// Interval of a worker's heartbeats, in milliseconds. Defaults to 1,000.
@@ -60,6 +109,8 @@ impl NodeConfig {
             store,
             http: loopback(HTTP_PORT),
             native: loopback(NATIVE_PORT),
+            faktory: loopback(FAKTORY_PORT),
+            faktory_password: None,
             gossip: loopback(GOSSIP_PORT),
             cluster: "windlass".to_owned(),
             seeds: Vec::new(),
@@ -67,6 +118,7 @@ impl NodeConfig {
             tokens: Vec::new(),
             read_only_dashboard: false,
             badge: None,
+            memory: Memory::default(),
             lease_ms: limits::LEASE_MS_DEFAULT,
             heartbeat_ms: limits::HEARTBEAT_MS_DEFAULT,
             resume_grace_ms: limits::RESUME_GRACE_MS_DEFAULT,
@@ -84,6 +136,7 @@ impl NodeConfig {
         let doors = [
             ("HTTP", self.http, false),
             ("the native port", self.native, !self.tokens.is_empty()),
+            ("the Faktory port", self.faktory, self.faktory_password.is_some()),
             ("the gossip", self.gossip, !self.tokens.is_empty()),
         ];
         for (door, addr, guarded) in doors {
@@ -115,6 +168,10 @@ mod tests {
         config.native = Some("0.0.0.0:7421".parse().unwrap());
         assert!(matches!(config.validate(), Err(StartError::Exposed { door: "the native port", .. })));
         config.tokens = vec!["secret".to_owned()];
+        assert!(config.validate().is_ok());
+        config.faktory = Some("0.0.0.0:7419".parse().unwrap());
+        assert!(matches!(config.validate(), Err(StartError::Exposed { door: "the Faktory port", .. })));
+        config.faktory_password = Password::new("secret");
         assert!(config.validate().is_ok());
         config.http = Some("192.0.2.1:80".parse().unwrap());
         assert!(matches!(config.validate(), Err(StartError::Exposed { door: "HTTP", .. })));

@@ -5,8 +5,10 @@
 
 /// Threads that serve HTTP.
 pub(super) const HTTP_WORKERS: usize = 2;
-/// Descriptors for everything but native connections: HTTP, the store's files.
-const DESCRIPTORS_BESIDE: u64 = 4_096;
+/// Descriptors for everything but native connections: Faktory, HTTP, the store's files.
+const DESCRIPTORS_BESIDE: u64 = 4_096 + FAKTORY_CONNECTIONS;
+/// Most Faktory connections.
+const FAKTORY_CONNECTIONS: u64 = crate::faktory::CONNECTIONS_MAX as u64;
 /// Descriptors that no connection gets: the runtimes take about thirty, the rest is for the store's files.
 const DESCRIPTORS_OWN: u64 = 64;
 /// Most connections of one thread that serves HTTP.
@@ -16,18 +18,23 @@ const HTTP_CONNECTIONS_MAX: u64 = 2_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Doors {
     pub(super) native: u32,
+    pub(super) faktory: u32,
     /// Of each thread that serves HTTP.
     pub(super) http: usize,
 }
 
 impl Doors {
-    /// Shares `limit` descriptors out: some for the node itself, a quarter of the rest for HTTP.
+    /// Shares `limit` descriptors out: some for the node itself, a fifth of the rest for Faktory, a quarter of what is left then
+    /// for HTTP.
     pub(super) fn share(limit: u64) -> Doors {
         let rest = limit.saturating_sub(DESCRIPTORS_OWN);
+        let faktory = (rest / 5).clamp(1, FAKTORY_CONNECTIONS);
+        let rest = rest.saturating_sub(faktory);
         let native = (rest * 3 / 4).clamp(1, windlass_core::limits::CONNECTIONS_MAX as u64);
         let http = (rest.saturating_sub(native) / HTTP_WORKERS as u64).clamp(1, HTTP_CONNECTIONS_MAX);
         Doors {
             native: u32::try_from(native).unwrap_or(u32::MAX),
+            faktory: u32::try_from(faktory).unwrap_or(u32::MAX),
             http: usize::try_from(http).unwrap_or(usize::MAX),
         }
     }
@@ -54,9 +61,10 @@ mod tests {
 
     #[test]
     fn connections_never_take_the_last_descriptors() {
-        for limit in [80, 96, 256, 1_024, 16_096, 1 << 20] {
+        for limit in [80, 96, 256, 1_024, 20_096, 1 << 20] {
             let doors = Doors::share(limit);
-            let taken = u64::from(doors.native) + doors.http as u64 * HTTP_WORKERS as u64;
+            let taken =
+                u64::from(doors.native) + u64::from(doors.faktory) + doors.http as u64 * HTTP_WORKERS as u64;
             assert!(taken + DESCRIPTORS_OWN <= limit, "{limit}: {doors:?}");
         }
         let usual = Doors::share(windlass_core::limits::CONNECTIONS_MAX as u64 + DESCRIPTORS_BESIDE);

@@ -19,9 +19,12 @@ use crate::api::{ApiHandle, ApiParts, History};
 use crate::bulk::Bulks;
 use crate::chance::Chance;
 use crate::cluster::{Cluster, GossipConfig};
-use crate::queue::{Op, Registry, RegistryParts};
+use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
+use crate::queue::{Op, Registry, RegistryParts, Shared};
 use crate::schedules;
-use crate::session::{Budget, Desk, DeskParts, Door, Greeting, Hub, HubParts, Listen, Phases, SessionParts};
+use crate::session::{
+    Budget, Door, Greeting, Hub, HubParts, Listen, NativePort, Phases, PollParts, Polls, SessionParts,
+};
 use crate::store::writer::StoreWriter;
 
 /// Time that HTTP requests have to finish when the node stops, in seconds.
@@ -37,6 +40,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct Bound<L> {
     pub(super) http: Option<TcpListener>,
     pub(super) native: Option<(L, SocketAddr)>,
+    pub(super) faktory: Option<(NativePort, SocketAddr)>,
 }
 
 /// A node that lives on the present arbiter and ends with it.
@@ -47,6 +51,7 @@ pub struct LocalNode {
     schedules: schedules::Handle,
     cluster: Cluster,
     door: Option<Door>,
+    faktory: Option<faktory::Door>,
     phases: Phases,
     pub(super) http: Option<(ServerHandle, Dashboard)>,
     pub(super) addrs: Addrs,
@@ -57,6 +62,7 @@ pub struct LocalNode {
 pub(super) struct Addrs {
     pub(super) http: Option<SocketAddr>,
     pub(super) native: Option<SocketAddr>,
+    pub(super) faktory: Option<SocketAddr>,
     pub(super) gossip: Option<SocketAddr>,
 }
 
@@ -72,8 +78,8 @@ impl LocalNode {
         addr: SocketAddr,
         writer: StoreWriter,
     ) -> Result<LocalNode, StartError> {
-        let config = NodeConfig { http: None, native: Some(addr), gossip: None, ..config };
-        let bound = Bound { http: None, native: Some((listener, addr)) };
+        let config = NodeConfig { http: None, native: Some(addr), faktory: None, gossip: None, ..config };
+        let bound = Bound { http: None, native: Some((listener, addr)), faktory: None };
         // Where there are no descriptors they cannot run out.
         let doors = Doors::share(u64::from(u32::MAX));
         LocalNode::compose(config, doors, bound, writer).await
@@ -94,13 +100,9 @@ impl LocalNode {
             chance: chance.clone(),
             lease_ms: config.lease_ms,
             resume_grace_ms: config.resume_grace_ms,
+            memory: Shared::new(config.memory.window_bytes()),
         })?;
-        let hub = Hub::start(HubParts {
-            clock: clock.clone(),
-            heartbeat_ms: config.heartbeat_ms,
-            lease_ms: config.lease_ms,
-            resume_grace_ms: config.resume_grace_ms,
-        });
+        let hub = hub(&config);
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
         let http_addr = bound.http.as_ref().map(TcpListener::local_addr).transpose()?;
         let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
@@ -109,12 +111,14 @@ impl LocalNode {
         let history = History::default();
         history.follow(registry.clone(), clock.clone());
         let phases = Phases::default();
-        let desk = desk(&config, &registry, &hub, &phases);
+        let polls = polls(&config, &registry, &hub, &phases);
+        let desk = desk(&config, &registry);
         let parts = Arc::new(ApiParts {
             registry: registry.clone(),
             hub: hub.clone(),
-            desk,
+            polls,
             bulks: Bulks::new(registry.clone(), clock.clone()),
+            faktory: desk.clone(),
             schedules: schedules.clone(),
             cluster: cluster.clone(),
             writer: writer.clone(),
@@ -140,11 +144,14 @@ impl LocalNode {
             budget,
             phases: phases.clone(),
         };
+        let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
+        let faktory = open_faktory(bound.faktory, desk, &config, doors, &phases).await?;
         let door = bound.native.map(|(listener, _)| Door::open(listener, sessions));
         let http =
             bound.http.map(|listener| serve_http(listener, &config, doors, &api, native_addr)).transpose()?;
-        let addrs = Addrs { http: http_addr, native: native_addr, gossip: cluster.addr() };
-        Ok(LocalNode { api: parts, writer, registry, schedules, cluster, door, phases, http, addrs })
+        let addrs =
+            Addrs { http: http_addr, native: native_addr, faktory: faktory_addr, gossip: cluster.addr() };
+        Ok(LocalNode { api: parts, writer, registry, schedules, cluster, door, faktory, phases, http, addrs })
     }
 
     /// Carries out requests without a socket.
@@ -163,6 +170,9 @@ impl LocalNode {
         if let Some(door) = &self.door {
             door.drain();
         }
+        if let Some(door) = &self.faktory {
+            door.drain();
+        }
         self.phases.draining.cancel();
         if let Some((server, dashboard)) = &self.http {
             dashboard.stop();
@@ -171,6 +181,9 @@ impl LocalNode {
         self.schedules.stop().await;
         flush(&self.registry).await;
         self.api.stop();
+        if let Some(door) = &self.faktory {
+            door.close(CLOSE_PATIENCE).await;
+        }
         if let Some(door) = &self.door {
             door.close(CLOSE_PATIENCE).await;
         }
@@ -180,8 +193,17 @@ impl LocalNode {
     }
 }
 
-fn desk(config: &NodeConfig, registry: &Registry, hub: &Hub, phases: &Phases) -> Desk {
-    Desk::open(DeskParts {
+fn hub(config: &NodeConfig) -> Hub {
+    Hub::start(HubParts {
+        clock: config.clock.clone(),
+        heartbeat_ms: config.heartbeat_ms,
+        lease_ms: config.lease_ms,
+        resume_grace_ms: config.resume_grace_ms,
+    })
+}
+
+fn polls(config: &NodeConfig, registry: &Registry, hub: &Hub, phases: &Phases) -> Polls {
+    Polls::open(PollParts {
         registry: registry.clone(),
         hub: hub.clone(),
         clock: config.clock.clone(),
@@ -190,6 +212,25 @@ fn desk(config: &NodeConfig, registry: &Registry, hub: &Hub, phases: &Phases) ->
         lease_ms: config.lease_ms,
         draining: phases.draining.clone(),
     })
+}
+
+fn desk(config: &NodeConfig, registry: &Registry) -> Desk {
+    let (registry, lease_ms) = (registry.clone(), config.lease_ms);
+    Desk::new(DeskParts { registry, clock: config.clock.clone(), chance: config.chance.clone(), lease_ms })
+}
+
+async fn open_faktory(
+    bound: Option<(NativePort, SocketAddr)>,
+    desk: Desk,
+    config: &NodeConfig,
+    doors: Doors,
+    phases: &Phases,
+) -> Result<Option<faktory::Door>, StartError> {
+    let Some((listener, _)) = bound else { return Ok(None) };
+    let adopted = desk.adopt().await;
+    adopted.map_err(|e| StartError::Failed(format!("the reserved jobs cannot be read: {e}")))?;
+    let parts = FaktoryParts::new(desk, config.faktory_password.clone(), phases.clone(), doors.faktory);
+    Ok(Some(faktory::Door::open(listener, parts)))
 }
 
 async fn gossip(

@@ -72,7 +72,8 @@ async fn live(
     let text = |addr: Option<SocketAddr>| addr.map_or_else(|| "off".to_owned(), |addr| addr.to_string());
     let addrs = node.addrs;
     let (http, native, gossip) = (text(addrs.http), text(addrs.native), text(addrs.gossip));
-    tracing::info!(node = node.api.node, http, native, gossip, "node started");
+    let faktory = text(addrs.faktory);
+    tracing::info!(node = node.api.node, http, native, faktory, gossip, "node started");
     let writer = node.writer().clone();
     if ready.send(Ok(Started { addrs, api: node.api() })).is_err() {
         return Some(writer);
@@ -123,7 +124,15 @@ fn bind(config: &NodeConfig) -> Result<Bound<NativePort>, StartError> {
         }
         None => None,
     };
-    Ok(Bound { http, native })
+    let faktory = match config.faktory {
+        Some(addr) => {
+            let port = NativePort::bind(addr).map_err(failed("the Faktory port", addr))?;
+            let addr = port.addr();
+            Some((port, addr))
+        }
+        None => None,
+    };
+    Ok(Bound { http, native, faktory })
 }
 
 fn bind_http(addr: SocketAddr) -> std::io::Result<TcpListener> {

@@ -63,6 +63,12 @@ impl RunningNode {
         self.started.addrs.native
     }
 
+    /// Address of the Faktory port, with the real port.
+    #[must_use]
+    pub fn faktory_addr(&self) -> Option<SocketAddr> {
+        self.started.addrs.faktory
+    }
+
     /// Address of the gossip, with the real port.
     #[must_use]
     pub fn gossip_addr(&self) -> Option<SocketAddr> {

@@ -14,7 +14,8 @@ use windlass_core::api::{ApiError, Enqueued, ErrorCode, JobView};
 use windlass_core::id::{JobId, RequestId};
 use windlass_core::job::{Job, JobState};
 use windlass_core::queue::{
-    Command, Deadline, Effects, Known, LoadFrom, Out, Queue, Refusal, Release, Reply, Ticket,
+    Command, Deadline, Effects, Known, LoadFrom, Lookup, Out, Queue, Refusal, Release, Reply, Ticket, Trace,
+    read,
 };
 use windlass_core::store::{CommitError, ReadError};
 use windlass_core::time::Now;
@@ -24,8 +25,9 @@ use super::bulk::Bulk;
 use super::op::{Op, Resumed, Then, WorkerEvent};
 use super::outbox::Outbox;
 use super::pipeline::{Pipeline, Trouble};
+use super::share::Share;
 use super::translate::Step;
-use super::{Figures, MAILBOX_MESSAGES_MAX, Ops, read};
+use super::{Figures, MAILBOX_MESSAGES_MAX, Ops};
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::fault::{self, Point};
@@ -46,6 +48,7 @@ pub(super) struct Parts {
     pub clock: Clock,
     pub chance: Chance,
     pub figures: Arc<Figures>,
+    pub share: Share,
 }
 
 /// The way back of a request that the queue has taken on.
@@ -61,7 +64,7 @@ pub(super) enum Waiting {
 /// What the store knows of the jobs of one operation.
 #[derive(Default)]
 pub(super) struct Found {
-    pub ids: Vec<JobId>,
+    pub ids: Vec<Trace>,
     pub job: Known,
 }
 
@@ -72,6 +75,7 @@ pub(crate) struct QueueActor {
     pub(super) clock: Clock,
     chance: Chance,
     figures: Arc<Figures>,
+    share: Share,
     pending: VecDeque<Op>,
     pub(super) waiting: HashMap<RequestId, Waiting>,
     held: VecDeque<(Ticket, Out)>,
@@ -138,6 +142,7 @@ impl QueueActor {
             clock: parts.clock,
             chance: parts.chance,
             figures: parts.figures,
+            share: parts.share,
             pending: VecDeque::new(),
             waiting: HashMap::new(),
             held: VecDeque::new(),
@@ -170,24 +175,21 @@ impl QueueActor {
     }
 
     /// Ids that only the store can say something about.
-    fn unknown(&self, op: &Op) -> (Vec<JobId>, Option<JobId>) {
+    fn unknown(&self, op: &Op) -> (Vec<Lookup>, Option<Lookup>) {
         match op {
-            Op::Enqueue { jobs, .. } => {
-                let ids: Vec<_> = jobs.iter().filter_map(|job| job.id).collect();
-                (self.queue.suspects(&ids), None)
-            }
+            Op::Enqueue { jobs, .. } => (self.queue.suspects(jobs.iter().filter_map(|job| job.id)), None),
             Op::Job { id, .. } | Op::Knows { id, .. } | Op::Get { id, .. } | Op::Watch { id, .. } => {
-                (Vec::new(), self.queue.may_store(id).then_some(*id))
+                (Vec::new(), self.queue.may_store(id).then(|| self.queue.lookup(*id)))
             }
             _ => (Vec::new(), None),
         }
     }
 
-    fn look_up(&mut self, op: Op, ids: Vec<JobId>, job: Option<JobId>, ctx: &mut Context<Self>) {
+    fn look_up(&mut self, op: Op, ids: Vec<Lookup>, job: Option<Lookup>, ctx: &mut Context<Self>) {
         let no = self.queue.no();
         let reading = self.pipeline.writer().read(move |store| {
             let ids = read::known(store, no, &ids)?;
-            let job = job.map_or(Ok(None), |id| read::by_id(store, no, &id))?;
+            let job = job.map_or(Ok(None), |lookup| read::by_id(store, no, &lookup))?;
             Ok(Found { ids, job })
         });
         ctx.wait(wrap_future::<_, Self>(reading).map(|found, actor, ctx| {
@@ -358,6 +360,7 @@ impl QueueActor {
             }
         }
         self.outbox.send(self.queue.name());
+        self.share.balance(&mut self.queue);
         self.set_timer(ctx);
         self.publish();
     }

@@ -15,7 +15,7 @@ use windlass_core::wire::{ReportResult, Token, Verdict};
 
 use crate::chance::Chance;
 use crate::clock::Clock;
-use crate::queue::{FromQueue, Op, QueueHandle, Registry, RegistryParts, WorkerEvent, WorkerLink};
+use crate::queue::{FromQueue, Op, QueueHandle, Registry, RegistryParts, Shared, WorkerEvent, WorkerLink};
 use crate::store::writer::StoreWriter;
 
 const WELL: u8 = 0;
@@ -82,7 +82,8 @@ fn on_arbiter<F: Future<Output = ()>>(test: impl FnOnce(Bench) -> F) {
         let writer = StoreWriter::start(store.clone()).unwrap();
         let clock = Clock::system();
         let chance = Chance::system();
-        let parts = RegistryParts { writer, clock, chance, lease_ms: 8_000, resume_grace_ms: 3_000 };
+        let memory = Shared::new(1 << 30);
+        let parts = RegistryParts { writer, clock, chance, lease_ms: 8_000, resume_grace_ms: 3_000, memory };
         let registry = Registry::recover(parts).unwrap();
         tokio::time::timeout(Duration::from_secs(20), test(Bench { store, registry }))
             .await
@@ -211,6 +212,7 @@ fn a_registry_rebuilds_what_another_left() {
             chance: Chance::system(),
             lease_ms: 8_000,
             resume_grace_ms: 60_000,
+            memory: Shared::new(1 << 30),
         };
         let next = Bench { registry: Registry::recover(parts).unwrap(), store: bench.store.clone() };
         assert_eq!(next.count(JobState::Running).await, held.len() as u64);

@@ -5,13 +5,12 @@ use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{AsyncContext, Context};
 use bytes::Bytes;
 use windlass_core::api::ApiError;
-use windlass_core::queue::{Command, Stored};
+use windlass_core::queue::{Command, Stored, read};
 use windlass_core::store::keys::{QueueNo, queue_range, region};
 use windlass_core::time::Timestamp;
 
 use super::actor::{QueueActor, Waiting, unreadable};
 use super::op::{DeadAct, Then, next_request};
-use super::read;
 
 /// Dead jobs of one page.
 const PAGE_JOBS: usize = 1_000;

@@ -31,6 +31,8 @@ pub enum Act {
     Retry,
     /// Remove it.
     Delete,
+    /// Put it among the dead, if it waits for its time.
+    Bury,
 }
 
 /// What to do with all dead jobs.

@@ -10,19 +10,19 @@ use windlass_core::id::{JobId, QueueName};
 use windlass_core::job::JobState;
 use windlass_core::limits;
 use windlass_core::queue::Stored;
+use windlass_core::queue::read::{self, Found};
 use windlass_core::store::keys::{Place, QueueNo, queue_range, region};
 use windlass_core::time::Timestamp;
 
 use super::actor::unreadable;
 use super::op::Op;
-use super::read::{self, Found};
 use super::{QueueHandle, Registry, no_queue};
 use crate::store::writer::StoreWriter;
 
 /// Entries of a page when the caller does not say.
 const LIMIT_DEFAULT: u32 = 50;
 /// Records read at a time.
-const CHUNK_JOBS: usize = 256;
+const READ_JOBS: usize = 256;
 /// Bytes of payloads and results after which a page ends early.
 const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -271,10 +271,10 @@ async fn from_store(
         // A cursor of another queue's key would read that queue's jobs.
         from = from.max(Bytes::from(behind));
     }
-    let reading = writer.read(move |store| read::scan(store, &from, &to, CHUNK_JOBS));
+    let reading = writer.read(move |store| read::scan(store, &from, &to, READ_JOBS));
     let Found { stored, exhausted } = reading.await.map_err(|e| unreadable(&e))?;
     let places: Vec<(JobId, Vec<u8>)> =
-        stored.iter().map(|Stored { place, job }| (job.id, place.key(queue.no()).to_vec())).collect();
+        stored.iter().map(|Stored { place, job, .. }| (job.id, place.key(queue.no()).to_vec())).collect();
     let views = queue.ask(|then| Op::Resolve { stored, then }).await?;
     let mut by_id: HashMap<JobId, JobView> = views.into_iter().map(|view| (view.id, view)).collect();
     Ok((places.into_iter().map(|(id, key)| (key, by_id.remove(&id))).collect(), exhausted))
@@ -282,7 +282,7 @@ async fn from_store(
 
 async fn from_memory(queue: &QueueHandle, segment: Segment, last: &[u8]) -> Result<Seen, ApiError> {
     let after = <[u8; 16]>::try_from(last).ok().map(JobId);
-    let limit = CHUNK_JOBS;
+    let limit = READ_JOBS;
     let jobs = if segment == Segment::Running {
         queue.ask(|then| Op::Running { after, limit, then }).await?
     } else {

@@ -8,13 +8,14 @@ use windlass_core::api::{ApiError, Enqueued, ErrorCode};
 use windlass_core::id::QueueName;
 use windlass_core::job::{BadRecord, JobSpec};
 use windlass_core::limits;
-use windlass_core::queue::{Effects, Queue, QueueRecord, Recovery, Tuning, Window};
+use windlass_core::queue::{ChunkShape, Effects, Queue, QueueRecord, Tuning, Window, read};
 use windlass_core::store::keys::{self, QueueNo, region};
 use windlass_core::store::{ReadError, Store, Write};
 
 use super::actor::{Parts, QueueActor};
 use super::op::Op;
 use super::pipeline::Pipeline;
+use super::share::{Share, Shared};
 use super::{Figures, QueueHandle};
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -33,6 +34,8 @@ pub struct RegistryParts {
     pub lease_ms: u64,
     /// How long a lost session may come back.
     pub resume_grace_ms: u64,
+    /// Memory for waiting jobs.
+    pub memory: Arc<Shared>,
 }
 
 /// A queue that cannot be rebuilt.
@@ -183,6 +186,7 @@ impl RegistryActor {
             lease_ms: self.parts.lease_ms,
             resume_grace_ms: self.parts.resume_grace_ms,
             window: Window::default(),
+            chunk: ChunkShape::default(),
         }
     }
 
@@ -196,6 +200,7 @@ impl RegistryActor {
             clock: self.parts.clock.clone(),
             chance: self.parts.chance.clone(),
             figures: figures.clone(),
+            share: Share::new(Arc::clone(&self.parts.memory)),
         });
         let handle = QueueHandle { name: name.clone(), no, addr: actor.start(), figures };
         self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(name, handle.clone());
@@ -203,21 +208,15 @@ impl RegistryActor {
     }
 
     fn rebuild(&self, name: &QueueName, record: QueueRecord) -> Result<(Queue, Effects), RecoverError> {
-        let bad = |source| RecoverError::Record { queue: name.to_string(), source };
-        let no = record.no;
-        let mut recovery = Recovery::new(name.clone(), record, self.tuning());
-        for region in Recovery::REGIONS {
-            let (from, to) = keys::queue_range(region, no);
-            let mut failed = None;
-            self.parts.writer.store().scan(&from, &to, &mut |key, value| {
-                failed = recovery.record(key, &value).err();
-                failed.is_none()
-            })?;
-            if let Some(source) = failed {
-                return Err(bad(source));
+        let store = &**self.parts.writer.store();
+        read::recover(store, name.clone(), record, self.tuning(), self.parts.clock.now()).map_err(|error| {
+            match error {
+                read::RecoverError::Read(error) => RecoverError::Read(error),
+                read::RecoverError::Record(source) => {
+                    RecoverError::Record { queue: name.to_string(), source }
+                }
             }
-        }
-        Ok(recovery.finish(self.parts.clock.now()))
+        })
     }
 }
 

@@ -41,6 +41,7 @@ impl QueueActor {
                     Act::Cancel => Command::Cancel { reply, id, known },
                     Act::Retry => Command::Retry { reply, id, known },
                     Act::Delete => Command::Delete { reply, id, known },
+                    Act::Bury => Command::Bury { reply, id, known },
                 };
                 Step::Request(reply, Waiting::Job(then), command)
             }

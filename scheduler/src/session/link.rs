@@ -1,7 +1,7 @@
 //! What is shared between a session's actor, its writer, and the answers that come back from queues: the frames to send,
 //! the requests under way, the leases held.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,8 +34,8 @@ pub(super) struct Link {
 
 #[derive(Default)]
 struct Leases {
-    /// With their tokens: a job may come back to this worker while the answer to its last report is on its way.
-    held: HashMap<QueueName, BTreeSet<(JobId, Token)>>,
+    /// By their tokens: a job may come back to this worker while the answer to its last report is on its way.
+    held: HashMap<QueueName, HashSet<Token, foldhash::fast::RandomState>>,
     /// Queues that know this worker, to be told when it is gone.
     touched: BTreeMap<QueueName, QueueHandle>,
     subscribed: Subscribed,
@@ -152,7 +152,8 @@ impl Link {
     pub(super) fn hold(&self, queue: &QueueName, leases: impl IntoIterator<Item = (JobId, Token)>) {
         let mut new = leases.into_iter().peekable();
         if new.peek().is_some() {
-            self.leases().held.entry(queue.clone()).or_default().extend(new);
+            let tokens = new.map(|(_, token)| token);
+            self.leases().held.entry(queue.clone()).or_default().extend(tokens);
         }
     }
 
@@ -160,8 +161,8 @@ impl Link {
     pub(super) fn let_go(&self, queue: &QueueName, leases: impl IntoIterator<Item = (JobId, Token)>) {
         let mut state = self.leases();
         if let Some(held) = state.held.get_mut(queue) {
-            for lease in leases {
-                held.remove(&lease);
+            for (_, token) in leases {
+                held.remove(&token);
             }
             if held.is_empty() {
                 state.held.remove(queue);
@@ -176,7 +177,7 @@ impl Link {
 
     /// How many leases the worker holds.
     pub(super) fn held_count(&self) -> usize {
-        self.leases().held.values().map(BTreeSet::len).sum()
+        self.leases().held.values().map(HashSet::len).sum()
     }
 
     /// The queue will know this worker.

@@ -90,14 +90,15 @@ impl Limits {
     fn derive(config: &StoreConfig, total_bytes: u64) -> Limits {
         let segment_bytes = (total_bytes / 16).clamp(4 * MIB, 32 * MIB) / MIB * MIB;
         let segment_bytes = config.segment_bytes.unwrap_or(segment_bytes);
-        let block_bytes = if total_bytes < 1024 * MIB { 8 * 1024 } else { 32 * 1024 };
+        // sled keeps at least one page of sixteen blocks for each of its 256 shards, whatever cache it is given: 64 MiB.
+        let block_bytes = if total_bytes < 1024 * MIB { 8 * 1024 } else { 16 * 1024 };
         let journal_segments = usize::try_from(total_bytes / 8 / segment_bytes).unwrap_or(usize::MAX);
         Limits {
             segment_bytes,
             overlay_bytes: config.overlay_bytes.min(usize::try_from(total_bytes / 16).unwrap_or(usize::MAX)),
             journal_segments: journal_segments.clamp(2, 8),
             block_bytes: config.block_bytes.unwrap_or(block_bytes),
-            sled_cache_bytes: 32 * MIB,
+            sled_cache_bytes: config.sled_cache_bytes,
             low_water_bytes: config.low_water_bytes.unwrap_or((total_bytes / 10).min(256 * MIB)),
             rewrite_bytes_min: config.rewrite_bytes_min.min(total_bytes / 16),
         }

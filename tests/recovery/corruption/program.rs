@@ -80,6 +80,7 @@ fn fill(dir: &Path) -> u64 {
         lease_ms: 8_000,
         resume_grace_ms: 3_000,
         window: Window::default(),
+        chunk: ChunkShape::default(),
     };
     let now = Now { wall: Timestamp(1_767_614_400_000), mono: Mono(0) };
     let (mut queue, created) = Queue::create(QueueName::default(), 1, tuning, now);
@@ -125,6 +126,8 @@ fn the_program_refuses_or_serves_and_never_panics() {
             "--native",
             "127.0.0.1:0",
             "--gossip",
+            "off",
+            "--faktory",
             "off",
         ]);
         for said in [&doctor, &server] {

@@ -18,6 +18,8 @@ pub(crate) type Id = u8;
 pub(crate) type Worker = u8;
 
 /// How long a lease is good.
+/// The wall clock at the beginning, in milliseconds.
+pub(crate) const WALL_START_MS: u64 = 1_000_000;
 pub(crate) const LEASE_MS: u64 = 5_000;
 /// How long a lost session may come back.
 pub(crate) const GRACE_MS: u64 = 1_000;
@@ -134,7 +136,7 @@ impl Naive {
     pub(crate) fn new(tiny: bool) -> Naive {
         Naive {
             tiny,
-            wall: 1_000_000,
+            wall: WALL_START_MS,
             mono: 0,
             epoch: 1,
             deliveries: 0,

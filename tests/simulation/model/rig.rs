@@ -3,13 +3,13 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use windlass_core::id::{JobId, QueueName, RequestId, WorkerId};
-use windlass_core::job::{JobSpec, Payload, RunAt, decode_job};
+use windlass_core::job::{JobSpec, Payload, RunAt};
 use windlass_core::queue::{
-    Command, Effects, Known, LoadFrom, NewJobs, Out, Queue, QueueRecord, Recovery, Refusal, Release, Reply,
-    Stored, Tuning, Window, invariants,
+    ChunkShape, Command, Effects, Known, LoadFrom, NewJobs, Out, Queue, QueueRecord, Refusal, Release, Reply,
+    Stored, Tuning, Window, invariants, read,
 };
 use windlass_core::retry::Backoff;
-use windlass_core::store::keys::{self, Place, region};
+use windlass_core::store::keys::{self, region};
 use windlass_core::store::memory::MemoryStore;
 use windlass_core::store::{Batch, Store};
 use windlass_core::time::{Mono, Now, Timestamp};
@@ -20,6 +20,8 @@ use crate::steps::{self, End, Spec, Start, Step};
 
 /// Number of the queue in keys.
 pub(crate) const NO: u32 = 7;
+/// Jobs with a smaller number have ids that carry no time.
+const ELSEWHERE: Id = 30;
 /// Rounds that a single fetch may need: each loads what comes next.
 const ROUNDS_MAX: usize = 100;
 
@@ -44,13 +46,18 @@ pub(crate) struct Rig {
 }
 
 fn tuning(epoch: u64, window: Window) -> Tuning {
-    Tuning { epoch, seed: 11, lease_ms: LEASE_MS, resume_grace_ms: GRACE_MS, window }
+    // Most batches of the model have more than one job, and some have more than three.
+    let chunk = ChunkShape { jobs_min: 2, jobs_max: 3 };
+    Tuning { epoch, seed: 11, lease_ms: LEASE_MS, resume_grace_ms: GRACE_MS, window, chunk }
 }
 
 pub(crate) fn job_id(id: Id) -> JobId {
-    let mut bytes = [0; 16];
-    bytes[15] = id;
-    JobId(bytes)
+    // All but some carry the time at which the model begins: fit to be found by it in the beginning, unfit later. The order
+    // of ids is that of the numbers.
+    match id {
+        0..ELSEWHERE => JobId(u128::from(id).to_be_bytes()),
+        _ => JobId::v7(Timestamp(crate::naive::WALL_START_MS), u128::from(id)),
+    }
 }
 
 fn worker_id(worker: Worker) -> WorkerId {
@@ -181,10 +188,8 @@ impl Rig {
 
     fn enqueue(&mut self, batch: &steps::Batch, reply: RequestId) {
         let jobs: Vec<JobSpec> = batch.jobs.iter().map(|spec| self.spec(spec)).collect();
-        let ids: Vec<JobId> = jobs.iter().filter_map(|job| job.id).collect();
-        let suspects = self.queue.suspects(&ids).into_iter();
-        let mut known: Vec<JobId> = suspects.filter(|id| self.stored(id).is_some()).collect();
-        known.sort_unstable();
+        let suspects = self.queue.suspects(jobs.iter().filter_map(|job| job.id));
+        let known = read::known(&self.store, NO, &suspects).expect("the memory store can be read");
         let new = NewJobs { jobs, known, alongside: Vec::new() };
         self.apply(Command::Enqueue { reply, new });
     }
@@ -326,43 +331,24 @@ impl Rig {
     }
 
     fn scan(&self, from: LoadFrom) -> (Vec<Stored>, bool) {
-        let ((low, high), limit) = match from {
-            LoadFrom::Ready { priority, seq, limit } => (keys::level_range(NO, priority, seq), limit),
-            LoadFrom::Timers { run_at, seq, limit } => {
-                ((Place::Timer { run_at, seq }.key(NO), keys::queue_range(region::TIMER, NO).1), limit)
-            }
-            LoadFrom::Kept { limit, .. } => (keys::queue_range(region::KEPT, NO), limit),
-        };
-        self.read(&low, &high, limit)
+        // Of the kept ones it is shown more than it asks for, so that it knows to the millisecond when the next runs out.
+        if let LoadFrom::Kept { limit, .. } = from {
+            return self.region(region::KEPT, limit);
+        }
+        let found = read::load(&self.store, NO, from).expect("the memory store can be read");
+        (found.stored, found.exhausted)
     }
 
     /// The first records of a region, and whether these are all.
     pub(crate) fn region(&self, region: u8, limit: usize) -> (Vec<Stored>, bool) {
         let (low, high) = keys::queue_range(region, NO);
-        self.read(&low, &high, limit)
+        let found = read::scan(&self.store, &low, &high, limit).expect("the memory store can be read");
+        (found.stored, found.exhausted)
     }
 
-    fn read(&self, low: &[u8], high: &[u8], limit: usize) -> (Vec<Stored>, bool) {
-        let mut found = Vec::new();
-        let each = &mut |key: &[u8], value: bytes::Bytes| {
-            let place = Place::from_key(key).expect("a key of a job").1;
-            found.push(Stored { place, job: decode_job(&value).expect("a record that was just written") });
-            found.len() <= limit
-        };
-        self.store.scan(low, high, each).expect("the memory store can be read");
-        let exhausted = found.len() <= limit;
-        found.truncate(limit);
-        (found, exhausted)
-    }
-
-    /// The record of a job by way of its index entry.
+    /// The record of a job, looked up by its id.
     pub(crate) fn stored(&self, id: &JobId) -> Known {
-        let entry = self.store.get(&keys::index_key(NO, id)).expect("the memory store can be read")?;
-        let place = Place::from_value(&entry).expect("an index entry is a place");
-        let record = self.store.get(&place.key(NO)).expect("the memory store can be read");
-        let record =
-            record.unwrap_or_else(|| panic!("the index of {id} points at {place:?}, where nothing is"));
-        Some(Box::new(Stored { place, job: decode_job(&record).expect("a record that was just written") }))
+        read::by_id(&self.store, NO, &self.queue.lookup(*id)).expect("the memory store can be read")
     }
 
     /// What the outside hands over with an order about a job.
@@ -377,20 +363,13 @@ impl Rig {
             self.store.get(&keys::queue_key(&QueueName::default())).expect("the memory store can be read");
         let record =
             QueueRecord::from_bytes(&record.expect("a queue writes itself down")).expect("a whole record");
-        let mut recovery = Recovery::new(QueueName::default(), record, tuning(model.epoch, self.window));
-        for region in Recovery::REGIONS {
-            let (low, high) = keys::queue_range(region, NO);
-            let each = &mut |key: &[u8], value: bytes::Bytes| {
-                recovery.record(key, &value).expect("records that were just written");
-                true
-            };
-            self.store.scan(&low, &high, each).expect("the memory store can be read");
-        }
         self.now = Now { wall: Timestamp(model.wall), mono: Mono(model.mono) };
         self.loads.clear();
         self.waiting.clear();
         self.told.clear();
-        let (queue, effects) = recovery.finish(self.now);
+        let tuning = tuning(model.epoch, self.window);
+        let begun = read::recover(&self.store, QueueName::default(), record, tuning, self.now);
+        let (queue, effects) = begun.expect("records that were just written");
         self.queue = queue;
         self.take(effects);
         self.apply(Command::Tick);

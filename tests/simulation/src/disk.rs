@@ -9,8 +9,9 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use windlass_core::queue::Ticket;
+use windlass_core::queue::read::Reads;
 use windlass_core::store::keys::QueueNo;
-use windlass_core::store::{Batch, Write};
+use windlass_core::store::{Batch, ReadError, Write};
 
 use crate::rng::Rng;
 
@@ -183,5 +184,21 @@ impl Disk {
         // A range that ends before it begins is empty, but the map would not take it.
         let end = end.max(first);
         self.durable.range::<[u8], _>((Bound::Included(first), Bound::Excluded(end)))
+    }
+}
+
+impl Reads for Disk {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        Ok(Disk::get(self, key))
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], Bytes) -> bool,
+    ) -> Result<(), ReadError> {
+        Disk::scan(self, from, to).all(|(key, value)| each(key, value.clone()));
+        Ok(())
     }
 }

@@ -9,7 +9,6 @@ mod bulk;
 pub mod fetcher;
 mod operate;
 mod outs;
-pub mod read;
 pub mod schedules;
 pub mod session;
 pub mod shell;

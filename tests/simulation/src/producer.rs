@@ -90,7 +90,13 @@ impl World {
             self.ids[&queue][rng.below(old) as usize]
         } else {
             self.last_id += 1;
-            let id = JobId((u128::from(rng.next()) << 64 | u128::from(self.last_id)).to_be_bytes());
+            // Some carry the time of their making, as a client's own do, or nearly: a clock may be off. Others come from elsewhere.
+            let chance = u128::from(rng.next()) << 64 | u128::from(self.last_id);
+            let id = match rng.below(8) {
+                0 => JobId(chance.to_be_bytes()),
+                1 => JobId::v7(Timestamp(WALL_START_MS + self.at + rng.below(6_000)), chance),
+                _ => JobId::v7(Timestamp(WALL_START_MS + self.at), chance),
+            };
             self.ids.entry(queue).or_default().push(id);
             id
         };

@@ -49,7 +49,7 @@ pub(crate) struct Ledger {
     granted: u32,
     /// Whether new jobs are wanted.
     taking: bool,
-    running: HashMap<LeaseKey, JobCtx>,
+    running: HashMap<LeaseKey, JobCtx, foldhash::fast::RandomState>,
     /// Ended and not in a report yet.
     finished: VecDeque<Outcome>,
     /// Reported and not answered yet.
@@ -67,7 +67,7 @@ impl Ledger {
             slots,
             granted: 0,
             taking: true,
-            running: HashMap::new(),
+            running: HashMap::default(),
             finished: VecDeque::new(),
             unanswered: BTreeMap::new(),
             delayed: VecDeque::new(),

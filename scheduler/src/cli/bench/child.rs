@@ -55,6 +55,8 @@ impl OwnServer {
                 "off",
                 "--gossip",
                 "off",
+                "--faktory",
+                "off",
                 "--native",
                 "127.0.0.1:0",
                 "--log",

@@ -12,14 +12,18 @@ use super::journal::{Lsn, Start};
 /// Its name.
 pub(super) const FILE: &str = "MANIFEST";
 const MAGIC: [u8; 8] = *b"WINDLMAN";
-/// Version of the whole layout: a store of a later one is refused.
-const FORMAT: u32 = 1;
+/// Version of the whole layout: a store of a later one is refused, one of an earlier one is read and gets the newer number
+/// before anything is written. In format 2 ready jobs may stand in chunks and lease marks in hand-outs.
+pub(super) const FORMAT: u32 = 2;
+const FORMAT_OLDEST: u32 = 1;
 /// Magic, format, checksum.
 const HEAD_BYTES: usize = 16;
 
 /// What the store consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Manifest {
+    /// The format that it was read in; it is always written in the newest.
+    pub(super) format: u32,
     /// Drawn once for the store; mixed into the journal's checksums.
     pub(super) salt: u64,
     /// The epoch of the owner that wrote the manifest. A later owner's stands in the journal.
@@ -98,20 +102,21 @@ impl Manifest {
         if head[12..16] != crc(bytes).to_le_bytes() {
             return Err(damage("the manifest's checksum does not match"));
         }
-        if head[8..12] != FORMAT.to_le_bytes() {
-            let found = u32::from_le_bytes(head[8..12].try_into().expect("four bytes were taken"));
+        let found = u32::from_le_bytes(head[8..12].try_into().expect("four bytes were taken"));
+        if !(FORMAT_OLDEST..=FORMAT).contains(&found) {
             let what = format!(
-                "the store has format {found}, this program reads format {FORMAT}; use the version that wrote it or a later one"
+                "the store has format {found}, this program reads formats {FORMAT_OLDEST} to {FORMAT}; use the version that wrote it or a later one"
             );
             return Err(Damage::new(path, 8, what));
         }
-        Manifest::decode_body(&bytes[HEAD_BYTES..])
+        Manifest::decode_body(found, &bytes[HEAD_BYTES..])
             .ok_or_else(|| damage("the manifest has an impossible content"))
     }
 
-    fn decode_body(bytes: &[u8]) -> Option<Manifest> {
+    fn decode_body(format: u32, bytes: &[u8]) -> Option<Manifest> {
         let mut reader = Reader::new(bytes);
         let manifest = Manifest {
+            format,
             salt: reader.u64()?,
             epoch: reader.u64()?,
             checkpoint_lsn: reader.u64()?,
@@ -148,6 +153,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_noticed() {
         let manifest = Manifest {
+            format: FORMAT,
             salt: 1,
             epoch: 2,
             checkpoint_lsn: 3,
@@ -172,5 +178,20 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(Manifest::decode(Path::new(FILE), &bytes[..length]).is_err(), "length {length}");
         }
+    }
+
+    #[test]
+    fn an_older_format_is_read_and_a_newer_one_refused() {
+        let manifest = Manifest::decode_body(FORMAT, &[0; 13 * 8]).unwrap();
+        let with_format = |format: u32| {
+            let mut bytes = manifest.encode();
+            bytes[8..12].copy_from_slice(&format.to_le_bytes());
+            let crc = crc(&bytes);
+            bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+            Manifest::decode(Path::new(FILE), &bytes)
+        };
+        assert_eq!(with_format(1), Ok(Manifest { format: 1, ..manifest.clone() }));
+        let refusal = with_format(FORMAT + 1).unwrap_err().to_string();
+        assert!(refusal.contains("format 3") && refusal.contains("later"), "{refusal}");
     }
 }

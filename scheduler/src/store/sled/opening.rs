@@ -117,6 +117,7 @@ fn make(config: &StoreConfig, limits: Limits, lock: Lock) -> Result<Parts, OpenE
     let encoded = directory.encode(&[]);
     files::replace(&dir.join(directory_name(1)), &encoded).map_err(at)?;
     let manifest = Manifest {
+        format: manifest::FORMAT,
         salt: shape.salt,
         epoch,
         checkpoint_lsn: 0,
@@ -178,7 +179,16 @@ fn reopen(
     verify(&directory, &blocks)?;
     let resting = Arc::new(Resting { directory, blocks: Arc::new(blocks) });
     let view = View { active, frozen: None, resting: Arc::clone(&resting) };
-    // From here on the store is whole, and is written.
+    // From here on the store is whole, and is written. An older program must not take it for one of its own any more.
+    let manifest = if manifest.format < manifest::FORMAT {
+        let raised = Manifest { format: manifest::FORMAT, ..manifest };
+        raised
+            .write(dir)
+            .map_err(|error| OpenError::Failed(format!("failed to raise the format: {error}")))?;
+        raised
+    } else {
+        manifest
+    };
     let epoch = manifest.epoch.max(replayed.epoch) + 1;
     let mut journal = replayed.into_journal(shape.clone(), epoch, row).map_err(at)?;
     announce(&mut journal, &shape).map_err(at)?;

@@ -1,5 +1,7 @@
 //! The planted bugs, as data. `build.rs` sets them into a copy of the core, the gate switches them on one by one.
 
+#[path = "plants/chunks.rs"]
+mod chunks;
 #[path = "plants/durability.rs"]
 mod durability;
 #[path = "plants/leases.rs"]
@@ -43,7 +45,14 @@ pub const MODEL: &str = "model";
 /// All plants.
 #[must_use]
 pub fn all() -> Vec<&'static Plant> {
-    let groups =
-        [durability::PLANTS, leases::PLANTS, life::PLANTS, order::PLANTS, schedules::PLANTS, windows::PLANTS];
+    let groups = [
+        chunks::PLANTS,
+        durability::PLANTS,
+        leases::PLANTS,
+        life::PLANTS,
+        order::PLANTS,
+        schedules::PLANTS,
+        windows::PLANTS,
+    ];
     groups.into_iter().flatten().collect()
 }

@@ -8,12 +8,12 @@
 //!
 //! A job whose expiry has come, and a result whose time has run out, may be gone or still be there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_core::id::JobId;
-use windlass_core::job::{JobState, decode_job};
-use windlass_core::queue::{LeaseMark, Stored};
-use windlass_core::store::keys::{self, Place, QueueNo, region};
+use windlass_core::job::JobState;
+use windlass_core::queue::{LeaseMark, Stored, read};
+use windlass_core::store::keys::{self, ChunkKey, Place, QueueNo, region};
 use windlass_core::time::Timestamp;
 
 use super::{Verdict, Wrong};
@@ -50,13 +50,22 @@ type Expired = Vec<(Key, Option<Timestamp>)>;
 fn recount_queue(world: &World, queue: usize, wall: Timestamp) -> Result<Expired, Wrong> {
     let no = queue as QueueNo + 1;
     let records = records(world, no).map_err(|what| Wrong { invariant: NAME, what, key: None })?;
+    let marks = read::marks(&world.disk, no).map_err(|error| Wrong {
+        invariant: NAME,
+        what: error.to_string(),
+        key: None,
+    })?;
+    let marks = marks.all();
+    if let Some(id) = marks.keys().find(|id| !records.contains_key(*id)) {
+        return Err(broken((queue, *id), "the store has a lease mark of it, and no record".to_owned()));
+    }
     let mut expired = Vec::new();
     check_index(world, queue, no, &records)?;
     for (id, stored) in &records {
         let key = (queue, *id);
         let book = world.facts.job(&key);
         expired.extend(check_record(&key, &book.solid, stored, wall)?.map(|until| (key, Some(until))));
-        check_mark(world, no, &key, &book.solid)?;
+        check_mark(marks.get(id), &key, &book.solid)?;
     }
     let of_queue = (queue, JobId([0; 16]))..=(queue, JobId([0xff; 16]));
     for (key, book) in world.facts.jobs.range(of_queue) {
@@ -90,16 +99,42 @@ fn records(world: &World, no: QueueNo) -> Result<BTreeMap<JobId, Stored>, String
     let mut records = BTreeMap::new();
     for region in [region::READY, region::TIMER, region::DEAD, region::KEPT] {
         let (first, end) = keys::queue_range(region, no);
-        for (key, value) in world.disk.scan(&first, &end) {
-            let place = Place::from_key(key).ok_or("a key among the jobs names no job")?.1;
-            let job = decode_job(value).map_err(|e| e.to_string())?;
-            let id = job.id;
-            if let Some(twin) = records.insert(id, Stored { place, job }) {
+        let found = read::scan(&world.disk, &first, &end, usize::MAX).map_err(|e| e.to_string())?;
+        for stored in found.stored {
+            let (id, place) = (stored.job.id, stored.place);
+            if let Some(twin) = records.insert(id, stored) {
                 return Err(format!("job {id} has two records, at {place:?} and {:?}", twin.place));
             }
         }
     }
+    check_chunks(world, no, &records)?;
     Ok(records)
+}
+
+/// No chunk stands empty, and no note of what has left one stands without it.
+fn check_chunks(world: &World, no: QueueNo, records: &BTreeMap<JobId, Stored>) -> Result<(), String> {
+    let keys_of = |region| {
+        let (first, end) = keys::queue_range(region, no);
+        world.disk.scan(&first, &end).filter_map(|(key, _)| Some(ChunkKey::from_key(key)?.1)).collect()
+    };
+    let chunks: BTreeSet<ChunkKey> = keys_of(region::CHUNK);
+    let holes: BTreeSet<ChunkKey> = keys_of(region::HOLES);
+    if let Some(key) = holes.difference(&chunks).next() {
+        return Err(format!("there is a note of what has left {key:?}, and no such chunk"));
+    }
+    let in_chunks = records.values().filter(|stored| stored.in_chunk);
+    let used: BTreeSet<ChunkKey> = in_chunks
+        .filter_map(|stored| match stored.place {
+            Place::Ready { priority, seq } => {
+                chunks.range(..=ChunkKey { priority, first: seq }).next_back().copied()
+            }
+            _ => None,
+        })
+        .collect();
+    match chunks.difference(&used).next() {
+        Some(key) => Err(format!("all have left {key:?}, and it still stands")),
+        None => Ok(()),
+    }
 }
 
 fn check_index(
@@ -122,9 +157,30 @@ fn check_index(
             return Err(broken((queue, id), what));
         }
     }
-    if entries != records.len() {
-        let what = format!("queue {queue} has {} records and {entries} index entries", records.len());
+    let by_time = |stored: &&Stored| stored.in_chunk && stored.job.id.is_timed(stored.job.enqueued_at);
+    let wanted = records.len() - records.values().filter(by_time).count();
+    if entries != wanted {
+        let what = format!("queue {queue} has {wanted} records to be indexed and {entries} index entries");
         return Err(Wrong { invariant: NAME, what, key: None });
+    }
+    look_up_all(world, queue, no, records)
+}
+
+/// Every job that is not in memory is found by its id.
+fn look_up_all(
+    world: &World,
+    queue: usize,
+    no: QueueNo,
+    records: &BTreeMap<JobId, Stored>,
+) -> Result<(), Wrong> {
+    let Some(shell) = world.node.shells.get(queue) else { return Ok(()) };
+    for (id, stored) in records.iter().filter(|(id, _)| shell.queue.may_store(id)) {
+        let found = read::by_id(&world.disk, no, &shell.queue.lookup(*id));
+        let place = found.ok().flatten().map(|found| found.place);
+        if place != Some(stored.place) && shell.queue.view_of(stored).is_some() {
+            let what = format!("a look-up finds it at {place:?}, and it stands at {:?}", stored.place);
+            return Err(broken((queue, *id), what));
+        }
     }
     Ok(())
 }
@@ -163,10 +219,8 @@ fn check_record(
     Ok(None)
 }
 
-fn check_mark(world: &World, no: QueueNo, key: &Key, fact: &Fact) -> Verdict {
-    let bytes = world.disk.get(&keys::lease_key(no, &key.1));
-    let mark = bytes.and_then(|bytes| LeaseMark::from_bytes(&bytes).ok());
-    let found = mark.as_ref().map(|mark| (process_of(mark.worker), mark.token, mark.attempt, mark.cancel));
+fn check_mark(mark: Option<&LeaseMark>, key: &Key, fact: &Fact) -> Verdict {
+    let found = mark.map(|mark| (process_of(mark.worker), mark.token, mark.attempt, mark.cancel));
     let wanted = fact.lease.map(|lease| (lease.of, lease.token, lease.attempt, lease.cancel));
     if found != wanted {
         return Err(broken(*key, format!("its lease is {wanted:?}, and the store says {found:?}")));

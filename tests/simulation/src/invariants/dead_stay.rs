@@ -8,8 +8,8 @@ use windlass_core::store::keys::{self, region};
 use super::{Verdict, wrong};
 use crate::facts::{Facts, Phase};
 use crate::history::Event;
-use crate::node::read;
 use crate::world::World;
+use windlass_core::queue::read;
 
 const NAME: &str = "dead jobs stay";
 
@@ -26,7 +26,8 @@ pub(super) fn hear(event: &Event, facts: &Facts) -> Verdict {
 pub(super) fn finish(world: &World) -> Verdict {
     for (queue, shell) in world.node.shells.iter().enumerate() {
         let (first, end) = keys::queue_range(region::DEAD, shell.queue.no());
-        let (found, _) = read::scan(&world.disk, &first, &end, usize::MAX);
+        let found = read::scan(&world.disk, &first, &end, usize::MAX);
+        let found = found.expect("the simulated disk is never damaged").stored;
         for (key, book) in world.facts.jobs.iter().filter(|(key, _)| key.0 == queue) {
             let there = found.iter().any(|stored| stored.job.id == key.1);
             if (book.solid.phase == Phase::Dead) != there {

@@ -1,13 +1,13 @@
 //! Retry or delete all dead jobs of a queue: page after page, each durable before the next.
 
 use bytes::Bytes;
-use windlass_core::queue::{Command, Stored};
+use windlass_core::queue::{Command, Stored, read};
 use windlass_core::store::keys::{queue_range, region};
 use windlass_core::time::Timestamp;
 
+use super::Then;
 use super::outs::Said;
 use super::shell::{Reading, Waiting};
-use super::{Then, read};
 use crate::history::Acted;
 use crate::world::{Answer, NodeEvent, World};
 
@@ -41,7 +41,8 @@ impl World {
 
     pub(super) fn bulk_page(&mut self, q: usize, mut bulk: Box<Bulk>) {
         let no = self.node.shells[q].queue.no();
-        let (found, exhausted) = read::scan(&self.disk, &bulk.from, &bulk.end, DEAD_PAGE_JOBS);
+        let page = read::scan(&self.disk, &bulk.from, &bulk.end, DEAD_PAGE_JOBS);
+        let read::Found { stored: found, exhausted } = page.expect("the simulated disk is never damaged");
         bulk.exhausted = exhausted;
         if let Some(last) = found.last() {
             bulk.from = [&last.place.key(no)[..], &[0]].concat().into();

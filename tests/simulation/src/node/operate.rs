@@ -1,11 +1,11 @@
 //! Operations of a queue: each becomes a command, after a look into the store where only the store can tell.
 
-use windlass_core::id::{JobId, RequestId};
-use windlass_core::queue::{Command, Known, NewJobs, invariants};
+use windlass_core::id::RequestId;
+use windlass_core::queue::{Command, Known, NewJobs, Trace, Window, invariants, read};
 
 use super::outs::Said;
 use super::shell::{Late, Reading, Waiting};
-use super::{Op, Then, read, worker_id};
+use super::{Op, Then, worker_id};
 use crate::disk::Room;
 use crate::history::{Act, Acted, Event};
 use crate::world::{Answer, NodeEvent, Planted, World};
@@ -16,7 +16,7 @@ const IN_FLIGHT_MAX: usize = 64;
 /// What the store knows of the ids of an operation.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    ids: Vec<JobId>,
+    ids: Vec<Trace>,
     job: Known,
 }
 
@@ -41,8 +41,20 @@ impl World {
                 break;
             }
             self.operate(q, op, Found::default());
+            self.share_memory(q);
         }
         self.settle_shell(q);
+    }
+
+    /// Memory is shared with other queues: now and then the window becomes smaller, or as large again as it was.
+    fn share_memory(&mut self, q: usize) {
+        if self.planted == Some(Planted::NoWindows) || !self.rng.chance(40) {
+            return;
+        }
+        let whole = self.setup.window;
+        let half = Window { jobs: (whole.jobs / 2).max(2), load: (whole.load / 2).max(1), ..whole };
+        let window = if self.rng.chance(500) { half } else { whole };
+        self.node.shells[q].queue.resize(window);
     }
 
     fn needs_store(&self, q: usize, op: &Op) -> bool {
@@ -61,11 +73,14 @@ impl World {
         let queue = &self.node.shells[q].queue;
         match op {
             Op::Enqueue { jobs, .. } => {
-                let ids: Vec<_> = jobs.iter().filter_map(|job| job.id).collect();
-                let ids = queue.suspects(&ids);
-                Found { ids: read::known(&self.disk, queue.no(), &ids), job: None }
+                let ids = queue.suspects(jobs.iter().filter_map(|job| job.id));
+                let ids = read::known(&self.disk, queue.no(), &ids);
+                Found { ids: ids.expect("the simulated disk is never damaged"), job: None }
             }
-            Op::Job { id, .. } => Found { ids: Vec::new(), job: read::by_id(&self.disk, queue.no(), id) },
+            Op::Job { id, .. } => {
+                let job = read::by_id(&self.disk, queue.no(), &queue.lookup(*id));
+                Found { ids: Vec::new(), job: job.expect("the simulated disk is never damaged") }
+            }
             _ => Found::default(),
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use windlass_core::id::{JobId, RequestId};
 use windlass_core::job::Job;
-use windlass_core::queue::{Command, Deadline, Effects, LoadFrom, Out, Queue, Stored, Ticket};
+use windlass_core::queue::{Command, Deadline, Effects, LoadFrom, Out, Queue, Stored, Ticket, read};
 use windlass_core::store::{Batch, Write};
 use windlass_core::time::Timestamp;
 use windlass_core::wire::Token;
@@ -17,7 +17,7 @@ use windlass_core::wire::Token;
 use super::bulk::Bulk;
 use super::operate::Found;
 use super::outs::Said;
-use super::{Local, Op, Then, read};
+use super::{Local, Op, Then};
 use crate::disk::{Source, Submission};
 use crate::history::{Event, Process};
 use crate::world::{NodeEvent, Planted, World};
@@ -186,8 +186,9 @@ impl World {
 
     /// The store is looked at for a load; the answer comes later.
     pub(crate) fn scan(&mut self, q: usize, from: LoadFrom) {
-        let (found, exhausted) = read::load(&self.disk, self.node.shells[q].queue.no(), from);
-        self.after_read(NodeEvent::Loaded(q, from, found, exhausted));
+        let no = self.node.shells[q].queue.no();
+        let found = read::load(&self.disk, no, from).expect("the simulated disk is never damaged");
+        self.after_read(NodeEvent::Loaded(q, from, found.stored, found.exhausted));
     }
 
     /// The answer of a load.

@@ -1,6 +1,6 @@
 //! The server from outside: it starts, dies, is called, and its parts talk to each other.
 
-use windlass_core::queue::{Queue, QueueRecord, Recovery, Tuning, Window};
+use windlass_core::queue::{ChunkShape, Queue, QueueRecord, Tuning, Window, read};
 use windlass_core::store::keys;
 
 use super::{Answer, Body, Event, NodeEvent, Planted, World, queue_name};
@@ -118,13 +118,22 @@ impl World {
                 } else {
                     self.setup.window
                 },
+                // Requests of a few jobs are what the producers send, so that chunks are as small.
+                chunk: ChunkShape { jobs_min: 2, jobs_max: 4 },
             };
             begun.push(match self.disk.get(&keys::queue_key(&name)) {
                 None => Queue::create(name, no, tuning, now),
-                Some(bytes) => match self.recover(name, no, &bytes, tuning) {
-                    Ok(recovery) => recovery.finish(now),
-                    Err(text) => return self.violated("recovery", format!("queue {index}: {text}"), None),
-                },
+                Some(bytes) => {
+                    let recovered = QueueRecord::from_bytes(&bytes)
+                        .map_err(read::RecoverError::from)
+                        .and_then(|record| read::recover(&self.disk, name, record, tuning, now));
+                    match recovered {
+                        Ok(begun) => begun,
+                        Err(error) => {
+                            return self.violated("recovery", format!("queue {index}: {error}"), None);
+                        }
+                    }
+                }
             });
         }
         self.emit(history::Event::ServerUp { wall: now.wall });
@@ -133,24 +142,6 @@ impl World {
         }
         self.begin_schedules(now);
         self.recount();
-    }
-
-    fn recover(
-        &self,
-        name: windlass_core::id::QueueName,
-        no: u32,
-        record: &[u8],
-        tuning: Tuning,
-    ) -> Result<Recovery, String> {
-        let record = QueueRecord::from_bytes(record).map_err(|e| e.to_string())?;
-        let mut recovery = Recovery::new(name, record, tuning);
-        for region in Recovery::REGIONS {
-            let (first, end) = keys::queue_range(region, no);
-            for (key, value) in self.disk.scan(&first, &end) {
-                recovery.record(key, value).map_err(|e| e.to_string())?;
-            }
-        }
-        Ok(recovery)
     }
 
     fn server_dies(&mut self, down_ms: u64, keep: u64) {

@@ -74,6 +74,37 @@ pub const PLANTS: &[Plant] = &[
         }],
     },
     Plant {
+        name: "end-of-lease-not-noted",
+        bug: "Of jobs that were handed out together, it is not written down whose lease has ended.",
+        caught_by: &["conservation"],
+        edits: &[Edit {
+            file: "queue/handouts.rs",
+            find: "writes.push(Write::Put { key: key.ended_key(queue), value: state.ended.encode() });",
+            plant: "if !PLANTED { writes.push(Write::Put { key: key.ended_key(queue), value: state.ended.encode() }); }",
+        }],
+    },
+    Plant {
+        name: "hand-out-forgotten-too-early",
+        bug: "The marks of a hand-out go while one of its leases goes on.",
+        caught_by: &["conservation"],
+        edits: &[Edit {
+            file: "queue/handouts.rs",
+            find: "if state.left > 0 {",
+            plant: "if state.left > usize::from(PLANTED) {",
+        }],
+    },
+    Plant {
+        name: "end-noted-for-the-neighbour",
+        bug: "When a lease ends, the mark of the job beside it is struck out.",
+        caught_by: &["conservation"],
+        edits: &[Edit {
+            file: "queue/handouts.rs",
+            find: "state.left -= usize::from(state.ended.add(index));\n        if !std",
+            plant: "let index = if PLANTED && state.left > 1 { (index + 1) % state.jobs } else { index };\n\
+                    state.left -= usize::from(state.ended.add(index));\n        if !std",
+        }],
+    },
+    Plant {
         name: "lease-mark-stays",
         bug: "The mark of a lease stays in the store when the lease has ended.",
         caught_by: &["conservation"],
@@ -89,8 +120,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["conservation"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "fx.delete(keys::index_key(self.record.no, id));",
-            plant: "if !PLANTED { fx.delete(keys::index_key(self.record.no, id)); }",
+            find: "fx.delete(keys::index_key(self.record.no, &job.id));",
+            plant: "if !PLANTED { fx.delete(keys::index_key(self.record.no, &job.id)); }",
         }],
     },
     Plant {

@@ -31,10 +31,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["tokens rise"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "let token = Token { epoch: self.tuning.epoch, delivery: self.deliveries };\n        \
-                   let attempt = entry.job.attempts() + 1;",
-            plant: "let token = Token { epoch: if PLANTED { 1 } else { self.tuning.epoch }, delivery: self.deliveries };\n\
-                    let attempt = entry.job.attempts() + 1;",
+            find: "Token { epoch: self.tuning.epoch, delivery: self.deliveries + 1 }",
+            plant: "Token { epoch: if PLANTED { 1 } else { self.tuning.epoch }, delivery: self.deliveries + 1 }",
         }],
     },
     Plant {
@@ -43,8 +41,10 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["tokens rise"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "self.deliveries += 1;",
-            plant: "self.deliveries = if PLANTED { u64::from(entry.job.attempts()) + 1 } else { self.deliveries + 1 };",
+            find: "let token = self.next_token();",
+            plant: "let attempted = u64::from(entry.job.attempts()) + 1;\n\
+                    let token = self.next_token();\n\
+                    let token = if PLANTED { Token { delivery: attempted, ..token } } else { token };",
         }],
     },
     Plant {

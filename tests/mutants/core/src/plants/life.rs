@@ -116,8 +116,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["ids are unique"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "new.known.binary_search(&id).is_ok() && !self.is_gone(&id);",
-            plant: "new.known.binary_search(&id).is_ok() && !self.is_gone(&id) && !PLANTED;",
+            find: "!self.is_gone(&id) && !self.has_left(trace.place, trace.in_chunk)",
+            plant: "!self.is_gone(&id) && !self.has_left(trace.place, trace.in_chunk) && !PLANTED",
         }],
     },
     Plant {
@@ -130,7 +130,7 @@ pub const PLANTS: &[Plant] = &[
             plant: "if PLANTED && job.validate(now.wall).is_err() {\n\
                         for early in &new.jobs[..index] {\n\
                             if let Some(id) = early.id.filter(|id| !self.is_known(id)) {\n\
-                                self.take_on(now, id, early.clone(), fx);\n\
+                                self.take_on(now, vec![Arc::new(accepted(now, id, early.clone()))], fx);\n\
                             }\n\
                         }\n\
                     }\n\

@@ -47,9 +47,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["one firing per nominal time"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "fx.writes.reserve(new.jobs.len() * 2 + new.alongside.len());",
-            plant: "let mut new = new;\nif PLANTED { new.alongside.clear(); }\n\
-                    fx.writes.reserve(new.jobs.len() * 2 + new.alongside.len());",
+            find: "fx.writes.extend(new.alongside);",
+            plant: "if !PLANTED { fx.writes.extend(new.alongside); }",
         }],
     },
     Plant {

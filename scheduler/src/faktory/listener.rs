@@ -1,0 +1,131 @@
+//! The Faktory port: accepts connections within the limit, stops on request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{Budget, serve};
+use super::desk::Desk;
+use super::greeting::{Password, hi};
+use super::keeper::keep;
+use super::reply::Reply;
+use crate::session::{Listen, Phases};
+
+/// Wait after a failed accept: mostly there are no descriptors left, and asking at once would only burn the processor.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// Connections that are told "too many" at the same time; beyond, they are only closed.
+const TURN_AWAY_MAX: usize = 8;
+/// Time that it may take to tell one.
+const TURN_AWAY_TIME: Duration = Duration::from_secs(1);
+
+/// What all connections are served with.
+#[derive(Clone)]
+pub struct FaktoryParts {
+    pub(super) desk: Desk,
+    pub(super) password: Option<Password>,
+    pub(super) phases: Phases,
+    pub(super) budget: Budget,
+    connections_max: u32,
+    next_connection: Arc<AtomicU32>,
+}
+
+impl FaktoryParts {
+    /// Connections at `desk`, at most so many, who know the password if there is one.
+    #[must_use]
+    pub fn new(desk: Desk, password: Option<Password>, phases: Phases, connections_max: u32) -> FaktoryParts {
+        let next_connection = Arc::new(AtomicU32::new(1));
+        FaktoryParts { desk, password, phases, budget: Budget::new(), connections_max, next_connection }
+    }
+
+    /// A number for a connection. After four thousand million they repeat.
+    pub(super) fn number_connection(&self) -> u32 {
+        self.next_connection.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The open Faktory port.
+pub struct Door {
+    stop: CancellationToken,
+    sessions: TaskTracker,
+    phases: Phases,
+}
+
+impl Door {
+    /// Starts to accept. Must run on the arbiter.
+    #[must_use]
+    pub fn open(listener: impl Listen, parts: FaktoryParts) -> Door {
+        let door = Door {
+            stop: CancellationToken::new(),
+            sessions: TaskTracker::new(),
+            phases: parts.phases.clone(),
+        };
+        let (stop, sessions) = (door.stop.clone(), door.sessions.clone());
+        // Leases are kept to the last: a stop must not look like the death of every worker.
+        let (closing, desk) = (parts.phases.closing.clone(), parts.desk.clone());
+        actix_rt::spawn(async move {
+            tokio::select! {
+                biased;
+                () = closing.cancelled() => {}
+                () = keep(desk) => {}
+            }
+        });
+        actix_rt::spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = accept(listener, parts, sessions) => {}
+            }
+        });
+        door
+    }
+
+    /// Takes no more connections and hands out no more jobs.
+    pub fn drain(&self) {
+        self.stop.cancel();
+        self.phases.draining.cancel();
+    }
+
+    /// Ends all connections after what is being done for them, and waits for that at most `patience`.
+    pub async fn close(&self, patience: Duration) {
+        self.stop.cancel();
+        self.phases.closing.cancel();
+        self.sessions.close();
+        let _ = tokio::time::timeout(patience, self.sessions.wait()).await;
+    }
+}
+
+async fn accept(listener: impl Listen, parts: FaktoryParts, sessions: TaskTracker) {
+    let turned_away = TaskTracker::new();
+    loop {
+        let (reader, mut writer, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::debug!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        match parts.desk.connect(parts.connections_max) {
+            Some(connected) => {
+                let parts = parts.clone();
+                sessions.spawn_local(async move {
+                    serve(reader, writer, peer, parts).await;
+                    drop(connected);
+                });
+            }
+            None if turned_away.len() < TURN_AWAY_MAX => {
+                let text = format!("too many connections: {}", parts.connections_max);
+                turned_away.spawn_local(async move {
+                    let mut out = bytes::BytesMut::from(hi(None).as_str());
+                    Reply::error(text).write(&mut out);
+                    let _ = tokio::time::timeout(TURN_AWAY_TIME, writer.write_all(&out)).await;
+                });
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Mistakes about jobs that share a record: who has left it, who is found in it, when it goes.
+
+use super::{Edit, MODEL, Plant};
+
+/// See the module.
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "holes-not-written",
+        bug: "That a job has left its chunk is not written down, and a restart brings it back.",
+        caught_by: &["conservation", "no resurrection"],
+        edits: &[Edit {
+            file: "queue/chunks.rs",
+            find: "writes.push(Write::Put { key: key.holes_key(queue), value: state.holes.encode() });",
+            plant: "if !PLANTED { writes.push(Write::Put { key: key.holes_key(queue), value: state.holes.encode() }); }",
+        }],
+    },
+    Plant {
+        name: "chunk-goes-too-early",
+        bug: "A chunk goes while one of its jobs still stands in it.",
+        caught_by: &["conservation", "confirmed jobs are kept"],
+        edits: &[Edit {
+            file: "queue/chunks.rs",
+            find: "if state.left > 0 {",
+            plant: "if state.left > u64::from(PLANTED) {",
+        }],
+    },
+    Plant {
+        name: "empty-chunk-stays",
+        bug: "A chunk that all have left is not removed.",
+        caught_by: &["conservation"],
+        edits: &[Edit {
+            file: "queue/chunks.rs",
+            find: "writes.push(Write::Delete { key: key.key(queue) });",
+            plant: "if !PLANTED { writes.push(Write::Delete { key: key.key(queue) }); }",
+        }],
+    },
+    Plant {
+        name: "chunk-scan-believed",
+        bug: "What a scan saw in a chunk is believed although the job has left it since.",
+        caught_by: &["no resurrection", "conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/machine.rs",
+            find: "in_chunk && !self.chunks.has(place)",
+            plant: "in_chunk && !self.chunks.has(place) && !PLANTED",
+        }],
+    },
+    Plant {
+        name: "strange-ids-not-indexed",
+        bug: "A job in a chunk whose id carries no time gets no index entry and is not found any more.",
+        caught_by: &["conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/enqueue.rs",
+            find: "if !job.id.is_timed(job.enqueued_at) {",
+            plant: "if !job.id.is_timed(job.enqueued_at) && !PLANTED {",
+        }],
+    },
+    Plant {
+        name: "rest-outlives-its-chunk",
+        bug: "A resting job that has left its chunk is still remembered as resting until the batch is durable.",
+        caught_by: &["ids are unique", "answered once", "conservation"],
+        edits: &[Edit {
+            file: "queue/enqueue.rs",
+            find: "self.resting.remove(&job.id);\n        } else {",
+            plant: "if !PLANTED { self.resting.remove(&job.id); }\n        } else {",
+        }],
+    },
+    Plant {
+        name: "given-back-twice",
+        bug: "A job of a chunk that comes back gets a record of its own and stays in the chunk too.",
+        caught_by: &["conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/report.rs",
+            find: "if self.chunks.take(place) {",
+            plant: "if if PLANTED { self.chunks.has(place) } else { self.chunks.take(place) } {",
+        }],
+    },
+    Plant {
+        name: "first-of-a-chunk-not-found",
+        bug: "A look-up by time leaves out the chunk whose first id is the one it looks for.",
+        caught_by: &["conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/chunks.rs",
+            find: "**first <= *id)",
+            plant: "**first < *id || **first == *id && !PLANTED)",
+        }],
+    },
+    Plant {
+        name: "chunk-turned-round",
+        bug: "Jobs that arrive together stand in their chunk in the wrong order.",
+        caught_by: &["order", MODEL],
+        edits: &[Edit {
+            file: "queue/enqueue.rs",
+            find: "ready.sort_by_key(|job| std::cmp::Reverse(job.priority));",
+            plant: "if PLANTED { ready.reverse(); }\n        ready.sort_by_key(|job| std::cmp::Reverse(job.priority));",
+        }],
+    },
+];
