@@ -3,6 +3,7 @@
 //! JSON keys of the HTTP API are the serde names of these types. Times in JSON are milliseconds since the epoch.
 
 pub mod body;
+mod bulk;
 mod view;
 mod work;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+pub use bulk::{BulkAct, BulkSpec, BulkState, BulkView};
 pub use view::{
     AttemptView, HistoryPoint, JobView, NodeView, Overview, PayloadJson, QueueView, ScheduleView, WorkerJob,
     WorkerView, base64,
@@ -131,6 +133,20 @@ pub enum Request {
     },
     /// A page of jobs that satisfy a filter. Answer: [`Response::Jobs`].
     SearchJobs(JobSearch),
+    /// Begin an operation on all jobs that satisfy a filter. Answer: [`Response::Bulk`], at once.
+    StartBulk(BulkSpec),
+    /// All operations that are remembered, newest first. Answer: [`Response::Bulks`].
+    ListBulks,
+    /// One operation. Answer: [`Response::Bulk`].
+    GetBulk {
+        /// Its number.
+        id: u64,
+    },
+    /// Stop an operation; what was done stays done. Answer: [`Response::Bulk`].
+    CancelBulk {
+        /// Its number.
+        id: u64,
+    },
 }
 
 /// Which jobs a page shows.
@@ -185,6 +201,10 @@ pub enum Response {
     Schedule(Box<ScheduleView>),
     /// Schedules, by name.
     Schedules(Vec<ScheduleView>),
+    /// An operation on many jobs.
+    Bulk(Box<BulkView>),
+    /// Operations, newest first.
+    Bulks(Vec<BulkView>),
 }
 
 /// The answer for one enqueued job.

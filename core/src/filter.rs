@@ -38,7 +38,7 @@ use crate::time::Timestamp;
 
 pub use field::{FIELDS, FieldHelp};
 
-use field::{InstantField, NumberField, TextField};
+use field::{MomentField, NumberField, TextField};
 
 /// Longest filter, in bytes: it stands in addresses.
 pub const FILTER_BYTES_MAX: usize = 2_048;
@@ -79,7 +79,7 @@ enum Test {
     Number(NumberField, Compare, i64),
     /// Milliseconds since the job was enqueued.
     Age(Compare, u64),
-    Instant(InstantField, Compare, Timestamp),
+    Moment(MomentField, Compare, Timestamp),
     Args(Vec<String>, Compare, Vec<Pattern>),
     Anywhere(Pattern),
 }
@@ -256,7 +256,7 @@ impl fmt::Display for Test {
             Test::Header(name, patterns) => write!(f, "header.{name}:{}", values(patterns)),
             Test::Number(field, compare, value) => write!(f, "{}{}{value}", field.name(), compare.sign()),
             Test::Age(compare, ms) => write!(f, "age{}{ms}ms", compare.sign()),
-            Test::Instant(field, compare, at) => {
+            Test::Moment(field, compare, at) => {
                 write!(f, "{}{}{}", field.name(), compare.sign(), at.to_rfc3339())
             }
             Test::Args(path, compare, patterns) => {

@@ -152,7 +152,7 @@ fn in_path(name: &str) -> Parameter {
     let (schema, about) = match name {
         "id" => (text.format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))), "the job"),
         "worker" => (text.format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))), "the worker"),
-        "bulk" => (text.format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))), "the bulk operation"),
+        "bulk" => (ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)), "the operation"),
         "queue" => (text.pattern(Some(schema::QUEUE_PATTERN)), "the queue; / in its name is %2F"),
         _ => (text.min_length(Some(1)), "the name; / in it is %2F"),
     };

@@ -23,11 +23,13 @@ use windlass_core::time::Timestamp;
 pub use history::History;
 pub(crate) use overview::resident_bytes;
 
+use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::faktory::Desk;
 use crate::queue::{Act, DeadAct, Op, QueueHandle, Registry, no_queue, stopping};
 use crate::schedules;
-use crate::session::{Budget, Desk, Hub};
+use crate::session::{Budget, Hub, Polls};
 use crate::store::writer::StoreWriter;
 
 /// What requests are answered from.
@@ -36,10 +38,12 @@ pub struct ApiParts {
     pub registry: Registry,
     /// The workers.
     pub hub: Hub,
-    /// The workers of the Faktory door.
-    pub faktory: crate::faktory::Desk,
     /// Workers that come by requests.
-    pub desk: Desk,
+    pub polls: Polls,
+    /// Operations on many jobs.
+    pub bulks: Bulks,
+    /// The workers of the Faktory door.
+    pub faktory: Desk,
     /// The schedules.
     pub schedules: schedules::Handle,
     /// The membership.
@@ -91,10 +95,10 @@ impl ApiHandle {
         request: WorkRequest,
     ) -> impl Future<Output = Result<WorkResponse, ApiError>> + Send + use<> {
         let parts = self.parts.upgrade().filter(|parts| !parts.stopping.load(Ordering::Relaxed));
-        let desk = parts.map(|parts| parts.desk.clone());
+        let polls = parts.map(|parts| parts.polls.clone());
         async move {
-            match desk {
-                Some(desk) => desk.call(request).await,
+            match polls {
+                Some(polls) => polls.call(request).await,
                 None => Err(stopping()),
             }
         }
@@ -151,6 +155,10 @@ impl ApiParts {
                     .map_err(|e| ApiError::new(ErrorCode::Invalid, format!("the filter: {e}")))?;
                 self.list_jobs(&filter, search.cursor.as_deref(), search.limit).await
             }
+            Request::StartBulk(spec) => self.bulks.start(spec),
+            Request::ListBulks => Ok(self.bulks.list()),
+            Request::GetBulk { id } => self.bulks.get(id),
+            Request::CancelBulk { id } => self.bulks.cancel(id),
             Request::CancelJob { id } => self.act(id, Act::Cancel).await?.map(job).ok_or_else(odd),
             Request::RetryJob { id } => self.act(id, Act::Retry).await?.map(job).ok_or_else(odd),
             Request::DeleteJob { id } => self.act(id, Act::Delete).await.map(|_| done(1)),

@@ -4,6 +4,7 @@
 //! Data goes to stdout, talk to stderr, and the exit code says what happened; `docs/cli.md` is the promise.
 
 mod bench;
+mod bulk;
 mod check;
 mod connect;
 mod demo;
@@ -60,6 +61,8 @@ enum Command {
     /// Enqueue, look at, wait for, cancel, retry and delete jobs
     #[command(visible_alias = "jobs")]
     Job(job::JobArgs),
+    /// Retry, cancel or delete whatever a filter finds, counted first
+    Bulk(bulk::BulkArgs),
     /// List, pause and resume queues
     #[command(visible_alias = "queues")]
     Queue(queue::QueueArgs),
@@ -151,6 +154,7 @@ fn run(command: Command, out: Output) -> Result<(), CliError> {
         Command::Dev(args) => dev::run(args, out),
         Command::Server(args) => server::run(args, out),
         Command::Job(args) => job::run(args, out),
+        Command::Bulk(args) => bulk::run(args, out),
         Command::Queue(args) => queue::run(args, out),
         Command::Worker(args) => worker::run(args, out),
         Command::Schedule(args) => schedule::run(args, out),

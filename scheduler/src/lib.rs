@@ -7,6 +7,7 @@
 //! - [`faktory`]: the door for clients and workers of the Faktory Work Protocol.
 //! - [`cluster`]: gossip; who is alive.
 //! - [`schedules`]: the actor that fires schedules.
+//! - [`bulk`]: operations on many jobs.
 //! - [`api`]: one dispatcher for every request, whichever door it came through.
 //! - [`node`]: the composition root; start order and stop order.
 //! - [`fault`]: places at which tests let this process fail.
@@ -15,6 +16,7 @@
 //! - [`cli`]: the command line, a client of the node like any other.
 
 pub mod api;
+pub mod bulk;
 pub mod chance;
 pub mod cli;
 pub mod clock;

@@ -24,7 +24,7 @@ mod worker;
 
 pub use hub::{Hub, HubParts, Listed};
 pub use listener::{Door, Listen, NativePort};
-pub use poll::{Desk, DeskParts};
+pub use poll::{PollParts, Polls};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};

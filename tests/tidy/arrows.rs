@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tests", &["windlass-core", "windlass-dashboard", "windlass-worker", "windlass-scheduler"]),
     ("tests/mutants", &["windlass-core"]),
     ("tests/mutants/core", &[]),
+    ("tests/budget", &["windlass-core"]),
 ];
 
 /// All that the core may depend on: plain data, codecs, the calendar. Nothing that runs, waits or talks.

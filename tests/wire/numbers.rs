@@ -1,6 +1,6 @@
 //! The numbers of all alternatives, as `docs/protocol.md` lists them. A new one is added at the end; none is ever moved.
 
-use windlass_core::api::{ErrorCode, JobQuery, JobSearch, Request, Response};
+use windlass_core::api::{BulkAct, BulkSpec, ErrorCode, JobQuery, JobSearch, Request, Response};
 use windlass_core::id::{JobId, QueueName};
 use windlass_core::job::{AttemptOutcome, JobState, RunAt};
 use windlass_core::retry::Backoff;
@@ -12,6 +12,10 @@ fn first_byte<T: bincode::Encode>(value: &T) -> u8 {
     let mut out = Vec::new();
     encode_into(&mut out, value);
     out[0]
+}
+
+fn bulk() -> BulkSpec {
+    BulkSpec { act: BulkAct::Retry, filter: String::new(), reason: String::new(), pace: None, dry_run: false }
 }
 
 #[test]
@@ -40,6 +44,10 @@ fn requests_keep_their_numbers() {
         (20, Request::TriggerSchedule { name: name.clone() }),
         (21, Request::DeleteSchedule { name }),
         (22, Request::SearchJobs(JobSearch::default())),
+        (23, Request::StartBulk(bulk())),
+        (24, Request::ListBulks),
+        (25, Request::GetBulk { id: 1 }),
+        (26, Request::CancelBulk { id: 1 }),
     ];
     for (number, request) in requests {
         assert_eq!(first_byte(&request), number, "{request:?}");
@@ -54,6 +62,7 @@ fn responses_keep_their_numbers() {
         (4, Response::Queues(Vec::new())),
         (5, Response::Workers(Vec::new())),
         (8, Response::Schedules(Vec::new())),
+        (10, Response::Bulks(Vec::new())),
     ];
     for (number, response) in responses {
         assert_eq!(first_byte(&response), number, "{response:?}");

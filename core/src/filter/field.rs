@@ -58,7 +58,7 @@ pub(super) enum NumberField {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum InstantField {
+pub(super) enum MomentField {
     Enqueued,
     RunAt,
     Ended,
@@ -72,7 +72,7 @@ pub(super) enum Field {
     Age,
     Text(TextField),
     Number(NumberField),
-    Instant(InstantField),
+    Moment(MomentField),
     Args(Vec<String>),
     Header(String),
 }
@@ -112,14 +112,14 @@ impl NumberField {
     }
 }
 
-impl InstantField {
-    const ALL: [InstantField; 3] = [InstantField::Enqueued, InstantField::RunAt, InstantField::Ended];
+impl MomentField {
+    const ALL: [MomentField; 3] = [MomentField::Enqueued, MomentField::RunAt, MomentField::Ended];
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            InstantField::Enqueued => "enqueued",
-            InstantField::RunAt => "run_at",
-            InstantField::Ended => "ended",
+            MomentField::Enqueued => "enqueued",
+            MomentField::RunAt => "run_at",
+            MomentField::Ended => "ended",
         }
     }
 }
@@ -139,7 +139,7 @@ impl Field {
         }
         let text = TextField::ALL.into_iter().find(|field| field.name() == name).map(Field::Text);
         let number = NumberField::ALL.into_iter().find(|field| field.name() == name).map(Field::Number);
-        let instant = InstantField::ALL.into_iter().find(|field| field.name() == name).map(Field::Instant);
+        let instant = MomentField::ALL.into_iter().find(|field| field.name() == name).map(Field::Moment);
         text.or(number).or(instant).or(match name {
             "state" => Some(Field::State),
             "error" => Some(Field::Error),

@@ -1,6 +1,6 @@
 //! Whether a job satisfies a filter.
 
-use super::field::{InstantField, NumberField, TextField};
+use super::field::{MomentField, NumberField, TextField};
 use super::{Compare, Filter, Pattern, Test, args};
 use crate::api::JobView;
 use crate::time::Timestamp;
@@ -33,7 +33,7 @@ impl Test {
                 .any(|(known, value)| known.eq_ignore_ascii_case(name) && any(patterns, value)),
             Test::Number(field, compare, value) => compare.holds(number(*field, job).cmp(value)),
             Test::Age(compare, ms) => compare.holds(now.since_ms(job.enqueued_at).cmp(ms)),
-            Test::Instant(field, compare, at) => {
+            Test::Moment(field, compare, at) => {
                 instant(*field, job).is_some_and(|moment| compare.holds(moment.cmp(at)))
             }
             Test::Args(path, Compare::Equal, patterns) if path.is_empty() => {
@@ -70,11 +70,11 @@ fn number(field: NumberField, job: &JobView) -> i64 {
     }
 }
 
-fn instant(field: InstantField, job: &JobView) -> Option<Timestamp> {
+fn instant(field: MomentField, job: &JobView) -> Option<Timestamp> {
     match field {
-        InstantField::Enqueued => Some(job.enqueued_at),
-        InstantField::RunAt => Some(job.run_at),
-        InstantField::Ended => job.ended_at,
+        MomentField::Enqueued => Some(job.enqueued_at),
+        MomentField::RunAt => Some(job.run_at),
+        MomentField::Ended => job.ended_at,
     }
 }
 

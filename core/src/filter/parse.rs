@@ -70,7 +70,7 @@ fn term(raw: Raw) -> Result<Term, FilterError> {
             }
             Test::Age(compare, duration(single(&name, &values).map_err(at_value)?).map_err(at_value)?)
         }
-        Field::Instant(field) => Test::Instant(
+        Field::Moment(field) => Test::Moment(
             field,
             compare,
             instant(&name, single(&name, &values).map_err(at_value)?).map_err(at_value)?,

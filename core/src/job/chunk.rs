@@ -57,7 +57,7 @@ impl Chunk {
             _ => return Err(damaged("no chunk")),
         }
         let head = record.get(2..HEAD).ok_or_else(|| damaged("a chunk without a number of jobs"))?;
-        let jobs = head.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte));
+        let jobs = head.iter().rev().fold(0, |number, byte| (number << 8) | usize::from(*byte));
         if jobs == 0 || jobs > limits::CHUNK_JOBS_MAX || record.len() < HEAD + 4 * jobs {
             return Err(damaged("a chunk with an impossible number of jobs"));
         }
@@ -84,7 +84,7 @@ impl Chunk {
 
     fn end(&self, index: usize) -> usize {
         let at = HEAD + 4 * index;
-        self.record[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
+        self.record[at..at + 4].iter().rev().fold(0, |number, byte| (number << 8) | usize::from(*byte))
     }
 
     /// The bytes of a job, which begin with its id.
@@ -136,7 +136,7 @@ impl Holes {
     /// Whether the job is gone.
     #[must_use]
     pub fn has(&self, index: usize) -> bool {
-        self.0.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+        self.0.get(index / 64).is_some_and(|word| (word >> (index % 64)) & 1 == 1)
     }
 
     /// Notes that the job is gone; `false` when it was before.

@@ -83,14 +83,14 @@ impl Filter {
 impl Slice {
     /// A fair share of the hashes for each block, without a division.
     fn block_of(&self, hash: u64) -> usize {
-        (u128::from(hash) * self.blocks.len() as u128 >> 64) as usize
+        ((u128::from(hash) * self.blocks.len() as u128) >> 64) as usize
     }
 }
 
 /// The bits of an id within its block: nine bits of the hash for each.
 fn probes(hash: u64) -> impl Iterator<Item = (usize, u64)> {
     (0..PROBES).map(move |probe| {
-        let bit = hash >> (9 * probe) & 511;
+        let bit = (hash >> (9 * probe)) & 511;
         ((bit / 64) as usize, 1 << (bit % 64))
     })
 }

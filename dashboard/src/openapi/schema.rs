@@ -11,8 +11,8 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use answers::{
-    Attempt, Count, Delivery, Fetched, HistoryPoint, Job, JobPage, LeaseStanding, Member, Node, Overview,
-    Problem, Queue, Schedule, Standing, Standings, Store, Taken, TakenAll, Worker, WorkerJob,
+    Attempt, Bulk, Count, Delivery, Fetched, HistoryPoint, Job, JobPage, LeaseStanding, Member, Node,
+    Overview, Problem, Queue, Schedule, Standing, Standings, Store, Taken, TakenAll, Worker, WorkerJob,
 };
 
 /// A queue's name, as [`windlass_core::id::QueueName`] reads it.
@@ -32,6 +32,7 @@ all!(
     Attempt,
     AttemptOutcome,
     Backoff,
+    Bulk,
     CloudEvent,
     Count,
     Delivery,
@@ -47,6 +48,7 @@ all!(
     LeaseStanding,
     Member,
     NamedLease,
+    NewBulk,
     NewJob,
     NewJobs,
     NewJobsObject,
@@ -331,4 +333,24 @@ struct NamedLease {
 struct Token {
     epoch: u64,
     delivery: u64,
+}
+
+/// An operation on all jobs that satisfy a filter.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewBulk {
+    #[schema(pattern = "^(retry|cancel|delete)$")]
+    act: String,
+    /// Not empty.
+    #[schema(min_length = 1)]
+    filter: String,
+    /// Why, for the log and the list.
+    #[schema(nullable = false)]
+    reason: Option<String>,
+    /// Jobs per second at most.
+    #[schema(minimum = 1)]
+    pace: Option<u32>,
+    /// Only count.
+    #[schema(nullable = false)]
+    dry_run: Option<bool>,
 }

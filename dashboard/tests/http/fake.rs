@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use windlass_core::api::{
-    ApiError, AttemptView, Enqueued, ErrorCode, FetchJobs, Fetched, HistoryPoint, JobPage, JobSearch,
-    JobView, NodeView, Overview, QueueView, Request, Response, ScheduleView, Standing, StateCounts,
-    WorkRequest, WorkResponse, WorkerView,
+    ApiError, AttemptView, BulkAct, BulkState, BulkView, Enqueued, ErrorCode, FetchJobs, Fetched,
+    HistoryPoint, JobPage, JobSearch, JobView, NodeView, Overview, QueueView, Request, Response,
+    ScheduleView, Standing, StateCounts, WorkRequest, WorkResponse, WorkerView,
 };
 use windlass_core::filter::Filter;
 use windlass_core::id::{JobId, QueueName, WorkerId};
@@ -72,6 +72,25 @@ impl Backend for Fake {
             Some(error) => Err(vec![error.message.clone()]),
             None => Ok(()),
         }
+    }
+}
+
+fn bulk(act: BulkAct, filter: &str) -> BulkView {
+    BulkView {
+        id: 1,
+        act,
+        filter: filter.to_owned(),
+        reason: "because".to_owned(),
+        pace: Some(5),
+        dry_run: false,
+        state: BulkState::Running,
+        scanned: 9,
+        matched: 7,
+        done: 3,
+        skipped: 1,
+        error: String::new(),
+        started_at: now(),
+        ended_at: None,
     }
 }
 
@@ -317,6 +336,11 @@ impl World {
             Request::DeleteSchedule { name } => {
                 self.schedules.remove(&name).ok_or_else(|| missing("schedule"))?;
                 Ok(Response::Done { count: 1 })
+            }
+            Request::StartBulk(spec) => Ok(Response::Bulk(Box::new(bulk(spec.act, &spec.filter)))),
+            Request::ListBulks => Ok(Response::Bulks(vec![bulk(BulkAct::Delete, "state:dead")])),
+            Request::GetBulk { id: 1 } | Request::CancelBulk { id: 1 } => {
+                Ok(Response::Bulk(Box::new(bulk(BulkAct::Cancel, "kind:a"))))
             }
             other => Err(ApiError::new(ErrorCode::Unsupported, format!("{other:?}"))),
         }

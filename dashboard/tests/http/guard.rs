@@ -13,6 +13,7 @@ fn fill(path: &str, id: &str) -> String {
         .replace("{queue}", "default")
         .replace("{name}", "nightly-report")
         .replace("{worker}", "01890a5d-ac96-774b-bcce-b302099a8057")
+        .replace("{bulk}", "1")
         .replace("{version}", "x")
         .replace("{file:.+}", "app.css")
 }

@@ -32,6 +32,9 @@ fn body_of(operation: &str) -> Value {
         "snooze" => json!({"lease": LEASE, "delay_ms": 5}),
         "progress" => json!({"lease": LEASE, "percent": 5, "message": "m"}),
         "release" | "heartbeat" => json!({"lease": LEASE}),
+        "bulk_start" => {
+            json!({"act": "retry", "filter": "state:dead", "reason": "r", "pace": 5, "dry_run": true})
+        }
         "schedule_put" => json!({"name": "s", "kind": "k", "cron": "* * * * *", "catch_up": "skip"}),
         "schedule_put_named" => json!({"kind": "k", "every_ms": 1_000}),
         _ => Value::Null,
@@ -78,7 +81,7 @@ async fn what_is_answered_is_what_the_document_says() {
         };
         for id in ids {
             let uri = route.path.replace("{id}", id).replace("{queue}", "default");
-            let uri = uri.replace("{name}", "nightly-report").replace("{worker}", ID);
+            let uri = uri.replace("{name}", "nightly-report").replace("{worker}", ID).replace("{bulk}", "1");
             let method = Method::from_bytes(route.verb.name().as_bytes()).unwrap();
             let mut request = TestRequest::with_uri(&uri).method(method);
             if operation == "events" {

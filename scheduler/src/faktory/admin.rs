@@ -125,9 +125,10 @@ impl Desk {
         state: JobState,
         cursor: Option<String>,
     ) -> Result<(Vec<JobView>, Option<String>), ApiError> {
-        let query = JobQuery { queue: Some(queue.name().clone()), state: Some(state), ..JobQuery::default() };
-        let (filter, limit) = (Filter::of_query(&query), Some(limits::PAGE_MAX));
-        let page = self.registry().list_jobs(&filter, cursor.as_deref(), limit, self.now().wall).await?;
+        let (queue, state) = (Some(queue.name().clone()), Some(state));
+        let filter = Filter::of_query(&JobQuery { queue, state, ..JobQuery::default() });
+        let (cursor, limit) = (cursor.as_deref(), Some(limits::PAGE_MAX));
+        let page = self.registry().list_jobs(&filter, cursor, limit, self.now().wall).await?;
         Ok((page.jobs, page.next))
     }
 

@@ -16,13 +16,14 @@ use windlass_dashboard::{Dashboard, Options};
 use super::descriptors::{Doors, HTTP_WORKERS};
 use super::{NodeConfig, StartError};
 use crate::api::{ApiHandle, ApiParts, History};
+use crate::bulk::Bulks;
 use crate::chance::Chance;
 use crate::cluster::{Cluster, GossipConfig};
-use crate::faktory::{self, FaktoryParts};
+use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
 use crate::queue::{Op, Registry, RegistryParts, Shared};
 use crate::schedules;
 use crate::session::{
-    Budget, Desk, DeskParts, Door, Greeting, Hub, HubParts, Listen, NativePort, Phases, SessionParts,
+    Budget, Door, Greeting, Hub, HubParts, Listen, NativePort, Phases, PollParts, Polls, SessionParts,
 };
 use crate::store::writer::StoreWriter;
 
@@ -101,12 +102,7 @@ impl LocalNode {
             resume_grace_ms: config.resume_grace_ms,
             memory: Shared::new(config.memory.window_bytes()),
         })?;
-        let hub = Hub::start(HubParts {
-            clock: clock.clone(),
-            heartbeat_ms: config.heartbeat_ms,
-            lease_ms: config.lease_ms,
-            resume_grace_ms: config.resume_grace_ms,
-        });
+        let hub = hub(&config);
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
         let http_addr = bound.http.as_ref().map(TcpListener::local_addr).transpose()?;
         let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
@@ -115,13 +111,14 @@ impl LocalNode {
         let history = History::default();
         history.follow(registry.clone(), clock.clone());
         let phases = Phases::default();
-        let desk = desk(&config, &registry, &hub, &phases);
-        let reservations = reservations(&config, &registry);
+        let polls = polls(&config, &registry, &hub, &phases);
+        let desk = desk(&config, &registry);
         let parts = Arc::new(ApiParts {
             registry: registry.clone(),
             hub: hub.clone(),
-            faktory: reservations.clone(),
-            desk,
+            polls,
+            bulks: Bulks::new(registry.clone(), clock.clone()),
+            faktory: desk.clone(),
             schedules: schedules.clone(),
             cluster: cluster.clone(),
             writer: writer.clone(),
@@ -148,7 +145,7 @@ impl LocalNode {
             phases: phases.clone(),
         };
         let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
-        let faktory = open_faktory(bound.faktory, reservations, &config, doors, &phases).await?;
+        let faktory = open_faktory(bound.faktory, desk, &config, doors, &phases).await?;
         let door = bound.native.map(|(listener, _)| Door::open(listener, sessions));
         let http =
             bound.http.map(|listener| serve_http(listener, &config, doors, &api, native_addr)).transpose()?;
@@ -196,19 +193,35 @@ impl LocalNode {
     }
 }
 
-fn reservations(config: &NodeConfig, registry: &Registry) -> faktory::Desk {
-    let (registry, lease_ms) = (registry.clone(), config.lease_ms);
-    faktory::Desk::new(faktory::DeskParts {
-        registry,
+fn hub(config: &NodeConfig) -> Hub {
+    Hub::start(HubParts {
+        clock: config.clock.clone(),
+        heartbeat_ms: config.heartbeat_ms,
+        lease_ms: config.lease_ms,
+        resume_grace_ms: config.resume_grace_ms,
+    })
+}
+
+fn polls(config: &NodeConfig, registry: &Registry, hub: &Hub, phases: &Phases) -> Polls {
+    Polls::open(PollParts {
+        registry: registry.clone(),
+        hub: hub.clone(),
         clock: config.clock.clone(),
         chance: config.chance.clone(),
-        lease_ms,
+        heartbeat_ms: config.heartbeat_ms,
+        lease_ms: config.lease_ms,
+        draining: phases.draining.clone(),
     })
+}
+
+fn desk(config: &NodeConfig, registry: &Registry) -> Desk {
+    let (registry, lease_ms) = (registry.clone(), config.lease_ms);
+    Desk::new(DeskParts { registry, clock: config.clock.clone(), chance: config.chance.clone(), lease_ms })
 }
 
 async fn open_faktory(
     bound: Option<(NativePort, SocketAddr)>,
-    desk: faktory::Desk,
+    desk: Desk,
     config: &NodeConfig,
     doors: Doors,
     phases: &Phases,
@@ -218,18 +231,6 @@ async fn open_faktory(
     adopted.map_err(|e| StartError::Failed(format!("the reserved jobs cannot be read: {e}")))?;
     let parts = FaktoryParts::new(desk, config.faktory_password.clone(), phases.clone(), doors.faktory);
     Ok(Some(faktory::Door::open(listener, parts)))
-}
-
-fn desk(config: &NodeConfig, registry: &Registry, hub: &Hub, phases: &Phases) -> Desk {
-    Desk::open(DeskParts {
-        registry: registry.clone(),
-        hub: hub.clone(),
-        clock: config.clock.clone(),
-        chance: config.chance.clone(),
-        heartbeat_ms: config.heartbeat_ms,
-        lease_ms: config.lease_ms,
-        draining: phases.draining.clone(),
-    })
 }
 
 async fn gossip(

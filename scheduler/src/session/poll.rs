@@ -2,15 +2,15 @@
 //! connection that says by itself whether it lives.
 //!
 //! ```text
-//!   POST fetch ──► Desk ──► PollActor ──Op::Fetch──► queue actors        jobs come back as deliveries, and the fetch ends
-//!   heartbeat ───► Desk ──► PollActor ──Op::Renew──► queue actors        the lease is named, so it goes on
-//!   ack, fail ───► Desk ──Op::Report──────────────► queue actor         proved by its token, whatever the desk knows
+//!   POST fetch ──► Polls ──► PollActor ──Op::Fetch──► queue actors        jobs come back as deliveries, and the fetch ends
+//!   heartbeat ───► Polls ──► PollActor ──Op::Renew──► queue actors        the lease is named, so it goes on
+//!   ack, fail ───► Polls ──Op::Report──────────────► queue actor         proved by its token, whatever this door knows
 //! ```
 //!
 //! A request may get lost on its way, and an answer too. So every lease has to be named from time to time, beside the worker
 //! itself: a job whose delivery never arrived goes back although its worker is well.
 //!
-//! After a restart of the server the desk knows nobody. A lease that is presented is checked against its queue, and its worker
+//! After a restart of the server this door knows nobody. A lease that is presented is checked against its queue, and its worker
 //! is taken in again.
 
 mod leases;
@@ -45,9 +45,9 @@ const KINDS_MAX: usize = 256;
 /// Workers that wait to be taken in.
 const MAILBOX_MESSAGES_MAX: usize = 1_024;
 
-/// What the desk works with.
+/// What this door works with.
 #[derive(Clone)]
-pub struct DeskParts {
+pub struct PollParts {
     /// The queues.
     pub registry: Registry,
     /// The workers.
@@ -64,21 +64,21 @@ pub struct DeskParts {
     pub draining: CancellationToken,
 }
 
-/// The workers at the desk, by id, each with the number of its session.
+/// The workers at this door, by id, each with the number of its session.
 type Workers = Arc<Mutex<BTreeMap<WorkerId, (u64, Addr<PollActor>)>>>;
 
-/// A cheap handle of the desk; usable from any thread.
+/// A cheap handle of this door; usable from any thread.
 #[derive(Clone)]
-pub struct Desk {
-    parts: DeskParts,
+pub struct Polls {
+    parts: PollParts,
     workers: Workers,
     /// Two first requests of one worker make one actor.
     entering: Arc<tokio::sync::Mutex<()>>,
-    addr: Addr<DeskActor>,
+    addr: Addr<PollStarter>,
 }
 
 /// Starts the actors, since only the arbiter can.
-struct DeskActor;
+struct PollStarter;
 
 struct Enter(Box<PollActor>);
 
@@ -86,15 +86,15 @@ impl actix::Message for Enter {
     type Result = Addr<PollActor>;
 }
 
-impl Actor for DeskActor {
-    type Context = Context<DeskActor>;
+impl Actor for PollStarter {
+    type Context = Context<PollStarter>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_MESSAGES_MAX);
     }
 }
 
-impl Handler<Enter> for DeskActor {
+impl Handler<Enter> for PollStarter {
     type Result = actix::MessageResult<Enter>;
 
     fn handle(&mut self, enter: Enter, _: &mut Self::Context) -> Self::Result {
@@ -102,12 +102,12 @@ impl Handler<Enter> for DeskActor {
     }
 }
 
-impl Desk {
-    /// Opens the desk. Must run on the arbiter.
+impl Polls {
+    /// Opens this door. Must run on the arbiter.
     #[must_use]
-    pub fn open(parts: DeskParts) -> Desk {
+    pub fn open(parts: PollParts) -> Polls {
         let (workers, entering) = (Workers::default(), Arc::default());
-        Desk { parts, workers, entering, addr: DeskActor.start() }
+        Polls { parts, workers, entering, addr: PollStarter.start() }
     }
 
     /// Carries out what a worker asks. Dropping the future of a fetch gives the fetch up.
@@ -212,7 +212,7 @@ impl Desk {
         Ok((standing.into_iter().map(|standing| standing.unwrap_or(Standing::Lost)).collect(), lease_ms))
     }
 
-    /// Asks the queue about a lease that the desk does not know, and takes its worker in when it is good.
+    /// Asks the queue about a lease that this door does not know, and takes its worker in when it is good.
     async fn look_up(&self, held: &HeldLease) -> Result<Standing, ApiError> {
         let HeldLease { worker, lease } = held;
         let Some(handle) = self.parts.registry.find(&lease.queue) else { return Ok(Standing::Lost) };

@@ -287,3 +287,28 @@ pub(super) struct Problem {
     #[schema(nullable = false)]
     retry_after_ms: Option<u64>,
 }
+
+/// An operation on many jobs. `state` is `counting`, `running`, `done`, `cancelled` or `failed`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bulk {
+    id: u64,
+    act: String,
+    filter: String,
+    reason: String,
+    #[schema(required)]
+    pace: Option<u32>,
+    dry_run: bool,
+    state: String,
+    /// Jobs looked at while counting.
+    scanned: u64,
+    /// Jobs found while counting.
+    matched: u64,
+    done: u64,
+    /// Jobs that had changed before their turn came.
+    skipped: u64,
+    error: String,
+    started_at: u64,
+    #[schema(required)]
+    ended_at: Option<u64>,
+}

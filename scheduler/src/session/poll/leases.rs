@@ -18,7 +18,7 @@ struct Held {
     timeout: Option<(Mono, u64)>,
 }
 
-/// Why a lease ends at the desk.
+/// Why a lease ends at this door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overdue {
     /// Nobody spoke of it.

@@ -15,7 +15,7 @@ use windlass_core::time::Mono;
 use windlass_core::wire::{Delivery, LeaseRef, Token, Verdict};
 
 use super::leases::{Leases, Overdue};
-use super::{DeskParts, Workers, lock};
+use super::{PollParts, Workers, lock};
 use crate::queue::{FromQueue, NotTaken, Op, QueueHandle, WorkerEvent, WorkerLink, busy, stopping};
 use crate::session::fetch::Fetcher;
 use crate::session::link::{Link, Subscribed};
@@ -88,7 +88,7 @@ struct Waiting {
 }
 
 pub(super) struct PollActor {
-    parts: DeskParts,
+    parts: PollParts,
     link: Arc<Link>,
     id: WorkerId,
     workers: Workers,
@@ -233,7 +233,7 @@ impl Handler<Depart> for PollActor {
 }
 
 impl PollActor {
-    pub(super) fn new(parts: DeskParts, link: Arc<Link>, id: WorkerId, workers: Workers) -> PollActor {
+    pub(super) fn new(parts: PollParts, link: Arc<Link>, id: WorkerId, workers: Workers) -> PollActor {
         let heard_at = parts.clock.now().mono;
         PollActor {
             lease_ms: parts.lease_ms,

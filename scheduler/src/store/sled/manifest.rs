@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_older_format_is_read_and_a_newer_one_refused() {
-        let manifest = Manifest::decode_body(FORMAT, &[0; 13 * 8]).unwrap();
+        let manifest = Manifest::decode_body(FORMAT, &[0; 14 * 8]).unwrap();
         let with_format = |format: u32| {
             let mut bytes = manifest.encode();
             bytes[8..12].copy_from_slice(&format.to_le_bytes());
