@@ -279,6 +279,17 @@ fn requests() -> Vec<Vec<u8>> {
         format!("POST /do\n{form}do=cancel&id={id}&id=x&back=%2Fjobs&queue=default"),
         "GET /enqueue?kind=%3Cfuzz%3E\naccept: text/html\n\n".to_owned(),
     ];
+    let filters = [
+        "state:dead",
+        "kind:send_*",
+        "-tag:slow",
+        "error:%22timed%20out%22",
+        "age%3E10m",
+        "attempt%3E=3",
+        "args.user.id:123",
+        "queue:mail%20state:ready",
+    ];
+    all.extend(filters.map(|filter| format!("GET /api/v1/jobs?filter={filter}&limit=3\n\n")));
     all.extend(
         (0..ROUTES.len())
             .map(|n| format!("{} {n}\naccept: text/html\nhost: localhost\n\n{{}}", ROUTES[n].verb.name())),

@@ -237,7 +237,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 fn size_text(bytes: u64) -> String {
-    match UNITS.iter().find(|(_, unit)| bytes > 0 && bytes % unit == 0) {
+    match UNITS.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", bytes / unit),
         None => bytes.to_string(),
     }

@@ -111,7 +111,7 @@ pub const PLANTS: &[Plant] = &[
         edits: &[Edit {
             file: "queue/report.rs",
             find: "fx.delete(keys::lease_key(self.record.no, id));",
-            plant: "if !PLANTED { fx.delete(keys::lease_key(self.record.no, id)); }",
+            plant: "let stays = PLANTED;\nif !stays { fx.delete(keys::lease_key(self.record.no, id)); }",
         }],
     },
     Plant {
@@ -121,7 +121,7 @@ pub const PLANTS: &[Plant] = &[
         edits: &[Edit {
             file: "queue/enqueue.rs",
             find: "fx.delete(keys::index_key(self.record.no, &job.id));",
-            plant: "if !PLANTED { fx.delete(keys::index_key(self.record.no, &job.id)); }",
+            plant: "let stays = PLANTED;\nif !stays { fx.delete(keys::index_key(self.record.no, &job.id)); }",
         }],
     },
     Plant {
