@@ -16,7 +16,7 @@ fn until_over(site: &Site, id: &Value) -> Value {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
         let view = site.get(&format!("/api/v1/bulk/{id}"));
-        if !["counting", "running"].contains(&view["state"].as_str().unwrap()) {
+        if !["counting", "running"].contains(&view["state"].as_str().expect("a state")) {
             return view;
         }
         assert!(Instant::now() < end, "{view}");
@@ -26,7 +26,10 @@ fn until_over(site: &Site, id: &Value) -> Value {
 
 fn count(site: &Site, filter: &str) -> usize {
     let filter: String = filter.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    site.get(&format!("/api/v1/jobs?limit=1000&filter={filter}"))["jobs"].as_array().unwrap().len()
+    site.get(&format!("/api/v1/jobs?limit=1000&filter={filter}"))["jobs"]
+        .as_array()
+        .expect("a list of jobs")
+        .len()
 }
 
 /// So many dead jobs, in turn of the kinds a and b.
@@ -37,8 +40,8 @@ fn bury(site: &Site, jobs: usize) {
     let mut left = jobs;
     while left > 0 {
         let fetched = site.fetch(json!({"wait_ms": 0, "count": 100, "lease_ms": 60_000}));
-        for job in fetched["jobs"].as_array().unwrap() {
-            let path = format!("/api/v1/jobs/{}/fail", job["id"].as_str().unwrap());
+        for job in fetched["jobs"].as_array().expect("a list of jobs") {
+            let path = format!("/api/v1/jobs/{}/fail", job["id"].as_str().expect("an id"));
             let body = json!({"lease": job["lease"], "outcome": "dead", "error": "gone"});
             assert_eq!(site.post(&path, body).status, 200);
             left -= 1;

@@ -56,7 +56,10 @@ impl Site {
     pub(crate) fn take(&self, body: Value) -> Job {
         let fetched = self.fetch(body);
         assert_eq!(fetched["jobs"].as_array().map(Vec::len), Some(1), "{fetched}");
-        Job { worker: fetched["worker"].as_str().unwrap().to_owned(), job: fetched["jobs"][0].clone() }
+        Job {
+            worker: fetched["worker"].as_str().expect("a worker").to_owned(),
+            job: fetched["jobs"][0].clone(),
+        }
     }
 
     /// A word about a job.
