@@ -124,7 +124,7 @@ proptest! {
     ) {
         let quoted = serde_json::to_string(&text).expect("text");
         let value = format!("[{digits},{digits}.{fraction}e-7,{quoted},{{\"k\":{digits}}}]");
-        let spaced = value.replace(",{", " , {");
+        let spaced = format!("[{digits},{digits}.{fraction}e-7,{quoted} , {{\"k\":{digits}}}]");
         let push = format!(
             "{{\"args\":{spaced}, \"jid\":\"12345678\",\"custom\":{{\"v\":{spaced}}},\"{name}\":{spaced},\"jobtype\":{quoted}}}"
         );
