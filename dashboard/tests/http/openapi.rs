@@ -117,7 +117,7 @@ fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
 
 fn holds(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     if let Some(reference) = schema["$ref"].as_str() {
-        let name = reference.rsplit('/').next().unwrap();
+        let name = reference.rsplit('/').next().expect("a reference has a last part");
         let target = &document["components"]["schemas"][name];
         return holds(document, target, value).map_err(|why| format!("{name}: {why}"));
     }
