@@ -16,8 +16,11 @@ use windlass_core::wire::{ClientFrame, Token, Verdict, decode_exact, encode_fram
 const BATCH: u64 = 500;
 const START: Now = Now { wall: Timestamp(1_767_614_400_000), mono: Mono(0) };
 
+/// So many jobs through a path.
+type Path = (&'static str, fn(u64));
+
 /// The paths, by name.
-const PATHS: [(&str, fn(u64)); 5] = [
+const PATHS: [Path; 5] = [
     ("enqueue_bulk", enqueue_bulk),
     ("enqueue_single", enqueue_single),
     ("life", life),
