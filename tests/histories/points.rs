@@ -182,10 +182,10 @@ async fn a_failed_checkpoint_is_tried_again() -> Result<()> {
         ground.field.arm_server(&armed.join(","))?;
         let done = ground.client.overview().await?.store.checkpoints;
         let begun = Instant::now();
-        ground.fill().await;
-        ground.fill().await;
         while ground.client.overview().await?.store.checkpoints == done {
             ensure!(begun.elapsed() < REACHED, "no checkpoint was completed after {action}");
+            // On a busy machine the first jobs of a filling are done before its last have come: then it takes more than one.
+            ground.fill().await;
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         println!("{action}: a checkpoint was completed after {:?}", begun.elapsed());
