@@ -92,6 +92,20 @@ fn lines_may_end_in_lf_and_come_in_one_packet() {
     assert_eq!(peer.answer().json()["faktory"]["queues"]["default"], 1);
 }
 
+/// An answer does not wait for the next command's.
+#[test]
+fn an_answer_is_sent_before_a_fetch_waits() {
+    let home = Home::start(&[]);
+    let mut peer = home.peer();
+    let begun = Instant::now();
+    peer.stream
+        .write_all(format!("PUSH {}\nFETCH empty\n", job("job-1-aaaa", &json!({}))).as_bytes())
+        .unwrap();
+    assert_eq!(peer.answer(), ok());
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    assert_eq!(peer.answer(), Answer::Null);
+}
+
 #[test]
 fn a_job_comes_back_digit_for_digit() {
     let home = Home::start(&[]);

@@ -11,6 +11,8 @@ const ROUNDS_MIN: u64 = 4_000;
 const ROUNDS_END: u64 = 8_096;
 /// The version of the protocol, from which on a peer hashes as often as it is asked to.
 const VERSION: u64 = 2;
+/// Hexadecimal digits of a hash.
+const HASH_DIGITS: usize = 64;
 /// Longest text that is kept of what a peer says of itself.
 const TEXT_BYTES_MAX: usize = 256;
 /// Most labels that are kept.
@@ -52,11 +54,15 @@ impl Challenge {
 
     /// Whether the peer knows the password. Takes as long for a wrong answer as for a right one.
     pub(super) fn is_met(&self, hello: &Hello) -> bool {
+        let given = hello.pwdhash.as_deref().unwrap_or_default().as_bytes();
+        if given.len() != HASH_DIGITS {
+            // No hash at all is not worth some thousand rounds.
+            return false;
+        }
         let rounds = if hello.v.unwrap_or(1) < VERSION { 1 } else { self.rounds };
         let expected = hash(&self.password.0, &self.salt, rounds);
-        let given = hello.pwdhash.as_deref().unwrap_or_default().as_bytes();
         let differ = expected.as_bytes().iter().zip(given).fold(0, |differ, (a, b)| differ | (a ^ b));
-        given.len() == expected.len() && differ == 0
+        differ == 0
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use windlass_core::id::{QueueName, WorkerId};
+use windlass_core::limits;
 
 use super::command::Command;
 use super::connection::{End, Wire};
@@ -160,6 +161,10 @@ impl Session {
         if !self.parts.desk.state().has_room() {
             return Next::Answer(Reply::error("too many jobs are reserved; finish some first"));
         }
+        // What was answered before does not wait with this one.
+        if let Err(end) = wire.flush().await {
+            return Next::End(end);
+        }
         let (holder, takes_jobs) = self.holder();
         let queues = match self.open(names).await {
             Ok(queues) => queues,
@@ -237,7 +242,10 @@ impl Session {
             }
         }
         for name in wanted.iter().filter(|name| desk.registry().find(name).is_none()) {
-            state.hidden.insert(name.clone());
+            // Names of queues that cannot be made any more are not remembered either.
+            if state.hidden.len() < limits::QUEUES_MAX {
+                state.hidden.insert(name.clone());
+            }
         }
     }
 

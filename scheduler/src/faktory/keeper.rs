@@ -23,7 +23,7 @@ const PAGE_JOBS: usize = 1_000;
 /// A lease is renewed so often within its time.
 const RENEWALS: u64 = 4;
 
-/// Watches over the desk until it is dropped.
+/// Watches over the desk for ever. Must run on the arbiter.
 pub(super) async fn keep(desk: Desk) {
     let mut renewed_at = desk.now().mono;
     loop {
@@ -35,7 +35,13 @@ pub(super) async fn keep(desk: Desk) {
             desk.renew();
         }
         let expired = desk.state().reservations.take_expired(now, EXPIRED_AT_ONCE);
-        join_all(expired.into_iter().map(|held| desk.expire(held))).await;
+        if !expired.is_empty() {
+            // A store that has no room answers late, and the leases of all others are renewed meanwhile.
+            let desk = desk.clone();
+            actix_rt::spawn(async move {
+                join_all(expired.into_iter().map(|held| desk.expire(held))).await;
+            });
+        }
     }
 }
 
@@ -62,7 +68,9 @@ impl Desk {
             let mut state = self.state();
             for dead in state.workers.take_dead(now) {
                 let held = if dead.reassign { state.reservations.take_of(dead.key) } else { Vec::new() };
-                tracing::warn!(wid = dead.wid, held = held.len(), why = dead.why, "Faktory worker lost");
+                if !held.is_empty() {
+                    tracing::warn!(wid = dead.wid, held = held.len(), why = dead.why, "Faktory worker lost");
+                }
                 lost.extend(held.into_iter().map(|held| (dead.why.clone(), held)));
             }
         }
