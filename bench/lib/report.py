@@ -11,6 +11,8 @@ BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 BUSY = 0.85
 # Cores that processes beside server and load may use before the run is not to be trusted.
 OTHERS = 0.4
+# Share of such runs from which on the page says so above everything else.
+DISTURBED_MAX = 0.05
 RATES = [test for test in TESTS if test != "lat"]
 
 
@@ -79,6 +81,13 @@ def bound(run, cpus):
     if BUSY <= server:
         return "the server's core"
     return "the disk, and taking turns"
+
+
+def disturbed(measured):
+    """How many runs shared the machine with other work, and of how many."""
+    runs = [r for r in measured if "machine_cores" in r and not r.get("error")]
+    bad = [r for r in runs if r["machine_cores"] - (r["server_cores"] or 0) - (r["client_cores"] or 0) > OTHERS]
+    return len(bad), len(runs)
 
 
 def number(value):
@@ -220,6 +229,12 @@ def figures(about, measured, alone, folder):
     durable, default = medians(measured, "durable"), medians(measured, "default")
     cpus = about.get("machine", {}).get("cpus") or 1
     parts = [_about(about, durable + default)]
+    bad, runs = disturbed(measured)
+    if bad > runs * DISTURBED_MAX:
+        parts.append(
+            f"**Other work disturbed {bad} of {runs} runs of this record, more than {OTHERS} cores of it. Measure again on a quiet "
+            "machine before you believe or quote a figure.**"
+        )
     parts.append("### Durable: a confirmed job survives a power cut\n")
     parts.append(_picture(folder, "durable", "Rates in durable settings, as multiples of Windlass") + _side_by_side(durable))
     parts.append(_losses(durable))
