@@ -256,7 +256,7 @@ impl Queue {
     /// wish ends with its session.
     pub(super) fn end_overdue_leases(&mut self, now: Now, fx: &mut Fx) {
         for worker in self.leases.overdue(now.mono) {
-            self.end_leases_of(now, &worker, "no sign of life until the lease ran out", fx);
+            self.end_leases_of(now, &worker, "its worker was silent until the lease ran out", fx);
         }
     }
 

@@ -145,9 +145,9 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["workers and jobs meet"],
         edits: &[Edit {
             file: "queue/report.rs",
-            find: "self.end_leases_of(now, &worker, \"no sign",
+            find: "self.end_leases_of(now, &worker, \"its worker was silent until",
             plant: "if PLANTED { self.leases.stop_waiting(&worker); }\n            \
-                    self.end_leases_of(now, &worker, \"no sign",
+                    self.end_leases_of(now, &worker, \"its worker was silent until",
         }],
     },
     Plant {
