@@ -123,8 +123,7 @@ impl Queue {
         let Some(Taken { place: Some(place), job }) = self.take_out(&id, known) else {
             return Err(Refusal::NoJob(id));
         };
-        self.bury(now, place, Arc::unwrap_or_clone(job), "made dead on request".to_owned(), fx);
-        let job = self.remembered(&id).ok_or(Refusal::NoJob(id))?;
+        let job = self.bury(now, place, Arc::unwrap_or_clone(job), "made dead on request".to_owned(), fx);
         fx.reply(reply, Reply::Job(job, JobState::Dead));
         Ok(())
     }

@@ -38,6 +38,23 @@ struct State {
     dirty: bool,
 }
 
+impl State {
+    /// Where in this chunk the job is that would begin a chunk `wanted`; `None` when it is not in this one.
+    fn index(&self, key: ChunkKey, wanted: ChunkKey) -> Option<usize> {
+        // The last chunk of a lower priority may begin behind.
+        let index = (key.priority == wanted.priority).then(|| wanted.first - key.first)?;
+        (index < self.jobs).then_some(index as usize)
+    }
+}
+
+/// The last key that the chunk of a ready job may have.
+fn chunk_up_to(place: Place) -> Option<ChunkKey> {
+    match place {
+        Place::Ready { priority, seq } => Some(ChunkKey { priority, first: seq }),
+        _ => None,
+    }
+}
+
 /// The chunks of a queue.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
@@ -69,31 +86,25 @@ impl Chunks {
         self.by_key.insert(key, State { jobs: jobs as u64, left, holes, span, dirty: false });
     }
 
-    fn at(&self, priority: i8, seq: u64) -> Option<(ChunkKey, usize)> {
-        let wanted = ChunkKey { priority, first: seq };
-        let (key, state) = self.by_key.range(..=wanted).next_back()?;
-        // The last chunk of a lower priority may begin behind.
-        let index = (key.priority == priority).then(|| seq - key.first)?;
-        (index < state.jobs).then_some((*key, index as usize))
-    }
-
     /// Whether the job at this place stands in a chunk, rather than in a record of its own.
     pub(super) fn has(&self, place: Place) -> bool {
-        let Place::Ready { priority, seq } = place else { return false };
-        self.at(priority, seq).is_some_and(|(key, index)| !self.by_key[&key].holes.has(index))
+        let Some(wanted) = chunk_up_to(place) else { return false };
+        let last = self.by_key.range(..=wanted).next_back();
+        last.and_then(|(key, state)| Some((state, state.index(*key, wanted)?)))
+            .is_some_and(|(state, index)| !state.holes.has(index))
     }
 
     /// The job at this place leaves its chunk; `false` when it stands in none.
     pub(super) fn take(&mut self, place: Place) -> bool {
-        let Place::Ready { priority, seq } = place else { return false };
-        let Some((key, index)) = self.at(priority, seq) else { return false };
-        let Some(state) = self.by_key.get_mut(&key) else { return false };
+        let Some(wanted) = chunk_up_to(place) else { return false };
+        let Some((key, state)) = self.by_key.range_mut(..=wanted).next_back() else { return false };
+        let Some(index) = state.index(*key, wanted) else { return false };
         if !state.holes.add(index) {
             return false;
         }
         state.left -= 1;
         if !std::mem::replace(&mut state.dirty, true) {
-            self.dirty.push(key);
+            self.dirty.push(*key);
         }
         true
     }

@@ -15,7 +15,7 @@ use crate::api::Enqueued;
 use crate::id::{JobId, RequestId, WorkerId};
 use crate::job::{Chunk, Holes, Job, JobSpec, RunAt};
 use crate::limits;
-use crate::store::keys::{self, ChunkKey, HandOutKey, Place};
+use crate::store::keys::{self, ChunkKey, Place};
 use crate::time::{Now, Timestamp};
 use crate::wire::Token;
 
@@ -78,7 +78,7 @@ impl Queue {
 
     /// Which jobs of a batch are new.
     fn judge(&self, new: &NewJobs) -> Vec<Enqueued> {
-        // A client makes ascending ids, so that looking at neighbours mostly proves that none stands twice.
+        // Where ids ascend, a look at the neighbours proves that none stands twice. Ids made within one millisecond do not.
         let ascending = new.jobs.is_sorted_by(|a, b| a.id < b.id);
         let seen_max = if ascending { 0 } else { new.jobs.len() };
         let mut seen = IdMap::with_capacity_and_hasher(seen_max, IdHash(self.tuning.seed));
@@ -147,10 +147,9 @@ impl Queue {
 
     fn write_chunk(&mut self, key: ChunkKey, jobs: &[Arc<Job>], fx: &mut Fx) {
         fx.put(key.key(self.record.no), Chunk::encode(jobs.iter().map(|job| &**job)));
-        for (job, seq) in jobs.iter().zip(key.first..) {
+        for (index, job) in jobs.iter().enumerate() {
             if !job.id.is_timed(job.enqueued_at) {
-                let place = Place::Ready { priority: key.priority, seq };
-                fx.put(keys::index_key(self.record.no, &job.id), place.to_value());
+                fx.put(keys::index_key(self.record.no, &job.id), key.place(index).to_value());
             }
         }
         let timed = jobs.iter().filter(|job| job.id.is_timed(job.enqueued_at)).map(|job| job.id);
@@ -164,15 +163,16 @@ impl Queue {
         }
         let slots = slots.min(limits::WORKER_SLOTS_MAX) as usize;
         let mut jobs = Vec::new();
-        let first = self.next_token();
+        let mut hand_out = self.next_token();
         if self.record.paused_at.is_none() {
             while jobs.len() < slots {
                 let Some(entry) = self.ready.pull(self.durable) else { break };
                 if entry.job.is_expired(now.wall) {
                     self.end_expired(now, entry, fx);
                 } else {
-                    let marked_with = jobs.len() / limits::HAND_OUT_JOBS_MAX * limits::HAND_OUT_JOBS_MAX;
-                    let hand_out = Token { delivery: first.delivery + marked_with as u64, ..first };
+                    if jobs.len().is_multiple_of(limits::HAND_OUT_JOBS_MAX) {
+                        hand_out = self.next_token();
+                    }
                     jobs.push(self.lease(now, worker, entry, hand_out));
                 }
             }
@@ -218,10 +218,9 @@ impl Queue {
     /// Writes down who runs these jobs.
     fn mark_hand_out(&mut self, now: Now, worker: WorkerId, jobs: &[Handed], fx: &mut Fx) {
         let Some((_, first, _)) = jobs.first() else { return };
-        let key = HandOutKey { epoch: first.epoch, first: first.delivery };
         let marked = jobs.iter().map(|(job, _, attempt)| (job.id, *attempt)).collect();
         let record = HandOut { worker, started_at: now.wall, jobs: marked };
-        fx.put(key.key(self.record.no), record.to_bytes());
+        fx.put(keys::hand_out_key(self.record.no, *first), record.to_bytes());
         self.hand_outs.insert(*first, jobs.len());
     }
 
@@ -336,8 +335,7 @@ impl Queue {
 
     /// Removes a job that leaves the store, and its index entry.
     pub(super) fn erase(&mut self, place: Place, job: &Job, fx: &mut Fx) {
-        let (was_in_chunk, ticket) = (self.chunks.has(place), self.this_ticket());
-        self.leave(place, fx);
+        let (was_in_chunk, ticket) = (self.leave(place, fx), self.this_ticket());
         if !(was_in_chunk && job.id.is_timed(job.enqueued_at)) {
             fx.delete(keys::index_key(self.record.no, &job.id));
         }

@@ -11,7 +11,7 @@ use super::marks::{HandOut, LeaseMark};
 use crate::id::JobId;
 use crate::job::{BadRecord, Holes};
 use crate::store::Write;
-use crate::store::keys::{HandOutKey, QueueNo};
+use crate::store::keys::{self, QueueNo};
 use crate::wire::Token;
 
 #[derive(Debug)]
@@ -69,15 +69,14 @@ impl HandOuts {
     pub(super) fn write(&mut self, queue: QueueNo, writes: &mut Vec<Write>) {
         for first in self.dirty.drain(..) {
             let Some(state) = self.by_first.get_mut(&first) else { continue };
-            let key = HandOutKey { epoch: first.epoch, first: first.delivery };
             if state.left > 0 {
                 (state.dirty, state.noted) = (false, true);
-                writes.push(Write::Put { key: key.ended_key(queue), value: state.ended.encode() });
+                writes.push(Write::Put { key: keys::ended_key(queue, first), value: state.ended.encode() });
                 continue;
             }
-            writes.push(Write::Delete { key: key.key(queue) });
+            writes.push(Write::Delete { key: keys::hand_out_key(queue, first) });
             if state.noted {
-                writes.push(Write::Delete { key: key.ended_key(queue) });
+                writes.push(Write::Delete { key: keys::ended_key(queue, first) });
             }
             self.by_first.remove(&first);
         }
@@ -122,14 +121,12 @@ impl Marks {
     /// [`BadRecord`] for bytes that are neither.
     pub(super) fn hand_out(&mut self, key: &[u8], value: &Bytes) -> Result<(), BadRecord> {
         let damaged = |text: &str| BadRecord::Damaged(text.to_owned());
-        let (key, ended) =
-            HandOutKey::from_key(key).ok_or_else(|| damaged("a key that names no hand-out"))?;
-        let first = Token { epoch: key.epoch, delivery: key.first };
+        let (first, ended) = keys::hand_out_of(key).ok_or_else(|| damaged("a key that names no hand-out"))?;
         if ended {
             let ended = Holes::decode(value)?;
             for (index, id) in self.hand_outs.get(&first).into_iter().flatten().enumerate() {
-                let token = Token { delivery: first.delivery + index as u64, ..first };
-                if ended.has(index) && self.by_job.get(id).is_some_and(|found| found.mark.token == token) {
+                let marks = |found: &Found| found.mark.token == first.behind(index);
+                if ended.has(index) && self.by_job.get(id).is_some_and(marks) {
                     self.by_job.remove(id);
                 }
             }
@@ -137,7 +134,7 @@ impl Marks {
         }
         let HandOut { worker, started_at, jobs } = HandOut::from_bytes(value)?;
         for (index, (id, attempt)) in jobs.iter().enumerate() {
-            let token = Token { delivery: first.delivery.saturating_add(index as u64), ..first };
+            let token = first.behind(index);
             let mark = LeaseMark { worker, token, attempt: *attempt, started_at, cancel: false };
             match self.by_job.get_mut(id) {
                 // Its own record says more: that somebody asked for its end.
@@ -166,8 +163,7 @@ impl Marks {
     /// returned in order.
     pub(super) fn finish(self, claimed: &dyn Fn(&JobId, Token) -> bool, outs: &mut HandOuts) -> Vec<JobId> {
         for (first, ids) in &self.hand_outs {
-            let token = |index: usize| Token { delivery: first.delivery + index as u64, ..*first };
-            outs.recover(*first, ids.len(), |index| claimed(&ids[index], token(index)));
+            outs.recover(*first, ids.len(), |index| claimed(&ids[index], first.behind(index)));
         }
         let mut orphans: Vec<_> =
             self.by_job.into_iter().filter(|(_, found)| found.alone).map(|(id, _)| id).collect();

@@ -399,11 +399,14 @@ impl Queue {
         fx.put(keys::index_key(self.record.no, &job.id), place.to_value());
     }
 
-    /// A job leaves its place in the store; its index entry, if it has one, is the caller's to deal with.
-    pub(super) fn leave(&mut self, place: Place, fx: &mut Fx) {
-        if !self.chunks.take(place) {
+    /// A job leaves its place in the store; its index entry, if it has one, is the caller's to deal with. Tells whether it stood
+    /// in a chunk.
+    pub(super) fn leave(&mut self, place: Place, fx: &mut Fx) -> bool {
+        let was_in_chunk = self.chunks.take(place);
+        if !was_in_chunk {
             fx.delete(place.key(self.record.no));
         }
+        was_in_chunk
     }
 
     /// Makes a job ready whose record is being written at `place` in the ready region.

@@ -2,6 +2,7 @@
 //! the simulations.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -146,8 +147,7 @@ type InChunk = (Trace, ChunkKey, Chunk, usize);
 
 fn in_chunk(key: ChunkKey, chunk: Chunk, id: &JobId) -> Option<InChunk> {
     let index = chunk.find(id)?;
-    let place = Place::Ready { priority: key.priority, seq: key.first + index as u64 };
-    Some((Trace { id: *id, place, in_chunk: true }, key, chunk, index))
+    Some((Trace { id: *id, place: key.place(index), in_chunk: true }, key, chunk, index))
 }
 
 /// What was found in a chunk, unless it has left it.
@@ -277,7 +277,8 @@ impl Singles {
 /// Jobs in chunks, the first of a range.
 #[derive(Default)]
 struct Chunked {
-    chunks: Vec<(ChunkKey, Chunk)>,
+    /// Each with the part of its jobs that is in the range.
+    chunks: Vec<(ChunkKey, Chunk, Range<usize>)>,
     jobs: Vec<(Place, usize, usize)>,
     /// The first job that was not read.
     next: Option<Place>,
@@ -309,13 +310,10 @@ impl Chunked {
             match Chunk::decode(value) {
                 Ok(chunk) => {
                     queue = Some(no);
-                    for index in 0..chunk.jobs() {
-                        if key_at(key, index).key(no)[..] >= *first {
-                            jobs += 1;
-                            bytes += chunk.job_bytes(index);
-                        }
-                    }
-                    found.chunks.push((key, chunk));
+                    let part = part_within(key, chunk.jobs(), no, first, end);
+                    jobs += part.len();
+                    bytes += part.clone().map(|index| chunk.job_bytes(index)).sum::<usize>();
+                    found.chunks.push((key, chunk, part));
                 }
                 Err(error) => failed = Some(bad_record("a chunk")(error)),
             }
@@ -325,20 +323,14 @@ impl Chunked {
             return Err(error);
         }
         if let Some(queue) = queue {
-            found.take_jobs(store, queue, first, end)?;
+            found.take_jobs(store, queue)?;
         }
         Ok(found)
     }
 
     /// The jobs that are still in the chunks read, and in the range.
-    fn take_jobs(
-        &mut self,
-        store: &(impl Reads + ?Sized),
-        queue: QueueNo,
-        first: &[u8],
-        end: &[u8],
-    ) -> Result<(), ReadError> {
-        let (Some((lowest, _)), Some((highest, _))) = (self.chunks.first(), self.chunks.last()) else {
+    fn take_jobs(&mut self, store: &(impl Reads + ?Sized), queue: QueueNo) -> Result<(), ReadError> {
+        let (Some((lowest, ..)), Some((highest, ..))) = (self.chunks.first(), self.chunks.last()) else {
             return Ok(());
         };
         let mut holes = BTreeMap::new();
@@ -356,25 +348,30 @@ impl Chunked {
         if let Some(error) = failed {
             return Err(error);
         }
-        for (number, (key, chunk)) in self.chunks.iter().enumerate() {
+        for (number, (key, _, part)) in self.chunks.iter().enumerate() {
             let gone = holes.get(key);
-            for index in 0..chunk.jobs() {
-                let place = key_at(*key, index);
-                let place_key = place.key(queue);
-                if place_key[..] >= *first
-                    && place_key[..] < *end
-                    && !gone.is_some_and(|gone| gone.has(index))
-                {
-                    self.jobs.push((place, number, index));
-                }
-            }
+            let there = part.clone().filter(|index| !gone.is_some_and(|gone| gone.has(*index)));
+            self.jobs.extend(there.map(|index| (key.place(index), number, index)));
         }
         Ok(())
     }
 }
 
-fn key_at(key: ChunkKey, index: usize) -> Place {
-    Place::Ready { priority: key.priority, seq: key.first + index as u64 }
+/// Which jobs of a chunk have keys in a range of the ready region. Their keys ascend, so that a few looks tell.
+fn part_within(key: ChunkKey, jobs: usize, queue: QueueNo, first: &[u8], end: &[u8]) -> Range<usize> {
+    let below = |bound: &[u8]| {
+        let (mut low, mut high) = (0, jobs);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if key.place(middle).key(queue)[..] < *bound {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    };
+    below(first)..below(end)
 }
 
 /// One row of both kinds, as far as both are known.

@@ -102,7 +102,8 @@ impl Queue {
         let mut job = noted(now, job, &lease, AttemptOutcome::Failed, error);
         if job.attempts() >= job.max_attempts() {
             let reason = format!("failed {} of {} attempts", job.attempts(), job.max_attempts());
-            return self.bury(now, lease.place, job, reason, fx);
+            self.bury(now, lease.place, job, reason, fx);
+            return;
         }
         let backoff = job.options.as_ref().and_then(|o| o.backoff.clone()).unwrap_or_default();
         let seed = mix(self.tuning.seed ^ u64::from_le_bytes(first_half(&job.id)));
@@ -190,8 +191,15 @@ impl Queue {
         job
     }
 
-    /// Puts a job among the dead, where it stays until somebody acts.
-    pub(super) fn bury(&mut self, now: Now, from: Place, mut job: Job, reason: String, fx: &mut Fx) {
+    /// Puts a job among the dead, where it stays until somebody acts. Returns it as it ended.
+    pub(super) fn bury(
+        &mut self,
+        now: Now,
+        from: Place,
+        mut job: Job,
+        reason: String,
+        fx: &mut Fx,
+    ) -> Arc<Job> {
         let past = job.past_mut();
         past.ended = Some((JobState::Dead, now.wall));
         past.reason = reason;
@@ -204,6 +212,7 @@ impl Queue {
         self.filter.insert(&job.id);
         self.resting.put(self.this_ticket(), job.id, Rest::At(place, job.clone()));
         self.tell_watchers(&job, JobState::Dead, fx);
+        job
     }
 
     fn tell_watchers(&mut self, job: &Arc<Job>, state: JobState, fx: &mut Fx) {

@@ -22,8 +22,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{JobId, QueueName};
 use crate::limits;
-use crate::store::Epoch;
 use crate::time::Timestamp;
+use crate::wire::Token;
 
 /// Number of a queue in keys, given at its creation.
 pub type QueueNo = u32;
@@ -198,11 +198,17 @@ impl ChunkKey {
         self.in_region(region::HOLES, queue)
     }
 
+    /// The place of a job in it, the first being 0.
+    #[must_use]
+    pub fn place(self, index: usize) -> Place {
+        Place::Ready { priority: self.priority, seq: self.first.saturating_add(index as u64) }
+    }
+
     fn in_region(self, region: u8, queue: QueueNo) -> Bytes {
         let mut key = BytesMut::with_capacity(14);
         key.put_u8(region);
         key.put_u32(queue);
-        Place::Ready { priority: self.priority, seq: self.first }.put_tail(&mut key);
+        self.place(0).put_tail(&mut key);
         key.freeze()
     }
 
@@ -220,50 +226,39 @@ impl ChunkKey {
     }
 }
 
-/// Names a hand-out within its queue: the token of its first job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HandOutKey {
-    /// Epoch of the tokens.
-    pub epoch: Epoch,
-    /// Delivery number of the first job; the others follow without a gap.
-    pub first: u64,
+/// Key of a hand-out, which is named by the token of its first job.
+#[must_use]
+pub fn hand_out_key(queue: QueueNo, first: Token) -> Bytes {
+    by_token(queue, first).freeze()
 }
 
-impl HandOutKey {
-    /// The key of the hand-out.
-    #[must_use]
-    pub fn key(self, queue: QueueNo) -> Bytes {
-        self.with_room(queue).freeze()
-    }
+/// Key of the note whose leases of a hand-out have ended; it comes right behind the hand-out.
+#[must_use]
+pub fn ended_key(queue: QueueNo, first: Token) -> Bytes {
+    let mut key = by_token(queue, first);
+    key.put_u8(1);
+    key.freeze()
+}
 
-    /// The key of the note whose leases have ended, which comes right behind the hand-out.
-    #[must_use]
-    pub fn ended_key(self, queue: QueueNo) -> Bytes {
-        let mut key = self.with_room(queue);
-        key.put_u8(1);
-        key.freeze()
-    }
+fn by_token(queue: QueueNo, token: Token) -> BytesMut {
+    let mut key = BytesMut::with_capacity(22);
+    key.put_u8(region::HAND_OUT);
+    key.put_u32(queue);
+    key.put_u64(token.epoch);
+    key.put_u64(token.delivery);
+    key
+}
 
-    fn with_room(self, queue: QueueNo) -> BytesMut {
-        let mut key = BytesMut::with_capacity(22);
-        key.put_u8(region::HAND_OUT);
-        key.put_u32(queue);
-        key.put_u64(self.epoch);
-        key.put_u64(self.first);
-        key
-    }
-
-    /// Reads a key back, with whether it is that of the note; `None` for other keys.
-    #[must_use]
-    pub fn from_key(key: &[u8]) -> Option<(HandOutKey, bool)> {
-        let number = |from: usize| Some(u64::from_be_bytes(key.get(from..from + 8)?.try_into().ok()?));
-        let ended = match key.get(21..)? {
-            [] => false,
-            [1] => true,
-            _ => return None,
-        };
-        (key[0] == region::HAND_OUT).then_some((HandOutKey { epoch: number(5)?, first: number(13)? }, ended))
-    }
+/// Reads a key of the hand-out region back, with whether it is that of the note; `None` for other keys.
+#[must_use]
+pub fn hand_out_of(key: &[u8]) -> Option<(Token, bool)> {
+    let number = |from: usize| Some(u64::from_be_bytes(key.get(from..from + 8)?.try_into().ok()?));
+    let ended = match key.get(21..)? {
+        [] => false,
+        [1] => true,
+        _ => return None,
+    };
+    (key[0] == region::HAND_OUT).then_some((Token { epoch: number(5)?, delivery: number(13)? }, ended))
 }
 
 /// The range of keys in which the chunks stand that may hold jobs of a range of the ready region.

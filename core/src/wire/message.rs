@@ -24,6 +24,14 @@ pub struct Token {
     pub delivery: u64,
 }
 
+impl Token {
+    /// The token of the job so many places behind this one in the same hand-out.
+    #[must_use]
+    pub fn behind(self, index: usize) -> Token {
+        Token { delivery: self.delivery.saturating_add(index as u64), ..self }
+    }
+}
+
 /// The first frame of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Hello {

@@ -79,8 +79,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["conservation"],
         edits: &[Edit {
             file: "queue/handouts.rs",
-            find: "writes.push(Write::Put { key: key.ended_key(queue), value: state.ended.encode() });",
-            plant: "if !PLANTED { writes.push(Write::Put { key: key.ended_key(queue), value: state.ended.encode() }); }",
+            find: "writes.push(Write::Put { key: keys::ended_key(queue, first), value: state.ended.encode() });",
+            plant: "if !PLANTED { writes.push(Write::Put { key: keys::ended_key(queue, first), value: state.ended.encode() }); }",
         }],
     },
     Plant {
