@@ -44,7 +44,7 @@ mod workers;
 
 pub use desk::{Desk, DeskParts};
 pub use greeting::Password;
-pub use listener::{Door, FaktoryParts};
+pub use listener::{FaktoryParts, open};
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Process, Server, group_is_gone, run, until, windlass};
+use crate::support::{Process, Server, group_is_gone, lone_server, run, until, windlass};
 
 const PORTS: [&str; 8] = [
     "--http",
@@ -89,19 +89,7 @@ fn a_taken_port_names_the_flag_and_a_taken_directory_says_so() {
     assert_eq!(said.code, 4, "{}", said.err);
     assert!(said.err.contains(&native) && said.err.contains("--native 127.0.0.1:"), "{}", said.err);
 
-    let mut command = windlass(&[
-        "server",
-        "--http",
-        "off",
-        "--gossip",
-        "off",
-        "--faktory",
-        "off",
-        "--native",
-        "127.0.0.1:0",
-    ]);
-    command.args(["--data-dir", "data"]).current_dir(server.dir.path());
-    let said = run(command);
+    let said = run(lone_server("127.0.0.1:0", server.dir.path()));
     assert_ne!(said.code, 0);
     assert!(said.err.contains("data"), "{}", said.err);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Server, run, run_in, windlass};
+use crate::support::{Server, lone_server, run, run_in};
 
 fn stopped_store() -> tempfile::TempDir {
     let server = Server::start();
@@ -59,19 +59,7 @@ fn a_damaged_store_fails_a_check_and_refuses_to_start() {
         "{report}"
     );
 
-    let mut command = windlass(&[
-        "server",
-        "--http",
-        "off",
-        "--gossip",
-        "off",
-        "--faktory",
-        "off",
-        "--native",
-        "127.0.0.1:0",
-    ]);
-    command.args(["--data-dir", "data"]).current_dir(dir.path());
-    let said = run(command);
+    let said = run(lone_server("127.0.0.1:0", dir.path()));
     assert_ne!(said.code, 0, "a damaged store is never served: {}", said.err);
 }
 

@@ -13,6 +13,13 @@ use windlass_tests::process::binary;
 /// Longest time for anything that a test waits for; only a failing test takes it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A server on `native` alone, over `data` in `dir`: for starts that are to be refused.
+pub(crate) fn lone_server(native: &str, dir: &Path) -> Command {
+    let mut command = windlass(&["server", "--http", "off", "--gossip", "off", "--faktory", "off"]);
+    command.args(["--native", native, "--data-dir", "data"]).current_dir(dir);
+    command
+}
+
 /// A command without the surroundings of whoever runs the tests.
 pub(crate) fn windlass(args: &[&str]) -> Command {
     let mut command = Command::new(binary());

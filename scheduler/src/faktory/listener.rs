@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Budget, serve};
@@ -13,7 +12,7 @@ use super::desk::Desk;
 use super::greeting::{Password, hi};
 use super::keeper::keep;
 use super::reply::Reply;
-use crate::session::{Listen, Phases};
+use crate::session::{Door, Listen, Phases};
 
 /// Wait after a failed accept: mostly there are no descriptors left, and asking at once would only burn the processor.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -47,55 +46,19 @@ impl FaktoryParts {
     }
 }
 
-/// The open Faktory port.
-pub struct Door {
-    stop: CancellationToken,
-    sessions: TaskTracker,
-    phases: Phases,
-}
-
-impl Door {
-    /// Starts to accept. Must run on the arbiter.
-    #[must_use]
-    pub fn open(listener: impl Listen, parts: FaktoryParts) -> Door {
-        let door = Door {
-            stop: CancellationToken::new(),
-            sessions: TaskTracker::new(),
-            phases: parts.phases.clone(),
-        };
-        let (stop, sessions) = (door.stop.clone(), door.sessions.clone());
-        // Leases are kept to the last: a stop must not look like the death of every worker.
-        let (closing, desk) = (parts.phases.closing.clone(), parts.desk.clone());
-        actix_rt::spawn(async move {
-            tokio::select! {
-                biased;
-                () = closing.cancelled() => {}
-                () = keep(desk) => {}
-            }
-        });
-        actix_rt::spawn(async move {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                () = accept(listener, parts, sessions) => {}
-            }
-        });
-        door
-    }
-
-    /// Takes no more connections and hands out no more jobs.
-    pub fn drain(&self) {
-        self.stop.cancel();
-        self.phases.draining.cancel();
-    }
-
-    /// Ends all connections after what is being done for them, and waits for that at most `patience`.
-    pub async fn close(&self, patience: Duration) {
-        self.stop.cancel();
-        self.phases.closing.cancel();
-        self.sessions.close();
-        let _ = tokio::time::timeout(patience, self.sessions.wait()).await;
-    }
+/// Starts to accept. Must run on the arbiter.
+#[must_use]
+pub fn open(listener: impl Listen, parts: FaktoryParts) -> Door {
+    // Leases are kept to the last: a stop must not look like the death of every worker.
+    let (closing, desk) = (parts.phases.closing.clone(), parts.desk.clone());
+    actix_rt::spawn(async move {
+        tokio::select! {
+            biased;
+            () = closing.cancelled() => {}
+            () = keep(desk) => {}
+        }
+    });
+    Door::start(parts.phases.clone(), |sessions| accept(listener, parts, sessions))
 }
 
 async fn accept(listener: impl Listen, parts: FaktoryParts, sessions: TaskTracker) {

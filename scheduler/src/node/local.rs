@@ -51,7 +51,7 @@ pub struct LocalNode {
     schedules: schedules::Handle,
     cluster: Cluster,
     door: Option<Door>,
-    faktory: Option<faktory::Door>,
+    faktory: Option<Door>,
     phases: Phases,
     pub(super) http: Option<(ServerHandle, Dashboard)>,
     pub(super) addrs: Addrs,
@@ -225,12 +225,12 @@ async fn open_faktory(
     config: &NodeConfig,
     doors: Doors,
     phases: &Phases,
-) -> Result<Option<faktory::Door>, StartError> {
+) -> Result<Option<Door>, StartError> {
     let Some((listener, _)) = bound else { return Ok(None) };
     let adopted = desk.adopt().await;
     adopted.map_err(|e| StartError::Failed(format!("the reserved jobs cannot be read: {e}")))?;
     let parts = FaktoryParts::new(desk, config.faktory_password.clone(), phases.clone(), doors.faktory);
-    Ok(Some(faktory::Door::open(listener, parts)))
+    Ok(Some(faktory::open(listener, parts)))
 }
 
 async fn gossip(

@@ -26,7 +26,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// that are kept for the node itself, so they are few.
 const TURN_AWAY_MAX: usize = 8;
 
-/// The open native port.
+/// An open port: the native one, or that of another protocol.
 pub struct Door {
     stop: CancellationToken,
     sessions: TaskTracker,
@@ -92,17 +92,21 @@ impl Door {
     /// Starts to accept. Must run on the arbiter.
     #[must_use]
     pub fn open(listener: impl Listen, parts: SessionParts) -> Door {
-        let door = Door {
-            stop: CancellationToken::new(),
-            sessions: TaskTracker::new(),
-            phases: parts.phases.clone(),
-        };
-        let (stop, sessions) = (door.stop.clone(), door.sessions.clone());
+        Door::start(parts.phases.clone(), |sessions| accept(listener, parts, sessions))
+    }
+
+    /// Lets `accept` run until the port takes no more connections; what it spawns on the tracker is waited for at the end.
+    pub(crate) fn start<F: Future<Output = ()> + 'static>(
+        phases: Phases,
+        accept: impl FnOnce(TaskTracker) -> F,
+    ) -> Door {
+        let door = Door { stop: CancellationToken::new(), sessions: TaskTracker::new(), phases };
+        let (stop, accepting) = (door.stop.clone(), accept(door.sessions.clone()));
         actix_rt::spawn(async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = accept(listener, parts, sessions) => {}
+                () = accepting => {}
             }
         });
         door
