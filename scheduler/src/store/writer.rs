@@ -24,8 +24,8 @@ use crate::lifeline::Lifelines;
 
 /// Most batches that wait for the writer; more is back-pressure.
 pub const WAITING_BATCHES_MAX: usize = 16_384;
-/// Most bytes of batches that wait for the writer.
-pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most bytes of batches that wait for the writer, where nobody says otherwise.
+pub const WAITING_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 /// Most batches in one group: bounds how long the first of them waits for the last.
 pub const GROUP_BATCHES_MAX: usize = 4_096;
 /// Bytes after which a group takes no further batch.
@@ -84,6 +84,7 @@ struct Shared {
     store: Arc<dyn Store>,
     waiting_batches: AtomicUsize,
     waiting_bytes: AtomicUsize,
+    waiting_bytes_max: usize,
     groups: AtomicU64,
     batches: AtomicU64,
     thread: Mutex<Stopping>,
@@ -116,13 +117,21 @@ pub struct WriterStats {
 }
 
 impl StoreWriter {
-    /// Starts the writer's thread.
+    /// Starts the writer's thread, with [`WAITING_BYTES_DEFAULT`].
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn start(store: Arc<dyn Store>) -> std::io::Result<StoreWriter> {
+        StoreWriter::bounded(store, WAITING_BYTES_DEFAULT)
+    }
+
+    /// Starts the writer's thread. At most `waiting_bytes_max` bytes of batches wait for it, or one batch that is larger.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn bounded(store: Arc<dyn Store>, waiting_bytes_max: usize) -> std::io::Result<StoreWriter> {
         // The thread needs the shared part, and the shared part its handle, which is set below.
-        let shared = Shared::new(store);
+        let shared = Shared::new(store, waiting_bytes_max);
         // One slot more than batches may wait, so that the order to stop always fits.
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX + 1);
         let theirs = Arc::clone(&shared);
@@ -146,7 +155,7 @@ impl StoreWriter {
         let bytes_before = shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         // A batch larger than the bound passes when nothing else waits, or it never would.
         let fits = batches_before < WAITING_BATCHES_MAX
-            && (bytes_before == 0 || bytes_before.saturating_add(bytes) <= WAITING_BYTES_MAX);
+            && (bytes_before == 0 || bytes_before.saturating_add(bytes) <= shared.waiting_bytes_max);
         if !fits {
             shared.forget(1, bytes);
             return Err(SubmitError::Busy(submission));
@@ -176,7 +185,7 @@ impl StoreWriter {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.shared.waiting_batches.load(Ordering::Relaxed) < WAITING_BATCHES_MAX / 2
-            && self.shared.waiting_bytes.load(Ordering::Relaxed) < WAITING_BYTES_MAX / 2
+            && self.shared.waiting_bytes.load(Ordering::Relaxed) < self.shared.waiting_bytes_max / 2
     }
 
     /// Whether the store takes new work; cheap.
@@ -272,8 +281,9 @@ impl Sender {
 }
 
 impl Shared {
-    fn new(store: Arc<dyn Store>) -> Arc<Shared> {
+    fn new(store: Arc<dyn Store>, waiting_bytes_max: usize) -> Arc<Shared> {
         Arc::new(Shared {
+            waiting_bytes_max,
             store,
             waiting_batches: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
