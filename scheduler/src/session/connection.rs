@@ -22,6 +22,7 @@ use super::link::Link;
 use super::{
     Budget, FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX,
 };
+use crate::door::Pass;
 use crate::fault::{self, Point};
 
 /// Longest text of a client's self-description that is kept.
@@ -34,6 +35,9 @@ const FLUSH_MS_MAX: u64 = 2_000;
 const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;
 /// Bytes written at a time.
 const WRITE_BYTES: usize = 256 * 1024;
+
+/// How a TLS handshake begins. As the length of a frame it would be far beyond the limit.
+const TLS: &[u8] = &[0x16, 0x03];
 
 /// Why a conversation ended before it began, or in the middle.
 enum End {
@@ -60,14 +64,18 @@ impl From<FrameError> for End {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve<R, W>(mut reader: R, mut writer: W, peer: SocketAddr, parts: SessionParts)
-where
+pub(super) async fn serve<R, W>(
+    mut reader: R,
+    mut writer: W,
+    peer: SocketAddr,
+    parts: SessionParts,
+    mut pass: Pass,
+) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + 'static,
 {
     let mut buffer = BytesMut::with_capacity(limits::FRAME_BYTES_MAX_UNGREETED);
-    let greeting = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-    let hello = match timeout(greeting, read_hello(&mut reader, &mut buffer, &parts)).await {
+    let hello = match timeout_at(pass.deadline(), read_hello(&mut reader, &mut buffer, &parts)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(End::Gone)) => return,
         Ok(Err(End::Refused(error))) => return refuse(&mut writer, peer, error, &parts.budget).await,
@@ -76,6 +84,7 @@ where
             return refuse(&mut writer, peer, ApiError::new(ErrorCode::Timeout, text), &parts.budget).await;
         }
     };
+    pass.greeted();
     let link = Link::new(parts.clock.now().mono);
     link.send(&ServerFrame::Welcome(welcome(&hello, &parts)));
     let inherited = match &hello.worker {
@@ -130,6 +139,10 @@ async fn read_hello(
     parts: &SessionParts,
 ) -> Result<Hello, End> {
     let body = loop {
+        if buffer.starts_with(TLS) {
+            let text = "this port does not speak TLS; write HOST:PORT without tls://";
+            return Err(End::Refused(ApiError::new(ErrorCode::Unsupported, text)));
+        }
         if let Some(body) = next_frame(buffer, limits::FRAME_BYTES_MAX_UNGREETED)? {
             break body;
         }
@@ -359,15 +372,4 @@ async fn refuse(writer: &mut (impl AsyncWrite + Unpin), peer: SocketAddr, error:
         writer.shutdown().await
     };
     let _ = timeout(Duration::from_millis(FLUSH_MS_MAX), flush).await;
-}
-
-/// Tells a peer that there are too many, without serving it.
-pub(super) async fn turn_away(
-    _reader: impl AsyncRead,
-    mut writer: impl AsyncWrite + Unpin,
-    peer: SocketAddr,
-    budget: Arc<Budget>,
-) {
-    let text = format!("there are {} connections already; try again in a moment", budget.connections_max);
-    refuse(&mut writer, peer, ApiError::new(ErrorCode::Busy, text), &budget).await;
 }
