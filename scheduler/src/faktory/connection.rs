@@ -147,7 +147,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
         if self.out.capacity() > READ_BUFFER_BYTES {
             self.out = BytesMut::new();
         }
-        match timeout(WRITE_TIME, self.writer.write_all(&out)).await {
+        let sending = async {
+            self.writer.write_all(&out).await?;
+            // Under TLS, written bytes may wait until they are flushed.
+            self.writer.flush().await
+        };
+        match timeout(WRITE_TIME, sending).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(End::Reset),
         }

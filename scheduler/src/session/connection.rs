@@ -350,7 +350,7 @@ async fn write_chunk(
             let written = tokio::select! {
                 biased;
                 () = link.broken.cancelled() => return Err(std::io::ErrorKind::ConnectionAborted.into()),
-                written = timeout(stall, writer.write(rest)) => written??,
+                written = timeout(stall, write_some(writer, rest)) => written??,
             };
             if written == 0 {
                 return Err(std::io::ErrorKind::WriteZero.into());
@@ -359,6 +359,15 @@ async fn write_chunk(
         }
     }
     fault::pass_or_fail(Point::SessionAfterWrite)
+}
+
+/// Writes some, and sees to it that the end of a part does not stay behind in the buffers of TLS.
+async fn write_some(writer: &mut (impl AsyncWrite + Unpin), rest: &[u8]) -> std::io::Result<usize> {
+    let written = writer.write(rest).await?;
+    if written == rest.len() {
+        writer.flush().await?;
+    }
+    Ok(written)
 }
 
 async fn refuse(writer: &mut (impl AsyncWrite + Unpin), peer: SocketAddr, error: ApiError, budget: &Budget) {
