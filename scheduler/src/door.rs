@@ -29,8 +29,9 @@ pub use port::{Begun, Listen, Port};
 pub use stream::{Reader, Stream, Writer};
 pub use tls::Tls;
 
+pub(crate) use accept::part;
 pub(crate) use hush::Hush;
-pub(crate) use tls::speaks_tls;
+pub(crate) use tls::{is_gone, speaks_tls};
 
 use windlass_core::limits;
 

@@ -188,7 +188,8 @@ fn requests() -> Vec<Vec<u8>> {
     [
         post("/api/v1/jobs", "{\"queue\":\"malformed\",\"kind\":\"k\",\"payload\":{\"a\":[1,2,{\"b\":null}]},\"priority\":1e99}"),
         post("/api/v1/jobs", &nested),
-        post("/api/v1/fetch", "{\"queues\":\"not a list\",\"wait_ms\":-1}"),
+        // A fetch whose body went missing would be a good one, and wait.
+        post("/api/v1/bulk", "{\"operation\":\"nothing\",\"filter\":\"state:(\"}"),
         post("/api/v1/jobs/not-an-id/ack", "{\"lease\":{}}"),
         post("/api/v1/schedules", "{\"name\":\"\\u0000\",\"cron\":\"* * * *\"}"),
         "GET /api/v1/jobs?limit=-1&state=%ff&cursor=%00 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_owned(),

@@ -16,6 +16,7 @@ use windlass_core::limits;
 use super::hush::Hush;
 use super::places::{Pass, Places};
 use super::port::{Begun, Listen};
+use super::tls::is_gone;
 use crate::session::Phases;
 
 /// Wait after a failed accept: mostly there are no descriptors left, and asking at once would only burn the processor.
@@ -145,6 +146,7 @@ async fn admit<L: Listen, S: Serve>(
             say(&strangers, &serve, peer, "the peer does not speak TLS, which this port is set to");
             part(reader, writer, serve.excuse(Excuse::SpeaksTls)).await;
         }
+        Ok(Err(error)) if is_gone(&error) => {}
         Ok(Err(error)) => say(&strangers, &serve, peer, error),
         Err(_) => say(&strangers, &serve, peer, "the TLS handshake took too long"),
     }
@@ -166,7 +168,11 @@ async fn turn_away<L: Listen>(raw: L::Raw, excuse: Bytes) {
 }
 
 /// Says the last word, and sees to it that it arrives.
-async fn part(mut reader: impl AsyncRead + Unpin, mut writer: impl AsyncWrite + Unpin, last: Bytes) {
+pub(crate) async fn part(
+    mut reader: impl AsyncRead + Unpin,
+    mut writer: impl AsyncWrite + Unpin,
+    last: Bytes,
+) {
     let parting = async {
         writer.write_all(&last).await?;
         writer.shutdown().await?;

@@ -48,6 +48,8 @@ struct Text {
 pub(super) struct Identity {
     files: TlsFiles,
     provider: Arc<CryptoProvider>,
+    /// What was in the files at the start.
+    first: Text,
     current: RwLock<Arc<CertifiedKey>>,
 }
 
@@ -70,20 +72,21 @@ impl Identity {
     /// # Errors
     /// [`TlsError`] for what is missing, unreadable or does not belong together.
     pub(super) fn load(files: TlsFiles, provider: Arc<CryptoProvider>) -> Result<Identity, TlsError> {
-        let certified = certify(&files, &read_both(&files)?, &provider)?;
-        Ok(Identity { files, provider, current: RwLock::new(Arc::new(certified)) })
+        let first = read_both(&files)?;
+        let certified = certify(&files, &first, &provider)?;
+        Ok(Identity { files, provider, first, current: RwLock::new(Arc::new(certified)) })
     }
 
     /// Takes changed files up, for as long as it is polled.
     pub(super) async fn follow(self: Arc<Self>) {
         let look = |files: TlsFiles| tokio::task::spawn_blocking(move || read_both(&files));
-        let mut used = look(self.files.clone()).await.ok().and_then(Result::ok);
+        let mut used = self.first.clone();
         // Renewers write two files one after the other, so what is wrong is told when it is still wrong the next time.
         let (mut doubted, mut told) = (None, None);
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let Ok(found) = look(self.files.clone()).await else { continue };
-            if found.as_ref().ok().is_some_and(|text| Some(text) == used.as_ref()) {
+            if found.as_ref().is_ok_and(|text| *text == used) {
                 (doubted, told) = (None, None);
                 continue;
             }
@@ -91,7 +94,7 @@ impl Identity {
             match renewed {
                 Ok((certified, text)) => {
                     *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certified);
-                    (used, doubted, told) = (Some(text), None, None);
+                    (used, doubted, told) = (text, None, None);
                     tracing::info!(cert = %self.files.cert.display(), "certificate renewed");
                 }
                 Err(error) => {

@@ -97,7 +97,8 @@ impl Listen for Port {
             let (reader, writer) = plain(stream);
             return Ok(Begun::Plain(reader, writer));
         }
-        let (reader, writer) = tokio::io::split(tls.accept(stream).await?);
+        // A handshake holds more than the conversation after it, and is over soon.
+        let (reader, writer) = tokio::io::split(Box::pin(tls.accept(stream)).await?);
         Ok(Begun::Ready(Reader::Tls(reader), Writer::Tls(writer)))
     }
 }

@@ -62,6 +62,12 @@ impl Tls {
     }
 }
 
+/// Whether the peer has only gone away, as who looks whether a port is open does all the time.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+}
+
 /// Whether the peer begins with TLS. Takes nothing away from what it says.
 ///
 /// # Errors

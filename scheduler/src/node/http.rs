@@ -14,15 +14,15 @@ use actix_server::{Server, ServerHandle};
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::App;
 use actix_web::dev::AppConfig;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 use windlass_core::limits;
 use windlass_dashboard::Dashboard;
 
 use super::descriptors::HTTP_WORKERS;
-use crate::door::{Hush, Stream, Tls, speaks_tls};
+use crate::door::{Hush, Stream, Tls, is_gone, part, speaks_tls};
 
 /// Time that HTTP requests have to finish when the node stops, in seconds.
 const SHUTDOWN_S: u64 = 5;
@@ -34,11 +34,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const DISCONNECT_TIME: Duration = Duration::from_secs(1);
 /// TLS handshakes of one thread at the same time; more wait within their time. Each may cost 64 KiB.
 const HANDSHAKES_MAX: usize = 256;
-/// Bytes that are read and dropped of a peer without TLS, so that what it is told arrives.
-const EXCUSE_BYTES_MAX: usize = 64 * 1024;
-/// Time that it may take to tell one.
-const EXCUSE_TIME: Duration = Duration::from_secs(2);
-/// What such a peer is told.
+/// What a peer without TLS is told.
 const EXCUSE: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 36\r\n\r\n\
                       this port speaks TLS: use https://\r\n";
 
@@ -118,31 +114,20 @@ impl Begin {
         let error = match timeout_at(deadline, handshake).await {
             Ok(Ok(Ok(stream))) => return Ok((stream, Protocol::Http1, peer)),
             Ok(Ok(Err(plain))) => {
-                // The peer may be gone; then there is nobody to tell.
-                let _ = timeout(EXCUSE_TIME, excuse(plain)).await;
+                let (reader, writer) = plain.into_split();
+                part(reader, writer, Bytes::from_static(EXCUSE.as_bytes())).await;
                 std::io::Error::other("the peer does not speak TLS, which this port is set to")
             }
             Ok(Err(error)) => error,
             Err(_) => std::io::Error::other("the TLS handshake took too long"),
         };
-        if let (Some(left_out), Some(peer)) = (self.strangers.pass(), peer) {
+        if let Some(peer) = peer.filter(|_| !is_gone(&error))
+            && let Some(left_out) = self.strangers.pass()
+        {
             tracing::warn!(door = "http", %peer, why = %error, left_out, "connection not taken");
         }
         Err(DispatchError::Io(error))
     }
-}
-
-async fn excuse(mut stream: TcpStream) -> std::io::Result<()> {
-    stream.write_all(EXCUSE.as_bytes()).await?;
-    stream.shutdown().await?;
-    let (mut scrap, mut left) = ([0; 1024], EXCUSE_BYTES_MAX);
-    while left > 0 {
-        match stream.read(&mut scrap).await? {
-            0 => break,
-            read => left = left.saturating_sub(read),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
