@@ -57,7 +57,7 @@ pub const LINE_BYTES_MAX_UNGREETED: usize = limits::FRAME_BYTES_MAX_UNGREETED;
 /// Buffer of a connection that costs nobody a share of the budget for long lines.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes of long lines that may be arriving or be worked on at the same time, over all connections.
-pub const ARRIVING_BYTES_MAX: usize = 128 * 1024 * 1024;
+pub const ARRIVING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most connections; the reference allows 2,000.
 pub const CONNECTIONS_MAX: u32 = 4_000;
 /// Most jobs that may be reserved at the same time, so that clients which fetch and never finish are held up.

@@ -40,8 +40,8 @@ use crate::queue::Registry;
 
 /// Requests of one connection that may be under way; more are answered with `Busy`. Waits for results count too.
 pub const CALLS_IN_FLIGHT_MAX: u32 = 8_192;
-/// Bytes of jobs on their way into queues, over all connections; more are answered with `Busy`.
-pub const ENQUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of jobs on their way into queues, over all connections, where nobody says otherwise; more are answered with `Busy`.
+pub const ENQUEUE_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 /// Bytes that wait to be sent to one peer; a peer that is further behind is closed.
 pub const OUTGOING_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Bytes that wait to be sent to a worker, above which it is given no more jobs for the moment.
@@ -53,7 +53,7 @@ pub const FRAME_MS_MAX: u64 = 30_000;
 /// Buffer of a connection that costs nobody a share of the budget.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes of large frames that may be arriving at the same time, over all connections.
-pub const ARRIVING_BYTES_MAX: usize = 128 * 1024 * 1024;
+pub const ARRIVING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Frames decoded into one message to the session actor.
 pub const FRAMES_PER_MESSAGE_MAX: usize = 512;
 /// Messages that wait for one session; a session that is further behind is closed and settles with its leases.
@@ -128,24 +128,26 @@ pub struct Budget {
     /// Lines about peers that break rules, of which there may be as many as somebody likes.
     strangers: Hush,
     enqueue_bytes: AtomicUsize,
+    enqueue_bytes_max: usize,
     /// One permit per KiB of a large frame that is arriving.
     arriving: Arc<Semaphore>,
 }
 
 impl Default for Budget {
     fn default() -> Budget {
-        Budget::new(u32::try_from(limits::CONNECTIONS_MAX).unwrap_or(u32::MAX))
+        Budget::new(u32::try_from(limits::CONNECTIONS_MAX).unwrap_or(u32::MAX), ENQUEUE_BYTES_DEFAULT)
     }
 }
 
 impl Budget {
-    /// Bounds with so many connections, for which there are descriptors.
+    /// Bounds with so many connections, for which there are descriptors, and so many bytes of jobs on their way into queues.
     #[must_use]
-    pub fn new(connections_max: u32) -> Budget {
+    pub fn new(connections_max: u32, enqueue_bytes_max: usize) -> Budget {
         Budget {
             places: Arc::new(Places::new(connections_max)),
             strangers: Hush::default(),
             enqueue_bytes: AtomicUsize::new(0),
+            enqueue_bytes_max,
             arriving: Arc::new(Semaphore::new(ARRIVING_BYTES_MAX / 1024)),
         }
     }
@@ -166,7 +168,7 @@ impl Budget {
         let before = self.enqueue_bytes.fetch_add(bytes, Ordering::Relaxed);
         let share = Share { budget: Arc::clone(self), bytes };
         // One request alone always passes, or it never would.
-        (before == 0 || before.saturating_add(bytes) <= ENQUEUE_BYTES_MAX).then_some(share)
+        (before == 0 || before.saturating_add(bytes) <= self.enqueue_bytes_max).then_some(share)
     }
 }
 

@@ -155,7 +155,7 @@ impl Drop for Memory {
 /// A backlog of several times the memory that the server may have, recovery and draining included.
 pub(crate) async fn a_backlog_larger_than_memory_kills_nobody() -> Result<()> {
     /// All that the server may have, the system's buffers for its files included.
-    const MEMORY: u64 = 512 << 20;
+    const MEMORY: u64 = 448 << 20;
     const PAYLOAD: usize = 32_000;
     const JOBS: usize = 28_000;
     let memory = Memory::bound(MEMORY)?;

@@ -63,7 +63,7 @@ pub const FIELDS: &[Field] = &[
         flag: "memory",
         value: "SIZE",
         switch: false,
-        doc: "Memory for jobs that are held to be quick: recent changes, the next jobs of each queue, the store's cache; the rest of a backlog is on the disk. A number with KiB, MiB or GiB. Defaults to 256MiB",
+        doc: "Memory for jobs: those on their way into queues and to the disk, recent changes, the next jobs of each queue, the store's cache; the rest of a backlog is on the disk, and beyond that clients are asked to wait. A number with KiB, MiB or GiB. Defaults to 256MiB",
         default: "256MiB",
         set: |c, v| size(v).map(|v| c.memory = v),
         get: |c| size_text(c.memory),

@@ -49,6 +49,19 @@ impl Memory {
         self.part(8)
     }
 
+    /// A quarter for batches that wait for the store's writer; above half of it new work is answered with `Busy`. Less would let
+    /// producers of large payloads meet that answer so often that some of them starve.
+    #[must_use]
+    pub fn waiting_bytes(self) -> usize {
+        self.part(4)
+    }
+
+    /// A quarter for jobs on their way from peers into queues.
+    #[must_use]
+    pub fn enqueue_bytes(self) -> usize {
+        self.part(4)
+    }
+
     fn part(self, divisor: u64) -> usize {
         usize::try_from(self.0 / divisor).unwrap_or(usize::MAX)
     }

@@ -102,7 +102,7 @@ impl LocalNode {
         let http_addr = bound.http.as_ref().map(TcpListener::local_addr).transpose()?;
         let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
         let cluster = gossip(&config, &node, facts(http_addr, native_addr), &hub).await?;
-        let budget = Arc::new(Budget::new(doors.native));
+        let budget = Arc::new(Budget::new(doors.native, config.memory.enqueue_bytes()));
         let history = History::default();
         history.follow(registry.clone(), clock.clone());
         let phases = Phases::default();

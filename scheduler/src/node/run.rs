@@ -106,7 +106,8 @@ async fn live(
 async fn start(config: NodeConfig, doors: Doors) -> Result<LocalNode, (StartError, Option<StoreWriter>)> {
     let bound = bind(&config).map_err(|error| (error, None))?;
     let store = crate::store::open(&config.store).map_err(|error| (error.into(), None))?;
-    let writer = StoreWriter::start(store).map_err(|error| (error.into(), None))?;
+    let writer = StoreWriter::bounded(store, config.memory.waiting_bytes());
+    let writer = writer.map_err(|error| (error.into(), None))?;
     LocalNode::compose(config, doors, bound, writer.clone()).await.map_err(|error| (error, Some(writer)))
 }
 

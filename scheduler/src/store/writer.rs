@@ -12,9 +12,10 @@ pub mod simulated;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use windlass_core::store::keys::QueueNo;
 use windlass_core::store::{Batch, CommitError, ReadError, Refused, Space, Store};
@@ -24,12 +25,16 @@ use crate::lifeline::Lifelines;
 
 /// Most batches that wait for the writer; more is back-pressure.
 pub const WAITING_BATCHES_MAX: usize = 16_384;
-/// Most bytes of batches that wait for the writer.
-pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most bytes of batches that wait for the writer, where nobody says otherwise.
+pub const WAITING_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 /// Most batches in one group: bounds how long the first of them waits for the last.
 pub const GROUP_BATCHES_MAX: usize = 4_096;
 /// Bytes after which a group takes no further batch.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long the writer stays awake for the next batch. A thread that sleeps is woken in 20 to 60 µs when its processor sleeps too, which
+/// is as much as a fast disk needs for the commit; whoever wants the processor meanwhile gets it.
+const LINGER: Duration = Duration::from_micros(100);
 
 /// Called once on the writer's thread with the outcome of a batch. It must neither block nor panic: everybody waits.
 pub type Done = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
@@ -84,6 +89,7 @@ struct Shared {
     store: Arc<dyn Store>,
     waiting_batches: AtomicUsize,
     waiting_bytes: AtomicUsize,
+    waiting_bytes_max: usize,
     groups: AtomicU64,
     batches: AtomicU64,
     thread: Mutex<Stopping>,
@@ -116,13 +122,21 @@ pub struct WriterStats {
 }
 
 impl StoreWriter {
-    /// Starts the writer's thread.
+    /// Starts the writer's thread, with [`WAITING_BYTES_DEFAULT`].
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn start(store: Arc<dyn Store>) -> std::io::Result<StoreWriter> {
+        StoreWriter::bounded(store, WAITING_BYTES_DEFAULT)
+    }
+
+    /// Starts the writer's thread. At most `waiting_bytes_max` bytes of batches wait for it, or one batch that is larger.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn bounded(store: Arc<dyn Store>, waiting_bytes_max: usize) -> std::io::Result<StoreWriter> {
         // The thread needs the shared part, and the shared part its handle, which is set below.
-        let shared = Shared::new(store);
+        let shared = Shared::new(store, waiting_bytes_max);
         // One slot more than batches may wait, so that the order to stop always fits.
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX + 1);
         let theirs = Arc::clone(&shared);
@@ -146,7 +160,7 @@ impl StoreWriter {
         let bytes_before = shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         // A batch larger than the bound passes when nothing else waits, or it never would.
         let fits = batches_before < WAITING_BATCHES_MAX
-            && (bytes_before == 0 || bytes_before.saturating_add(bytes) <= WAITING_BYTES_MAX);
+            && (bytes_before == 0 || bytes_before.saturating_add(bytes) <= shared.waiting_bytes_max);
         if !fits {
             shared.forget(1, bytes);
             return Err(SubmitError::Busy(submission));
@@ -176,7 +190,7 @@ impl StoreWriter {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.shared.waiting_batches.load(Ordering::Relaxed) < WAITING_BATCHES_MAX / 2
-            && self.shared.waiting_bytes.load(Ordering::Relaxed) < WAITING_BYTES_MAX / 2
+            && self.shared.waiting_bytes.load(Ordering::Relaxed) < self.shared.waiting_bytes_max / 2
     }
 
     /// Whether the store takes new work; cheap.
@@ -272,8 +286,9 @@ impl Sender {
 }
 
 impl Shared {
-    fn new(store: Arc<dyn Store>) -> Arc<Shared> {
+    fn new(store: Arc<dyn Store>, waiting_bytes_max: usize) -> Arc<Shared> {
         Arc::new(Shared {
+            waiting_bytes_max,
             store,
             waiting_batches: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
@@ -378,11 +393,25 @@ impl Committer {
     }
 }
 
+/// Waits for an order, at first without sleeping: after a commit the next batch is on its way as soon as its producer has read
+/// the answer. `None` once nobody can send any more.
+fn next(receiver: &Receiver<Order>) -> Option<Order> {
+    let begun = Instant::now();
+    while begun.elapsed() < LINGER {
+        match receiver.try_recv() {
+            Ok(order) => return Some(order),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => std::thread::yield_now(),
+        }
+    }
+    receiver.recv().ok()
+}
+
 fn run(shared: Arc<Shared>, receiver: &Receiver<Order>) -> Result<(), CommitError> {
     let mut committer = Committer::new(shared);
     let mut stopping = false;
     // What was sent before the order to stop was seen is still taken: its senders were told that it was.
-    while let Some(first) = if stopping { receiver.try_recv().ok() } else { receiver.recv().ok() } {
+    while let Some(first) = if stopping { receiver.try_recv().ok() } else { next(receiver) } {
         let group = committer.gather(first, || receiver.try_recv().ok());
         stopping |= group.stop;
         let committed = committer.commit(group);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use windlass_core::store::Store;
 
-use super::{Committer, Order, Sender, Shared, StoreWriter, WAITING_BATCHES_MAX};
+use super::{Committer, Order, Sender, Shared, StoreWriter, WAITING_BATCHES_MAX, WAITING_BYTES_DEFAULT};
 
 /// How long a read of the store takes.
 pub(super) const READ: Duration = Duration::from_millis(1);
@@ -26,7 +26,7 @@ impl StoreWriter {
     /// Starts a writer without a thread. Must run on the arbiter; ends with it.
     #[must_use]
     pub fn simulated(store: Arc<dyn Store>, disk: impl Disk) -> StoreWriter {
-        let shared = Shared::new(store);
+        let shared = Shared::new(store, WAITING_BYTES_DEFAULT);
         // One slot more than batches may wait, so that the order to stop always fits.
         let (sender, receiver) = mpsc::channel(WAITING_BATCHES_MAX + 1);
         actix_rt::spawn(run(Arc::clone(&shared), receiver, disk));
