@@ -142,9 +142,6 @@ impl LocalNode {
         let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
         let faktory = open_faktory(bound.faktory, desk, &config, &phases).await?;
         let door = bound.native.map(|(listener, _)| session::open(listener, sessions));
-        if let Some(tls) = &bound.tls {
-            actix_rt::spawn(tls.clone().follow());
-        }
         let serve = |listener| serve_http(listener, bound.tls, &config, doors, &api, native_addr);
         let http = bound.http.map(serve).transpose()?;
         let addrs =

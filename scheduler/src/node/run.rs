@@ -113,6 +113,9 @@ async fn start(config: NodeConfig, doors: Doors) -> Result<LocalNode, (StartErro
 
 fn bind(config: &NodeConfig) -> Result<Bound<Port>, StartError> {
     let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+    if let Some(tls) = &tls {
+        actix_rt::spawn(tls.clone().follow());
+    }
     let failed = |door, addr| move |source| StartError::Bind { door, addr, source };
     let http = match config.http {
         Some(addr) => Some(bind_http(addr).map_err(failed("HTTP", addr))?),
