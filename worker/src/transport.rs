@@ -246,3 +246,39 @@ pub(crate) fn frame_name(frame: &ServerFrame) -> &'static str {
         ServerFrame::Draining => "Draining",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufWriter;
+
+    use super::*;
+
+    /// A stream that keeps back what it has taken until it is flushed, as TLS may.
+    #[tokio::test]
+    async fn what_is_written_does_not_wait_for_what_comes_next() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut writer = FrameWriter { half: Box::new(BufWriter::new(ours)), unflushed: false };
+        let mut out = BytesMut::from(&b"frame"[..]);
+        writer.push(&mut out).await.expect("written");
+        assert!(!writer.has_work(&out));
+        let mut got = [0; 5];
+        let read = tokio::time::timeout(Duration::from_secs(5), theirs.read_exact(&mut got)).await;
+        read.expect("it has left").expect("and arrived");
+        assert_eq!(&got, b"frame");
+    }
+
+    /// Who gives a flush up for something else comes back to it.
+    #[tokio::test]
+    async fn a_flush_that_was_given_up_is_made_up_for() {
+        let (ours, mut theirs) = tokio::io::duplex(1);
+        let mut writer = FrameWriter { half: Box::new(BufWriter::new(ours)), unflushed: false };
+        let mut out = BytesMut::from(&b"frame"[..]);
+        let given_up = tokio::time::timeout(Duration::from_millis(10), writer.push(&mut out)).await;
+        assert!(given_up.is_err() && out.is_empty() && writer.has_work(&out));
+        let mut got = [0; 5];
+        let (pushed, read) = tokio::join!(writer.push(&mut out), theirs.read_exact(&mut got));
+        pushed.expect("flushed");
+        read.expect("arrived");
+        assert!(&got == b"frame" && !writer.has_work(&out));
+    }
+}

@@ -247,3 +247,23 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufWriter;
+
+    use super::*;
+
+    /// A stream that keeps back what it has taken until it is flushed, as TLS may.
+    #[tokio::test]
+    async fn answers_do_not_wait_for_the_next_ones() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut wire = Wire::new(tokio::io::empty(), BufWriter::new(ours), Budget::new());
+        wire.answer(&Reply::Ok).await.expect("taken");
+        wire.flush().await.expect("sent");
+        let mut got = [0; 5];
+        let read = timeout(WRITE_TIME, theirs.read_exact(&mut got)).await;
+        read.expect("it has left").expect("and arrived");
+        assert_eq!(&got, b"+OK\r\n");
+    }
+}

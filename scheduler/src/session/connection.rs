@@ -382,3 +382,22 @@ async fn refuse(writer: &mut (impl AsyncWrite + Unpin), peer: SocketAddr, error:
     };
     let _ = timeout(Duration::from_millis(FLUSH_MS_MAX), flush).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufWriter;
+
+    use super::*;
+
+    /// A stream that keeps back what it has taken until it is flushed, as TLS may.
+    #[tokio::test]
+    async fn what_is_written_does_not_wait_for_what_comes_next() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut writer = BufWriter::new(ours);
+        let written = write_some(&mut writer, b"frame").await;
+        let mut got = [0; 5];
+        let read = timeout(Duration::from_secs(5), theirs.read_exact(&mut got)).await;
+        read.expect("it has left").expect("and arrived");
+        assert_eq!((written.expect("written"), &got), (5, b"frame"));
+    }
+}
