@@ -22,6 +22,10 @@ use crate::{Dashboard, Options};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       font-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// Browsers that have seen the node under TLS come back with it for half a year, whatever somebody puts between. It concerns the whole
+/// name, so it is said by a node that speaks TLS itself, and not of other names below it.
+const TLS_ONLY: HeaderValue = HeaderValue::from_static("max-age=15552000");
+
 const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -43,6 +47,9 @@ pub(crate) async fn guard(
     };
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, value);
+    }
+    if options.tls {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, TLS_ONLY);
     }
     if !response.headers().contains_key(header::CACHE_CONTROL) {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -73,6 +73,8 @@ pub struct Options {
     pub badge: Option<String>,
     /// Address of the native port, for the commands that pages offer to copy. Defaults to the CLI's own default.
     pub native_addr: Option<String>,
+    /// The HTTP door speaks TLS, so browsers may be told never to come without it. Defaults to no.
+    pub tls: bool,
 }
 
 /// The pages and the API of one node. Cheap to clone; all clones share the live streams.

@@ -18,6 +18,7 @@ pub use resolve::{Origin, Resolved, Setting, resolve};
 
 use windlass_core::limits;
 
+use crate::door::TlsFiles;
 use crate::faktory::Password;
 use crate::node::Memory;
 
@@ -104,6 +105,10 @@ pub struct Config {
     pub faktory_password: Option<Password>,
     /// Address of the gossip (UDP); `None` for none. Defaults to `127.0.0.1:7422`.
     pub gossip: Option<SocketAddr>,
+    /// File with the certificate of the server. Defaults to none.
+    pub tls_cert: Option<PathBuf>,
+    /// File with the key of the certificate. Defaults to none.
+    pub tls_key: Option<PathBuf>,
     /// Gossip cluster id. Defaults to `windlass`.
     pub cluster: String,
     /// Whether addresses other machines can reach are allowed without authentication. Defaults to `false`.
@@ -135,6 +140,8 @@ impl Default for Config {
             faktory_password_file: None,
             faktory_password: None,
             gossip: Some(address(GOSSIP_DEFAULT)),
+            tls_cert: None,
+            tls_key: None,
             cluster: "windlass".to_owned(),
             insecure_bind: false,
             read_only_dashboard: false,
@@ -153,6 +160,12 @@ impl Default for Config {
 pub struct ConfigError(pub String);
 
 impl Config {
+    /// Certificate and key, when TLS is on.
+    #[must_use]
+    pub fn tls_files(&self) -> Option<TlsFiles> {
+        Some(TlsFiles { cert: self.tls_cert.clone()?, key: self.tls_key.clone()? })
+    }
+
     /// Checks the rules that concern several fields.
     ///
     /// # Errors
@@ -179,6 +192,16 @@ impl Config {
         }
         if self.cluster.is_empty() || self.cluster.len() > 128 {
             return refuse("cluster: the name has 1 to 128 bytes".to_owned());
+        }
+        for (given, missing, other) in [
+            ("tls_cert", "tls_key", (&self.tls_cert, &self.tls_key)),
+            ("tls_key", "tls_cert", (&self.tls_key, &self.tls_cert)),
+        ] {
+            if other.0.is_some() && other.1.is_none() {
+                return refuse(format!(
+                    "{given}: is nothing without {missing}; set both, or neither for no TLS"
+                ));
+            }
         }
         if self.insecure_bind {
             return Ok(());

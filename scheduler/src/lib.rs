@@ -3,6 +3,7 @@
 //! # Who owns what
 //! - [`store`]: opening a store, the sled engine, the group-committing writer.
 //! - [`queue`]: an actor per queue; translates messages to `core::queue` commands and carries out the effects.
+//! - [`door`]: TCP ports: who is let in, limits before a peer is known, TLS.
 //! - [`session`]: an actor per native connection; a worker's session is its actor on the server.
 //! - [`faktory`]: the door for clients and workers of the Faktory Work Protocol.
 //! - [`cluster`]: gossip; who is alive.
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod door;
 pub mod faktory;
 pub mod fault;
 pub mod lifeline;

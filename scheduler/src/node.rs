@@ -24,6 +24,7 @@
 
 mod config;
 mod descriptors;
+mod http;
 mod local;
 mod run;
 mod running;
@@ -35,6 +36,7 @@ pub use running::{Node, RunningNode};
 use std::net::SocketAddr;
 
 use crate::cluster::GossipError;
+use crate::door::TlsError;
 use crate::queue::RecoverError;
 use crate::schedules::LoadError;
 use crate::store::OpenError;
@@ -64,6 +66,9 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Certificate or key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
     /// Times that do not fit together.
     #[error("{0}")]
     Timing(String),

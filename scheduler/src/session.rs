@@ -15,7 +15,6 @@ mod actor;
 mod connection;
 mod fetch;
 mod hub;
-mod hush;
 mod joins;
 mod link;
 mod listener;
@@ -23,20 +22,20 @@ mod poll;
 mod worker;
 
 pub use hub::{Hub, HubParts, Listed};
-pub use listener::{Door, Listen, NativePort};
+pub use listener::open;
 pub use poll::{PollParts, Polls};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use windlass_core::limits;
 
-use self::hush::Hush;
 use crate::api::ApiHandle;
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::door::{Hush, Places};
 use crate::queue::Registry;
 
 /// Requests of one connection that may be under way; more are answered with `Busy`. Waits for results count too.
@@ -125,8 +124,7 @@ pub struct SessionParts {
 /// Bounds over all connections.
 #[derive(Debug)]
 pub struct Budget {
-    connections: AtomicU32,
-    connections_max: u32,
+    places: Arc<Places>,
     /// Lines about peers that break rules, of which there may be as many as somebody likes.
     strangers: Hush,
     enqueue_bytes: AtomicUsize,
@@ -146,8 +144,7 @@ impl Budget {
     #[must_use]
     pub fn new(connections_max: u32, enqueue_bytes_max: usize) -> Budget {
         Budget {
-            connections: AtomicU32::new(0),
-            connections_max,
+            places: Arc::new(Places::new(connections_max)),
             strangers: Hush::default(),
             enqueue_bytes: AtomicUsize::new(0),
             enqueue_bytes_max,
@@ -158,7 +155,12 @@ impl Budget {
     /// Open connections.
     #[must_use]
     pub fn connections(&self) -> u32 {
-        self.connections.load(Ordering::Relaxed)
+        self.places.taken()
+    }
+
+    /// Bounds of the connections.
+    fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.places)
     }
 
     /// A share of the bytes on their way into queues; `None` when there is too much already. Given back on drop.
@@ -167,12 +169,6 @@ impl Budget {
         let share = Share { budget: Arc::clone(self), bytes };
         // One request alone always passes, or it never would.
         (before == 0 || before.saturating_add(bytes) <= self.enqueue_bytes_max).then_some(share)
-    }
-
-    fn connect(self: &Arc<Self>) -> Option<Connected> {
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let connected = Connected(Arc::clone(self));
-        (before < self.connections_max).then_some(connected)
     }
 }
 
@@ -185,14 +181,5 @@ struct Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.enqueue_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// One open connection.
-struct Connected(Arc<Budget>);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -16,8 +16,8 @@ use windlass_core::time::{Mono, Now, Timestamp};
 use windlass_core::wire::{ClientFrame, ServerFrame, Token};
 use windlass_scheduler::chance::Chance;
 use windlass_scheduler::clock::Clock;
+use windlass_scheduler::door::{Begun, Listen};
 use windlass_scheduler::node::{LocalNode, NodeConfig};
-use windlass_scheduler::session::Listen;
 use windlass_scheduler::store::StoreConfig;
 use windlass_scheduler::store::writer::StoreWriter;
 use windlass_worker::surroundings::{Conn, Simulated};
@@ -147,10 +147,11 @@ struct Port {
 }
 
 impl Listen for Port {
+    type Raw = (Reader<OwnedReadHalf, ClientFrame>, Writer<OwnedWriteHalf, ServerFrame>);
     type Reader = Reader<OwnedReadHalf, ClientFrame>;
     type Writer = Writer<OwnedWriteHalf, ServerFrame>;
 
-    async fn accept(&self) -> io::Result<(Self::Reader, Self::Writer, SocketAddr)> {
+    async fn accept(&self) -> io::Result<(Self::Raw, SocketAddr)> {
         let (stream, peer) = self.listener.accept().await?;
         let (reader, writer) = stream.into_split();
         let conn = self.site.book.next_conn();
@@ -159,7 +160,11 @@ impl Listen for Port {
         let say = move |frame: &ServerFrame| said.write(Event::Said { conn, frame: frame.clone() });
         let reader = Reader::new(reader, Ear::new(hear, self.site.plant.to_server));
         let writer = Writer::new(writer, Ear::new(say, None), move || closed.write(Event::Closed { conn }));
-        Ok((reader, writer, peer))
+        Ok(((reader, writer), peer))
+    }
+
+    async fn begin((reader, writer): Self::Raw) -> io::Result<Begun<Self::Reader, Self::Writer>> {
+        Ok(Begun::Ready(reader, writer))
     }
 }
 

@@ -1,45 +1,89 @@
-//! Where servers are: `host:port`, several separated by commas, tried in order.
+//! Where servers are: `host:port` or `tls://host:port`, several separated by commas, tried in order.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
+
+use rustls::pki_types::ServerName;
 
 use crate::error::Error;
+use crate::tls::Tls;
 
 /// Most addresses in one list: more is a mistake in a configuration.
 const ADDRESSES_MAX: usize = 64;
+/// What stands before an address that is spoken to under TLS.
+const SCHEME: &str = "tls://";
 
-/// A list of `host:port`; names are looked up anew at every attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Addresses(Vec<String>);
+/// One server.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    /// `host:port`; the name is looked up anew at every attempt.
+    pub(crate) name: String,
+    /// Who the server has to prove to be, under TLS.
+    pub(crate) tls: Option<(Tls, ServerName<'static>)>,
+}
+
+/// A list of servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Addresses(Vec<Address>);
 
 impl Addresses {
-    pub(crate) fn parse(text: &str) -> Result<Addresses, Error> {
-        let list: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
-        for part in &list {
-            let port = part
-                .rsplit_once(':')
-                .filter(|(host, _)| !host.is_empty())
-                .map(|(_, port)| port.parse::<u16>());
-            if !matches!(port, Some(Ok(port)) if port > 0) {
-                return Err(Error::BadAddress(part.clone()));
-            }
-        }
+    /// Reads a list. A CA file means TLS for all of them, whether they say so or not: whoever names one must not be talked to
+    /// in the clear by a forgotten word.
+    pub(crate) fn parse(text: &str, ca: Option<&Path>) -> Result<Addresses, Error> {
+        let list: Vec<&str> = text.split(',').map(str::trim).collect();
         if list.len() > ADDRESSES_MAX {
             return Err(Error::BadAddress(format!(
                 "a list of {} addresses (at most {ADDRESSES_MAX})",
                 list.len()
             )));
         }
-        Ok(Addresses(list))
+        let hosts: Vec<&str> = list.iter().map(|part| host(part)).collect::<Result<_, _>>()?;
+        let secret = ca.is_some() || list.iter().any(|part| part.starts_with(SCHEME));
+        let tls = if secret { Some(Tls::new(ca)?) } else { None };
+        let address = |(part, host): (&&str, &&str)| {
+            let name = part.strip_prefix(SCHEME).unwrap_or(part).to_owned();
+            let tls = match &tls {
+                Some(tls) if ca.is_some() || part.starts_with(SCHEME) => {
+                    let proved = ServerName::try_from((*host).to_owned());
+                    Some((tls.clone(), proved.map_err(|_| Error::BadAddress((*part).to_owned()))?))
+                }
+                _ => None,
+            };
+            Ok(Address { name, tls })
+        };
+        Ok(Addresses(list.iter().zip(&hosts).map(address).collect::<Result<_, Error>>()?))
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Address> {
+        self.0.iter()
+    }
+}
+
+/// The host of an address, without the brackets of IPv6.
+fn host(part: &str) -> Result<&str, Error> {
+    let bad = || Error::BadAddress(part.to_owned());
+    let rest = part.strip_prefix(SCHEME).unwrap_or(part);
+    let (host, port) = rest.rsplit_once(':').ok_or_else(bad)?;
+    if host.is_empty() || host.contains("://") || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(bad());
+    }
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    Ok(bare
+        .filter(|bare| bare.parse::<Ipv6Addr>().is_ok_and(|ip| IpAddr::from(ip).is_ipv6()))
+        .unwrap_or(host))
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.tls.is_some() { SCHEME } else { "" }, self.name)
     }
 }
 
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(", "))
+        let list: Vec<String> = self.0.iter().map(Address::to_string).collect();
+        f.write_str(&list.join(", "))
     }
 }
 
@@ -49,15 +93,52 @@ mod tests {
 
     #[test]
     fn lists_names_and_ipv6_are_addresses() {
-        let list =
-            Addresses::parse("127.0.0.1:7421, queue.example:7421,[::1]:7421").expect("three good addresses");
-        assert_eq!(list.iter().collect::<Vec<_>>(), ["127.0.0.1:7421", "queue.example:7421", "[::1]:7421"]);
+        let list = Addresses::parse("127.0.0.1:7421, queue.example:7421,[::1]:7421", None);
+        let list = list.expect("three good addresses");
+        let names: Vec<&str> = list.iter().map(|address| address.name.as_str()).collect();
+        assert_eq!(names, ["127.0.0.1:7421", "queue.example:7421", "[::1]:7421"]);
+        assert!(list.iter().all(|address| address.tls.is_none()));
+    }
+
+    #[test]
+    fn tls_is_asked_for_by_a_scheme_or_by_a_ca_file() {
+        let mut ca = tempfile::NamedTempFile::new().expect("a file");
+        let signed = rcgen::generate_simple_self_signed(["queue.example".to_owned()]).expect("a certificate");
+        std::io::Write::write_all(&mut ca, signed.cert.pem().as_bytes()).expect("written");
+        let list = Addresses::parse("queue.example:1,[::1]:2", Some(ca.path())).expect("good addresses");
+        let proved: Vec<String> = list
+            .iter()
+            .filter_map(|at| at.tls.as_ref())
+            .map(|(_, name)| name.to_str().into_owned())
+            .collect();
+        assert_eq!(proved, ["queue.example", "::1"]);
+        assert_eq!(list.to_string(), "tls://queue.example:1, tls://[::1]:2");
+        let list = Addresses::parse("tls://queue.example:1", Some(ca.path())).expect("a good address");
+        assert_eq!(list.iter().next().map(|at| at.name.as_str()), Some("queue.example:1"));
+    }
+
+    #[test]
+    fn a_ca_file_without_a_certificate_is_named() {
+        for (ca, why) in [("/nowhere/ca.pem", "cannot be read"), (file!(), "")] {
+            let error = Addresses::parse("tls://a:1", Some(Path::new(ca))).expect_err("refused").to_string();
+            assert!(error.contains(ca) && error.contains(why), "{error}");
+        }
     }
 
     #[test]
     fn what_lacks_a_port_is_refused() {
-        for bad in ["", "localhost", "localhost:", ":7421", "localhost:0", "localhost:99999", "a:1,,b:2"] {
-            assert!(matches!(Addresses::parse(bad), Err(Error::BadAddress(_))), "{bad:?} was taken");
+        let bad = [
+            "",
+            "localhost",
+            "localhost:",
+            ":7421",
+            "localhost:0",
+            "localhost:99999",
+            "a:1,,b:2",
+            "http://a:1",
+        ];
+        for bad in bad.into_iter().chain(["tls://a", "tls://:1", "tcp://a:1"]) {
+            assert!(matches!(Addresses::parse(bad, None), Err(Error::BadAddress(_))), "{bad:?} was taken");
         }
     }
 }

@@ -13,6 +13,7 @@ mod calls;
 mod engine;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,6 +148,7 @@ impl std::fmt::Debug for EventSink {
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
     server: String,
+    tls_ca: Option<PathBuf>,
     token: Option<String>,
     buffer_jobs: usize,
     buffer_bytes: usize,
@@ -167,6 +169,13 @@ impl ClientBuilder {
     /// Access token, when the server asks for one. Defaults to none.
     pub fn token(mut self, token: impl Into<String>) -> ClientBuilder {
         self.token = Some(token.into());
+        self
+    }
+
+    /// PEM file with the certificates of the authorities to trust, and no others; speaks TLS with all servers, whether their
+    /// addresses begin with `tls://` or not. Defaults to the authorities that this system trusts.
+    pub fn tls_ca(mut self, file: impl Into<PathBuf>) -> ClientBuilder {
+        self.tls_ca = Some(file.into());
         self
     }
 
@@ -199,9 +208,9 @@ impl ClientBuilder {
     /// Connects. The connection lives in a task of the present tokio runtime.
     ///
     /// # Errors
-    /// [`Error::BadAddress`]; [`Error::Unreachable`] when no server answers now; [`Error::Refused`].
+    /// [`Error::BadAddress`]; [`Error::Trust`] for a CA file that cannot be used; [`Error::Untrusted`]; [`Error::Unreachable`] when no server answers now; [`Error::Refused`].
     pub async fn connect(self) -> Result<Client, Error> {
-        let addresses = Addresses::parse(&self.server)?;
+        let addresses = Addresses::parse(&self.server, self.tls_ca.as_deref())?;
         let route =
             Arc::new(Route { addresses, hello: hello(self.token, None), surroundings: self.surroundings });
         let first = if self.lazy { None } else { Some(first_link(&route).await?) };
@@ -229,6 +238,7 @@ impl ClientBuilder {
 async fn first_link(route: &Route) -> Result<Link, Error> {
     connect(&route.addresses, &route.hello, &route.surroundings).await.map_err(|e| match e {
         ConnectError::Refused(e) => Error::Refused(e),
+        ConnectError::Untrusted { address, reason } => Error::Untrusted { address, reason },
         ConnectError::Unreachable(reason) => {
             Error::Unreachable { addresses: route.addresses.to_string(), reason }
         }
@@ -252,7 +262,7 @@ struct Shared {
 }
 
 impl Client {
-    /// Connects to `host:port`, or to the first that answers of several separated by commas.
+    /// Connects to `host:port`, or with TLS to `tls://host:port`, or to the first that answers of several separated by commas.
     ///
     /// # Errors
     /// See [`ClientBuilder::connect`].
@@ -264,6 +274,7 @@ impl Client {
     pub fn builder(server: impl Into<String>) -> ClientBuilder {
         ClientBuilder {
             server: server.into(),
+            tls_ca: None,
             token: None,
             buffer_jobs: BUFFER_JOBS_DEFAULT,
             buffer_bytes: BUFFER_BYTES_DEFAULT,

@@ -12,7 +12,7 @@ use windlass_core::job::JobState;
 pub enum Error {
     /// The server's address cannot be understood.
     #[error(
-        "{0:?} is no server address; write host:port, such as 127.0.0.1:7421, several separated by commas"
+        "{0:?} is no server address; write host:port, such as 127.0.0.1:7421, or tls://host:port, several separated by commas"
     )]
     BadAddress(String),
     /// No server answered at any of the addresses.
@@ -23,6 +23,17 @@ pub enum Error {
         /// What was tried.
         addresses: String,
         /// What the last attempt said.
+        reason: String,
+    },
+    /// The certificates of authorities to trust cannot be read.
+    #[error("TLS: {0}")]
+    Trust(String),
+    /// A server answers, and cannot prove to be the one that was asked for, or does not speak TLS.
+    #[error("the server at {address} cannot be trusted: {reason}")]
+    Untrusted {
+        /// Who was asked.
+        address: String,
+        /// What is wrong, and what to do.
         reason: String,
     },
     /// The server does not want the connection.

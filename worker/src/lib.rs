@@ -59,6 +59,7 @@ mod job;
 #[doc(hidden)]
 pub mod surroundings;
 pub mod testing;
+mod tls;
 mod transport;
 mod verdict;
 mod worker;

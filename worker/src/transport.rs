@@ -13,8 +13,9 @@ use windlass_core::wire::{
     next_frame,
 };
 
-use crate::address::Addresses;
+use crate::address::{Address, Addresses};
 use crate::surroundings::{Conn, Surroundings};
+use crate::tls::explain;
 
 /// Longest wait for one TCP connection: an address that swallows packets must not hold up the next one.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -43,6 +44,8 @@ pub(crate) enum LinkError {
 pub(crate) enum ConnectError {
     /// Nobody answered properly; another attempt may succeed.
     Unreachable(String),
+    /// Somebody answered who cannot be trusted; another attempt may meet a renewed certificate.
+    Untrusted { address: String, reason: String },
     /// The server said no.
     Refused(ApiError),
 }
@@ -59,6 +62,7 @@ impl std::fmt::Display for ConnectError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ConnectError::Unreachable(reason) => f.write_str(reason),
+            ConnectError::Untrusted { address, reason } => write!(f, "{address} cannot be trusted: {reason}"),
             ConnectError::Refused(e) => write!(f, "refused: {e}"),
         }
     }
@@ -67,12 +71,46 @@ impl std::fmt::Display for ConnectError {
 /// A greeted connection.
 pub(crate) struct Link {
     pub(crate) reader: FrameReader,
-    pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
+    pub(crate) writer: FrameWriter,
     pub(crate) welcome: Welcome,
     /// Our end.
     pub(crate) local: SocketAddr,
     /// The server's end.
     pub(crate) peer: SocketAddr,
+}
+
+/// Writes what is encoded. Under TLS, written bytes may wait until they are flushed, so it remembers whether they were.
+pub(crate) struct FrameWriter {
+    half: Box<dyn AsyncWrite + Send + Unpin>,
+    unflushed: bool,
+}
+
+impl FrameWriter {
+    /// Whether there is something to write or to flush.
+    pub(crate) fn has_work(&self, out: &BytesMut) -> bool {
+        self.unflushed || !out.is_empty()
+    }
+
+    /// Writes some; may be dropped at any await without losing bytes.
+    pub(crate) async fn push(&mut self, out: &mut BytesMut) -> io::Result<()> {
+        if !out.is_empty() {
+            if self.half.write_buf(out).await? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.unflushed = true;
+        }
+        if out.is_empty() {
+            self.half.flush().await?;
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+
+    /// Writes the last bytes and closes this direction.
+    pub(crate) async fn finish(&mut self, out: &mut BytesMut) -> io::Result<()> {
+        self.half.write_all_buf(out).await?;
+        self.half.shutdown().await
+    }
 }
 
 /// Reads whole frames; [`FrameReader::next`] may be dropped at any await without losing bytes.
@@ -122,7 +160,8 @@ pub(crate) async fn connect(
     surroundings: &Surroundings,
 ) -> Result<Link, ConnectError> {
     let mut last = ConnectError::Unreachable("there is no address".to_owned());
-    for name in addresses.iter() {
+    for server in addresses.iter() {
+        let name = &server.name;
         let resolved = match tokio::net::lookup_host(name).await {
             Ok(resolved) => resolved.collect::<Vec<_>>(),
             Err(e) => {
@@ -131,7 +170,7 @@ pub(crate) async fn connect(
             }
         };
         for address in resolved {
-            match reach(address, hello, surroundings).await {
+            match reach(server, address, hello, surroundings).await {
                 Ok(link) => return Ok(link),
                 Err(e) => last = e,
             }
@@ -141,6 +180,7 @@ pub(crate) async fn connect(
 }
 
 async fn reach(
+    server: &Address,
     address: SocketAddr,
     hello: &Hello,
     surroundings: &Surroundings,
@@ -151,19 +191,38 @@ async fn reach(
         Err(_) => return Err(gone(format!("no connection within {CONNECT_MAX:?}"))),
     };
     let handshake = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-    match tokio::time::timeout(handshake, greet(conn, hello)).await {
-        Ok(Ok(link)) => Ok(link),
-        Ok(Err(LinkError::Refused(e))) => Err(ConnectError::Refused(e)),
-        Ok(Err(e)) => Err(gone(format!("no proper greeting: {e}"))),
+    let greeting = async {
+        let conn = match &server.tls {
+            None => conn,
+            Some((tls, name)) => match tls.secure(conn, name.clone()).await {
+                Ok(conn) => conn,
+                Err(error) => {
+                    return Err(match explain(&error) {
+                        Ok(reason) => gone(reason),
+                        Err(reason) => ConnectError::Untrusted { address: server.to_string(), reason },
+                    });
+                }
+            },
+        };
+        greet(conn, hello).await.map_err(|e| match e {
+            LinkError::Refused(e) => ConnectError::Refused(e),
+            e => gone(format!("no proper greeting: {e}")),
+        })
+    };
+    match tokio::time::timeout(handshake, greeting).await {
+        Ok(greeted) => greeted,
         Err(_) => Err(gone(format!("no greeting within {handshake:?}"))),
     }
 }
 
 async fn greet(conn: Conn, hello: &Hello) -> Result<Link, LinkError> {
-    let Conn { reader: half, mut writer, local, peer } = conn;
+    let Conn { reader: half, writer, local, peer } = conn;
+    let mut writer = FrameWriter { half: writer, unflushed: false };
     let mut out = BytesMut::new();
     encode_frame(&mut out, &ClientFrame::Hello(hello.clone()));
-    writer.write_all_buf(&mut out).await?;
+    while writer.has_work(&out) {
+        writer.push(&mut out).await?;
+    }
     let mut reader = FrameReader { half, buffer: BytesMut::with_capacity(READ_BYTES) };
     match reader.next().await? {
         ServerFrame::Welcome(welcome) => Ok(Link { reader, writer, welcome, local, peer }),
@@ -185,5 +244,41 @@ pub(crate) fn frame_name(frame: &ServerFrame) -> &'static str {
         ServerFrame::LeaseLost(_) => "LeaseLost",
         ServerFrame::HeartbeatAck { .. } => "HeartbeatAck",
         ServerFrame::Draining => "Draining",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufWriter;
+
+    use super::*;
+
+    /// A stream that keeps back what it has taken until it is flushed, as TLS may.
+    #[tokio::test]
+    async fn what_is_written_does_not_wait_for_what_comes_next() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut writer = FrameWriter { half: Box::new(BufWriter::new(ours)), unflushed: false };
+        let mut out = BytesMut::from(&b"frame"[..]);
+        writer.push(&mut out).await.expect("written");
+        assert!(!writer.has_work(&out));
+        let mut got = [0; 5];
+        let read = tokio::time::timeout(Duration::from_secs(5), theirs.read_exact(&mut got)).await;
+        read.expect("it has left").expect("and arrived");
+        assert_eq!(&got, b"frame");
+    }
+
+    /// Who gives a flush up for something else comes back to it.
+    #[tokio::test]
+    async fn a_flush_that_was_given_up_is_made_up_for() {
+        let (ours, mut theirs) = tokio::io::duplex(1);
+        let mut writer = FrameWriter { half: Box::new(BufWriter::new(ours)), unflushed: false };
+        let mut out = BytesMut::from(&b"frame"[..]);
+        let given_up = tokio::time::timeout(Duration::from_millis(10), writer.push(&mut out)).await;
+        assert!(given_up.is_err() && out.is_empty() && writer.has_work(&out));
+        let mut got = [0; 5];
+        let (pushed, read) = tokio::join!(writer.push(&mut out), theirs.read_exact(&mut got));
+        pushed.expect("flushed");
+        read.expect("arrived");
+        assert!(&got == b"frame" && !writer.has_work(&out));
     }
 }

@@ -105,7 +105,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker for the server at `host:port`, or the first that answers of several separated by commas.
+    /// A worker for the server at `host:port`, or with TLS at `tls://host:port`, or the first that answers of several separated by commas.
     pub fn builder(server: impl Into<String>) -> WorkerBuilder {
         WorkerBuilder::new(server.into())
     }

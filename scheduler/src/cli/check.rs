@@ -3,6 +3,7 @@
 use super::error::CliError;
 use super::output::Output;
 use crate::config::{FIELDS, Resolved, ServerFlags, resolve};
+use crate::door::Tls;
 
 /// Arguments of `windlass check`.
 #[derive(Debug, clap::Args)]
@@ -22,6 +23,9 @@ pub(crate) struct CheckArgs {
 /// Exit code 2 for a configuration that a server would refuse.
 pub(crate) fn run(args: CheckArgs, out: Output) -> Result<(), CliError> {
     let resolved = resolve(&args.flags, &|name| std::env::var(name).ok())?;
+    if let Some(files) = resolved.config.tls_files() {
+        Tls::load(&files).map_err(|e| CliError::usage(format!("TLS: {e}")))?;
+    }
     strange_variables(out);
     if out.json {
         return json(&resolved, out);
@@ -46,7 +50,8 @@ fn json(resolved: &Resolved, out: Output) -> Result<(), CliError> {
 
 /// Variables that look like ours and are not. They are no error, because an orchestrator may set some for its own use.
 fn strange_variables(out: Output) {
-    const OURS: [&str; 3] = [crate::config::FILE_ENV, crate::config::FAKTORY_PASSWORD_ENV, "WINDLASS_SERVER"];
+    const OURS: [&str; 4] =
+        [crate::config::FILE_ENV, crate::config::FAKTORY_PASSWORD_ENV, "WINDLASS_SERVER", "WINDLASS_TLS_CA"];
     for (name, _) in std::env::vars_os() {
         let Some(name) = name.to_str().filter(|name| name.starts_with("WINDLASS_")) else { continue };
         if !OURS.contains(&name) && !FIELDS.iter().any(|field| field.env() == name) {

@@ -1,13 +1,14 @@
 //! The one place where the command line meets the client library.
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use windlass_core::api::{ErrorCode, Request, Response};
 use windlass_core::id::JobId;
 use windlass_worker::{Client, Connection, Error};
 
-use super::error::CliError;
+use super::error::{CliError, Exit};
 use super::value;
 use crate::config::NATIVE_DEFAULT;
 
@@ -22,10 +23,20 @@ const GLANCE: Duration = Duration::from_millis(500);
 /// Which server a client command talks to.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ClientArgs {
-    /// Native address of the server
+    /// Native address of the server; tls://HOST:PORT with TLS
     #[arg(long, global = true, env = "WINDLASS_SERVER", value_name = "HOST:PORT", default_value = NATIVE_DEFAULT)]
     #[arg(help_heading = "Server", hide_env_values = true)]
     pub(crate) server: String,
+    /// PEM file with the authorities to trust, and no others; speaks TLS. Defaults to those that this system trusts
+    #[arg(
+        long,
+        global = true,
+        env = "WINDLASS_TLS_CA",
+        value_name = "FILE",
+        help_heading = "Server",
+        hide_env_values = true
+    )]
+    pub(crate) tls_ca: Option<PathBuf>,
 }
 
 /// A connection that turns every problem into a [`CliError`].
@@ -41,7 +52,7 @@ impl Server {
     /// # Errors
     /// Exit code 5 with the advice to start a server.
     pub(crate) async fn connect(args: &ClientArgs) -> Result<Server, CliError> {
-        Server::at(&args.server).await
+        Server::reach(&args.server, args.tls_ca.as_deref()).await
     }
 
     /// As [`connect`](Server::connect), with the address itself.
@@ -49,7 +60,15 @@ impl Server {
     /// # Errors
     /// As [`connect`](Server::connect).
     pub(crate) async fn at(address: &str) -> Result<Server, CliError> {
-        let client = Client::connect(address).await.map_err(|e| translate(address, &e))?;
+        Server::reach(address, None).await
+    }
+
+    async fn reach(address: &str, ca: Option<&Path>) -> Result<Server, CliError> {
+        let mut builder = Client::builder(address);
+        if let Some(ca) = ca {
+            builder = builder.tls_ca(ca);
+        }
+        let client = builder.connect().await.map_err(|e| translate(address, &e))?;
         Ok(Server { client, address: address.to_owned() })
     }
 
@@ -113,8 +132,9 @@ pub(crate) fn translate(address: &str, error: &Error) -> CliError {
     match error {
         Error::Server(e) | Error::Refused(e) => CliError::api(e),
         Error::Unreachable { reason, .. } => CliError::unreachable(address, reason),
+        Error::Untrusted { .. } => CliError::new(Exit::Unreachable, error.to_string()),
         Error::Closed => CliError::unreachable(address, "the connection was closed"),
-        Error::BadAddress(_) | Error::Invalid(_) => CliError::usage(error.to_string()),
+        Error::BadAddress(_) | Error::Invalid(_) | Error::Trust(_) => CliError::usage(error.to_string()),
         other => CliError::failure(other.to_string()),
     }
 }

@@ -47,6 +47,10 @@ pub(crate) fn run(args: DevArgs, out: Output) -> Result<(), CliError> {
     let flags = if args.ephemeral { args.flags.or("store", "memory") } else { args.flags };
     let resolved = resolve(&flags, &|name| std::env::var(name).ok())?;
     let mut config = resolved.config;
+    if config.tls_files().is_some() {
+        let text = "dev: speaks no TLS, since it is for this machine alone; use `windlass server`, or leave tls_cert and tls_key out";
+        return Err(CliError::usage(text));
+    }
     let log_is_default = resolved.settings.iter().any(|s| s.key == "log" && s.origin == Origin::Default);
     if log_is_default {
         // The banner is what a newcomer should read; problems still show.

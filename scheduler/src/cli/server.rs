@@ -90,6 +90,7 @@ fn node_config(config: &Config) -> NodeConfig {
     node.faktory = config.faktory;
     node.faktory_password.clone_from(&config.faktory_password);
     node.gossip = config.gossip;
+    node.tls = config.tls_files();
     node.cluster.clone_from(&config.cluster);
     node.insecure_bind = config.insecure_bind;
     node.read_only_dashboard = config.read_only_dashboard;
@@ -103,7 +104,7 @@ fn node_config(config: &Config) -> NodeConfig {
 fn advise(config: &Config, error: &StartError) -> CliError {
     let text = format!("server: {error}");
     match error {
-        StartError::Exposed { .. } | StartError::Timing(_) => CliError::usage(text),
+        StartError::Exposed { .. } | StartError::Timing(_) | StartError::Tls(_) => CliError::usage(text),
         StartError::Store(OpenError::Locked { .. }) => CliError::new(Exit::Refused, text),
         StartError::Store(OpenError::Damaged(_)) => CliError::new(Exit::CheckFailed, text),
         StartError::Bind { addr, source, .. } if source.kind() == ErrorKind::AddrInUse => {

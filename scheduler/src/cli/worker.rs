@@ -102,6 +102,9 @@ async fn run_worker(client: ClientArgs, args: RunArgs, out: Output) -> Result<()
         .stop_deadline(args.stop_timeout)
         .gossip(!args.no_gossip)
         .handle(shell::KIND, shell::handle);
+    if let Some(ca) = &client.tls_ca {
+        builder = builder.tls_ca(ca);
+    }
     if let Some(name) = args.name {
         builder = builder.name(name);
     }

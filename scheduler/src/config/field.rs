@@ -105,10 +105,28 @@ pub const FIELDS: &[Field] = &[
         switch: false,
         doc: "File with the password that Faktory clients must know, or none; WINDLASS_FAKTORY_PASSWORD may hold the password itself instead. Defaults to none",
         default: "none",
-        set: |c, v| non_empty(v).map(|v| c.faktory_password_file = (v != "none").then(|| PathBuf::from(v))),
-        get: |c| {
-            c.faktory_password_file.as_ref().map_or_else(|| "none".to_owned(), |p| p.display().to_string())
-        },
+        set: |c, v| file(v).map(|v| c.faktory_password_file = v),
+        get: |c| file_text(c.faktory_password_file.as_ref()),
+    },
+    Field {
+        key: "tls_cert",
+        flag: "tls-cert",
+        value: "FILE|none",
+        switch: false,
+        doc: "PEM file with the server's certificate and those that lead to its authority, or none. With it, dashboard, API, native and Faktory port speak TLS and nothing else; a renewed file is taken up without a restart. Defaults to none",
+        default: "none",
+        set: |c, v| file(v).map(|v| c.tls_cert = v),
+        get: |c| file_text(c.tls_cert.as_ref()),
+    },
+    Field {
+        key: "tls_key",
+        flag: "tls-key",
+        value: "FILE|none",
+        switch: false,
+        doc: "PEM file with the private key of the certificate, not encrypted, or none. Defaults to none",
+        default: "none",
+        set: |c, v| file(v).map(|v| c.tls_key = v),
+        get: |c| file_text(c.tls_key.as_ref()),
     },
     Field {
         key: "gossip",
@@ -245,6 +263,14 @@ fn size_text(bytes: u64) -> String {
 
 fn non_empty(text: &str) -> Result<&str, String> {
     if text.trim().is_empty() { Err("empty".to_owned()) } else { Ok(text) }
+}
+
+fn file(text: &str) -> Result<Option<PathBuf>, String> {
+    non_empty(text).map(|text| (text != "none").then(|| PathBuf::from(text)))
+}
+
+fn file_text(path: Option<&PathBuf>) -> String {
+    path.map_or_else(|| "none".to_owned(), |path| path.display().to_string())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -2,13 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
-use windlass_core::limits;
+use tokio::time::{timeout, timeout_at};
 
 use super::command::Command;
 use super::greeting::{Challenge, Hello, hi};
@@ -19,6 +17,7 @@ use super::reply::Reply;
 use super::{
     ARRIVING_BYTES_MAX, LINE_BYTES_MAX, LINE_BYTES_MAX_UNGREETED, LINE_TIME, READ_BUFFER_BYTES, WRITE_TIME,
 };
+use crate::door::Pass;
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 8 * 1024;
@@ -148,7 +147,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
         if self.out.capacity() > READ_BUFFER_BYTES {
             self.out = BytesMut::new();
         }
-        match timeout(WRITE_TIME, self.writer.write_all(&out)).await {
+        let sending = async {
+            self.writer.write_all(&out).await?;
+            // Under TLS, written bytes may wait until they are flushed.
+            self.writer.flush().await
+        };
+        match timeout(WRITE_TIME, sending).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(End::Reset),
         }
@@ -161,18 +165,18 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve<R, W>(reader: R, writer: W, peer: SocketAddr, parts: FaktoryParts)
+pub(super) async fn serve<R, W>(reader: R, writer: W, peer: SocketAddr, parts: FaktoryParts, mut pass: Pass)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let mut wire = Wire::new(reader, writer, parts.budget.clone());
-    let patience = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-    let hello = match timeout(patience, greet(&mut wire, &parts)).await {
+    let hello = match timeout_at(pass.deadline(), greet(&mut wire, &parts)).await {
         Ok(Some(hello)) => hello,
         Ok(None) => return wire.close().await,
         Err(_) => return,
     };
+    pass.greeted();
     wire.lines.allow(LINE_BYTES_MAX);
     let mut session = Session::begin(parts.clone(), &hello);
     let broken = session.broken();
@@ -241,5 +245,25 @@ where
         if let Err(end) = sent {
             return end;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufWriter;
+
+    use super::*;
+
+    /// A stream that keeps back what it has taken until it is flushed, as TLS may.
+    #[tokio::test]
+    async fn answers_do_not_wait_for_the_next_ones() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut wire = Wire::new(tokio::io::empty(), BufWriter::new(ours), Budget::new());
+        wire.answer(&Reply::Ok).await.expect("taken");
+        wire.flush().await.expect("sent");
+        let mut got = [0; 5];
+        let read = timeout(WRITE_TIME, theirs.read_exact(&mut got)).await;
+        read.expect("it has left").expect("and arrived");
+        assert_eq!(&got, b"+OK\r\n");
     }
 }

@@ -1,7 +1,7 @@
 //! What all connections of the door share: reservations, worker processes, figures.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use windlass_core::api::{WorkerJob, WorkerView};
@@ -13,6 +13,7 @@ use super::reservations::{Reservation, Reservations};
 use super::workers::{Key, Process, State as WorkerState, Workers};
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::door::Places;
 use crate::queue::Registry;
 
 /// Running jobs that are listed of one worker.
@@ -29,6 +30,8 @@ pub struct DeskParts {
     pub chance: Chance,
     /// How long a lease is good without a sign of life, in milliseconds.
     pub lease_ms: u64,
+    /// Most connections.
+    pub connections_max: u32,
 }
 
 /// A cheap handle of what the connections share; usable from any thread.
@@ -40,7 +43,7 @@ pub struct Desk {
 struct Inner {
     parts: DeskParts,
     started_at: Timestamp,
-    connections: AtomicU32,
+    places: Arc<Places>,
     commands: AtomicU64,
     state: Mutex<State>,
 }
@@ -63,11 +66,12 @@ impl Desk {
     #[must_use]
     pub fn new(parts: DeskParts) -> Desk {
         let started_at = parts.clock.now().wall;
+        let places = Arc::new(Places::new(parts.connections_max));
         Desk {
             inner: Arc::new(Inner {
                 parts,
                 started_at,
-                connections: AtomicU32::new(0),
+                places,
                 commands: AtomicU64::new(0),
                 state: Mutex::default(),
             }),
@@ -93,14 +97,12 @@ impl Desk {
     /// Open connections of this door.
     #[must_use]
     pub fn connections(&self) -> u32 {
-        self.inner.connections.load(Ordering::Relaxed)
+        self.inner.places.taken()
     }
 
-    /// A connection; `None` when there are `max` already.
-    pub(super) fn connect(&self, max: u32) -> Option<Connected> {
-        let before = self.inner.connections.fetch_add(1, Ordering::Relaxed);
-        let connected = Connected(Arc::clone(&self.inner));
-        (before < max).then_some(connected)
+    /// Bounds of the connections.
+    pub(super) fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.inner.places)
     }
 
     pub(super) fn count_command(&self) -> u64 {
@@ -176,15 +178,6 @@ impl State {
     /// Puts a reservation back that could not be settled.
     pub(super) fn put_back(&mut self, reservation: Reservation) {
         self.reservations.add(reservation);
-    }
-}
-
-/// One open connection.
-pub(super) struct Connected(Arc<Inner>);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

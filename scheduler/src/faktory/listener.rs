@@ -1,25 +1,19 @@
-//! The Faktory port: accepts connections within the limit, stops on request.
+//! What stands behind the Faktory port.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio_util::task::TaskTracker;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::{Budget, serve};
 use super::desk::Desk;
 use super::greeting::{Password, hi};
 use super::keeper::keep;
 use super::reply::Reply;
-use crate::session::{Door, Listen, Phases};
-
-/// Wait after a failed accept: mostly there are no descriptors left, and asking at once would only burn the processor.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// Connections that are told "too many" at the same time; beyond, they are only closed.
-const TURN_AWAY_MAX: usize = 8;
-/// Time that it may take to tell one.
-const TURN_AWAY_TIME: Duration = Duration::from_secs(1);
+use crate::door::{Door, Excuse, Listen, Pass, Serve};
+use crate::session::Phases;
 
 /// What all connections are served with.
 #[derive(Clone)]
@@ -28,21 +22,43 @@ pub struct FaktoryParts {
     pub(super) password: Option<Password>,
     pub(super) phases: Phases,
     pub(super) budget: Budget,
-    connections_max: u32,
     next_connection: Arc<AtomicU32>,
 }
 
 impl FaktoryParts {
-    /// Connections at `desk`, at most so many, who know the password if there is one.
+    /// Connections at `desk` who know the password if there is one.
     #[must_use]
-    pub fn new(desk: Desk, password: Option<Password>, phases: Phases, connections_max: u32) -> FaktoryParts {
+    pub fn new(desk: Desk, password: Option<Password>, phases: Phases) -> FaktoryParts {
         let next_connection = Arc::new(AtomicU32::new(1));
-        FaktoryParts { desk, password, phases, budget: Budget::new(), connections_max, next_connection }
+        FaktoryParts { desk, password, phases, budget: Budget::new(), next_connection }
     }
 
     /// A number for a connection. After four thousand million they repeat.
     pub(super) fn number_connection(&self) -> u32 {
         self.next_connection.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Serve for FaktoryParts {
+    const NAME: &'static str = "faktory";
+
+    async fn serve<R, W>(self, reader: R, writer: W, peer: SocketAddr, pass: Pass)
+    where
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
+    {
+        serve(reader, writer, peer, self, pass).await;
+    }
+
+    fn excuse(&self, why: Excuse) -> Bytes {
+        // Clients read a greeting first.
+        let mut out = BytesMut::from(hi(None).as_str());
+        let text = match why {
+            Excuse::TooMany(max) => format!("too many connections: {max}"),
+            Excuse::SpeaksTls => "this port speaks TLS; use tcp+tls:// in the URL".to_owned(),
+        };
+        Reply::error(text).write(&mut out);
+        out.freeze()
     }
 }
 
@@ -58,37 +74,6 @@ pub fn open(listener: impl Listen, parts: FaktoryParts) -> Door {
             () = keep(desk) => {}
         }
     });
-    Door::start(parts.phases.clone(), |sessions| accept(listener, parts, sessions))
-}
-
-async fn accept(listener: impl Listen, parts: FaktoryParts, sessions: TaskTracker) {
-    let turned_away = TaskTracker::new();
-    loop {
-        let (reader, mut writer, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::debug!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-                continue;
-            }
-        };
-        match parts.desk.connect(parts.connections_max) {
-            Some(connected) => {
-                let parts = parts.clone();
-                sessions.spawn_local(async move {
-                    serve(reader, writer, peer, parts).await;
-                    drop(connected);
-                });
-            }
-            None if turned_away.len() < TURN_AWAY_MAX => {
-                let text = format!("too many connections: {}", parts.connections_max);
-                turned_away.spawn_local(async move {
-                    let mut out = bytes::BytesMut::from(hi(None).as_str());
-                    Reply::error(text).write(&mut out);
-                    let _ = tokio::time::timeout(TURN_AWAY_TIME, writer.write_all(&out)).await;
-                });
-            }
-            None => {}
-        }
-    }
+    let (places, phases) = (parts.desk.places(), parts.phases.clone());
+    Door::open(listener, parts, places, phases)
 }

@@ -7,6 +7,7 @@ use windlass_core::limits;
 use super::StartError;
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::door::TlsFiles;
 use crate::faktory::Password;
 use crate::store::StoreConfig;
 
@@ -93,6 +94,8 @@ pub struct NodeConfig {
     pub seeds: Vec<String>,
     /// Listen on addresses that others can reach although nothing keeps them out. Defaults to no.
     pub insecure_bind: bool,
+    /// Certificate and key of the server: with them the native port, HTTP and Faktory speak TLS and nothing else. Defaults to none.
+    pub tls: Option<TlsFiles>,
     /// Access tokens for the native port. Defaults to none: everybody who can reach it is let in.
     pub tokens: Vec<String>,
     /// Pages and HTTP API change nothing. Defaults to no.
@@ -128,6 +131,7 @@ impl NodeConfig {
             cluster: "windlass".to_owned(),
             seeds: Vec::new(),
             insecure_bind: false,
+            tls: None,
             tokens: Vec::new(),
             read_only_dashboard: false,
             badge: None,

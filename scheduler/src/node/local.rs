@@ -7,30 +7,24 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpServer};
 use futures_util::future::join_all;
 use windlass_core::store::keys::meta_key;
 use windlass_core::store::{Batch, Write};
 use windlass_dashboard::{Dashboard, Options};
 
-use super::descriptors::{Doors, HTTP_WORKERS};
-use super::{NodeConfig, StartError};
+use super::descriptors::Doors;
+use super::{NodeConfig, StartError, http};
 use crate::api::{ApiHandle, ApiParts, History};
 use crate::bulk::Bulks;
 use crate::chance::Chance;
 use crate::cluster::{Cluster, GossipConfig};
+use crate::door::{Door, Listen, Port, Tls};
 use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
 use crate::queue::{Op, Registry, RegistryParts, Shared};
 use crate::schedules;
-use crate::session::{
-    Budget, Door, Greeting, Hub, HubParts, Listen, NativePort, Phases, PollParts, Polls, SessionParts,
-};
+use crate::session::{self, Budget, Greeting, Hub, HubParts, Phases, PollParts, Polls, SessionParts};
 use crate::store::writer::StoreWriter;
 
-/// Time that HTTP requests have to finish when the node stops, in seconds.
-const HTTP_SHUTDOWN_S: u64 = 5;
-/// Time that a client has to send the head of an HTTP request.
-const HTTP_HEAD: Duration = Duration::from_secs(10);
 /// Time that queues have to make durable what they have taken on.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 /// Time that native connections have to take their last frames.
@@ -40,7 +34,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct Bound<L> {
     pub(super) http: Option<TcpListener>,
     pub(super) native: Option<(L, SocketAddr)>,
-    pub(super) faktory: Option<(NativePort, SocketAddr)>,
+    pub(super) faktory: Option<(Port, SocketAddr)>,
+    pub(super) tls: Option<Tls>,
 }
 
 /// A node that lives on the present arbiter and ends with it.
@@ -79,7 +74,7 @@ impl LocalNode {
         writer: StoreWriter,
     ) -> Result<LocalNode, StartError> {
         let config = NodeConfig { http: None, native: Some(addr), faktory: None, gossip: None, ..config };
-        let bound = Bound { http: None, native: Some((listener, addr)), faktory: None };
+        let bound = Bound { http: None, native: Some((listener, addr)), faktory: None, tls: None };
         // Where there are no descriptors they cannot run out.
         let doors = Doors::share(u64::from(u32::MAX));
         LocalNode::compose(config, doors, bound, writer).await
@@ -112,7 +107,7 @@ impl LocalNode {
         history.follow(registry.clone(), clock.clone());
         let phases = Phases::default();
         let polls = polls(&config, &registry, &hub, &phases);
-        let desk = desk(&config, &registry);
+        let desk = desk(&config, doors, &registry);
         let parts = Arc::new(ApiParts {
             registry: registry.clone(),
             hub: hub.clone(),
@@ -145,10 +140,10 @@ impl LocalNode {
             phases: phases.clone(),
         };
         let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
-        let faktory = open_faktory(bound.faktory, desk, &config, doors, &phases).await?;
-        let door = bound.native.map(|(listener, _)| Door::open(listener, sessions));
-        let http =
-            bound.http.map(|listener| serve_http(listener, &config, doors, &api, native_addr)).transpose()?;
+        let faktory = open_faktory(bound.faktory, desk, &config, &phases).await?;
+        let door = bound.native.map(|(listener, _)| session::open(listener, sessions));
+        let serve = |listener| serve_http(listener, bound.tls, &config, doors, &api, native_addr);
+        let http = bound.http.map(serve).transpose()?;
         let addrs =
             Addrs { http: http_addr, native: native_addr, faktory: faktory_addr, gossip: cluster.addr() };
         Ok(LocalNode { api: parts, writer, registry, schedules, cluster, door, faktory, phases, http, addrs })
@@ -214,22 +209,26 @@ fn polls(config: &NodeConfig, registry: &Registry, hub: &Hub, phases: &Phases) -
     })
 }
 
-fn desk(config: &NodeConfig, registry: &Registry) -> Desk {
-    let (registry, lease_ms) = (registry.clone(), config.lease_ms);
-    Desk::new(DeskParts { registry, clock: config.clock.clone(), chance: config.chance.clone(), lease_ms })
+fn desk(config: &NodeConfig, doors: Doors, registry: &Registry) -> Desk {
+    Desk::new(DeskParts {
+        registry: registry.clone(),
+        clock: config.clock.clone(),
+        chance: config.chance.clone(),
+        lease_ms: config.lease_ms,
+        connections_max: doors.faktory,
+    })
 }
 
 async fn open_faktory(
-    bound: Option<(NativePort, SocketAddr)>,
+    bound: Option<(Port, SocketAddr)>,
     desk: Desk,
     config: &NodeConfig,
-    doors: Doors,
     phases: &Phases,
 ) -> Result<Option<Door>, StartError> {
     let Some((listener, _)) = bound else { return Ok(None) };
     let adopted = desk.adopt().await;
     adopted.map_err(|e| StartError::Failed(format!("the reserved jobs cannot be read: {e}")))?;
-    let parts = FaktoryParts::new(desk, config.faktory_password.clone(), phases.clone(), doors.faktory);
+    let parts = FaktoryParts::new(desk, config.faktory_password.clone(), phases.clone());
     Ok(Some(faktory::open(listener, parts)))
 }
 
@@ -266,6 +265,7 @@ fn greeting(config: &NodeConfig, node: String, cluster: &Cluster) -> Greeting {
 
 fn serve_http(
     listener: TcpListener,
+    tls: Option<Tls>,
     config: &NodeConfig,
     doors: Doors,
     api: &ApiHandle,
@@ -275,28 +275,13 @@ fn serve_http(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         read_only: config.read_only_dashboard,
         badge: config.badge.clone(),
-        native_addr: native.map(|addr| addr.to_string()),
+        native_addr: native
+            .map(|addr| if tls.is_some() { format!("tls://{addr}") } else { addr.to_string() }),
+        tls: tls.is_some(),
         ..Options::default()
     };
     let dashboard = Dashboard::new(Arc::new(api.clone()), options);
-    let pages = dashboard.clone();
-    let server = HttpServer::new(move || {
-        let pages = pages.clone();
-        App::new().configure(move |cfg| pages.configure(cfg))
-    })
-    .workers(HTTP_WORKERS)
-    .max_connections(doors.http)
-    .shutdown_timeout(HTTP_SHUTDOWN_S)
-    .client_request_timeout(HTTP_HEAD)
-    .disable_signals()
-    .listen(listener)?
-    .run();
-    let handle = server.handle();
-    actix_rt::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "HTTP ended");
-        }
-    });
+    let handle = http::serve(listener, tls, doors.http, &dashboard)?;
     Ok((handle, dashboard))
 }
 

@@ -10,7 +10,7 @@ use super::descriptors::{Doors, raise_limit};
 use super::local::{Addrs, Bound, LocalNode};
 use super::{NodeConfig, StartError};
 use crate::api::ApiHandle;
-use crate::session::NativePort;
+use crate::door::{Port, Tls};
 use crate::store::writer::StoreWriter;
 
 /// Threads for reads of the store; more would only queue at the disk.
@@ -111,7 +111,11 @@ async fn start(config: NodeConfig, doors: Doors) -> Result<LocalNode, (StartErro
     LocalNode::compose(config, doors, bound, writer.clone()).await.map_err(|error| (error, Some(writer)))
 }
 
-fn bind(config: &NodeConfig) -> Result<Bound<NativePort>, StartError> {
+fn bind(config: &NodeConfig) -> Result<Bound<Port>, StartError> {
+    let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+    if let Some(tls) = &tls {
+        actix_rt::spawn(tls.clone().follow());
+    }
     let failed = |door, addr| move |source| StartError::Bind { door, addr, source };
     let http = match config.http {
         Some(addr) => Some(bind_http(addr).map_err(failed("HTTP", addr))?),
@@ -119,7 +123,7 @@ fn bind(config: &NodeConfig) -> Result<Bound<NativePort>, StartError> {
     };
     let native = match config.native {
         Some(addr) => {
-            let port = NativePort::bind(addr).map_err(failed("the native port", addr))?;
+            let port = Port::bind(addr, tls.clone()).map_err(failed("the native port", addr))?;
             let addr = port.addr();
             Some((port, addr))
         }
@@ -127,13 +131,13 @@ fn bind(config: &NodeConfig) -> Result<Bound<NativePort>, StartError> {
     };
     let faktory = match config.faktory {
         Some(addr) => {
-            let port = NativePort::bind(addr).map_err(failed("the Faktory port", addr))?;
+            let port = Port::bind(addr, tls.clone()).map_err(failed("the Faktory port", addr))?;
             let addr = port.addr();
             Some((port, addr))
         }
         None => None,
     };
-    Ok(Bound { http, native, faktory })
+    Ok(Bound { http, native, faktory, tls })
 }
 
 fn bind_http(addr: SocketAddr) -> std::io::Result<TcpListener> {

@@ -22,6 +22,7 @@ use super::link::Link;
 use super::{
     Budget, FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX,
 };
+use crate::door::Pass;
 use crate::fault::{self, Point};
 
 /// Longest text of a client's self-description that is kept.
@@ -34,6 +35,9 @@ const FLUSH_MS_MAX: u64 = 2_000;
 const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;
 /// Bytes written at a time.
 const WRITE_BYTES: usize = 256 * 1024;
+
+/// How a TLS handshake begins. As the length of a frame it would be far beyond the limit.
+const TLS: &[u8] = &[0x16, 0x03];
 
 /// Why a conversation ended before it began, or in the middle.
 enum End {
@@ -60,14 +64,18 @@ impl From<FrameError> for End {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve<R, W>(mut reader: R, mut writer: W, peer: SocketAddr, parts: SessionParts)
-where
+pub(super) async fn serve<R, W>(
+    mut reader: R,
+    mut writer: W,
+    peer: SocketAddr,
+    parts: SessionParts,
+    mut pass: Pass,
+) where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + 'static,
 {
     let mut buffer = BytesMut::with_capacity(limits::FRAME_BYTES_MAX_UNGREETED);
-    let greeting = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-    let hello = match timeout(greeting, read_hello(&mut reader, &mut buffer, &parts)).await {
+    let hello = match timeout_at(pass.deadline(), read_hello(&mut reader, &mut buffer, &parts)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err(End::Gone)) => return,
         Ok(Err(End::Refused(error))) => return refuse(&mut writer, peer, error, &parts.budget).await,
@@ -76,6 +84,7 @@ where
             return refuse(&mut writer, peer, ApiError::new(ErrorCode::Timeout, text), &parts.budget).await;
         }
     };
+    pass.greeted();
     let link = Link::new(parts.clock.now().mono);
     link.send(&ServerFrame::Welcome(welcome(&hello, &parts)));
     let inherited = match &hello.worker {
@@ -130,6 +139,10 @@ async fn read_hello(
     parts: &SessionParts,
 ) -> Result<Hello, End> {
     let body = loop {
+        if buffer.starts_with(TLS) {
+            let text = "this port does not speak TLS; write HOST:PORT without tls://";
+            return Err(End::Refused(ApiError::new(ErrorCode::Unsupported, text)));
+        }
         if let Some(body) = next_frame(buffer, limits::FRAME_BYTES_MAX_UNGREETED)? {
             break body;
         }
@@ -337,7 +350,7 @@ async fn write_chunk(
             let written = tokio::select! {
                 biased;
                 () = link.broken.cancelled() => return Err(std::io::ErrorKind::ConnectionAborted.into()),
-                written = timeout(stall, writer.write(rest)) => written??,
+                written = timeout(stall, write_some(writer, rest)) => written??,
             };
             if written == 0 {
                 return Err(std::io::ErrorKind::WriteZero.into());
@@ -346,6 +359,15 @@ async fn write_chunk(
         }
     }
     fault::pass_or_fail(Point::SessionAfterWrite)
+}
+
+/// Writes some, and sees to it that the end of a part does not stay behind in the buffers of TLS.
+async fn write_some(writer: &mut (impl AsyncWrite + Unpin), rest: &[u8]) -> std::io::Result<usize> {
+    let written = writer.write(rest).await?;
+    if written == rest.len() {
+        writer.flush().await?;
+    }
+    Ok(written)
 }
 
 async fn refuse(writer: &mut (impl AsyncWrite + Unpin), peer: SocketAddr, error: ApiError, budget: &Budget) {
@@ -361,13 +383,21 @@ async fn refuse(writer: &mut (impl AsyncWrite + Unpin), peer: SocketAddr, error:
     let _ = timeout(Duration::from_millis(FLUSH_MS_MAX), flush).await;
 }
 
-/// Tells a peer that there are too many, without serving it.
-pub(super) async fn turn_away(
-    _reader: impl AsyncRead,
-    mut writer: impl AsyncWrite + Unpin,
-    peer: SocketAddr,
-    budget: Arc<Budget>,
-) {
-    let text = format!("there are {} connections already; try again in a moment", budget.connections_max);
-    refuse(&mut writer, peer, ApiError::new(ErrorCode::Busy, text), &budget).await;
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufWriter;
+
+    use super::*;
+
+    /// A stream that keeps back what it has taken until it is flushed, as TLS may.
+    #[tokio::test]
+    async fn what_is_written_does_not_wait_for_what_comes_next() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut writer = BufWriter::new(ours);
+        let written = write_some(&mut writer, b"frame").await;
+        let mut got = [0; 5];
+        let read = timeout(Duration::from_secs(5), theirs.read_exact(&mut got)).await;
+        read.expect("it has left").expect("and arrived");
+        assert_eq!((written.expect("written"), &got), (5, b"frame"));
+    }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use windlass_core::wire::{ClientFrame, Hello, ServerFrame, encode_frame};
@@ -113,7 +112,7 @@ impl Engine {
                         self.calls.fail_all(|| Error::Refused(e.clone()));
                         return None;
                     }
-                    Err(ConnectError::Unreachable(_)) => return None,
+                    Err(ConnectError::Unreachable(_) | ConnectError::Untrusted { .. }) => return None,
                 },
                 () = tokio::time::sleep_until(impatient.unwrap_or_else(Instant::now)), if impatient.is_some() => {
                     let addresses = self.route.addresses.to_string();
@@ -146,8 +145,7 @@ impl Engine {
             if self.closing && self.calls.is_empty() {
                 encode_frame(&mut out, &ClientFrame::Goodbye);
                 // The answers are all there; a server that is gone by now does not need the goodbye.
-                let _ = writer.write_all_buf(&mut out).await;
-                let _ = writer.shutdown().await;
+                let _ = writer.finish(&mut out).await;
                 return Ok(());
             }
             let room = out.len() < OUT_BYTES_HIGH;
@@ -156,11 +154,7 @@ impl Engine {
                 // In this order, so that a process that was stopped reads what came before it finds the server silent.
                 biased;
                 frame = reader.next() => self.hear(frame?, &mut reader, &mut pulse)?,
-                wrote = writer.write_buf(&mut out), if !out.is_empty() => {
-                    if wrote? == 0 {
-                        return Err(LinkError::Closed);
-                    }
-                }
+                wrote = writer.push(&mut out), if writer.has_work(&out) => wrote?,
                 count = self.inbox.recv_many(&mut batch, INBOX_BATCH), if room && !self.closing => {
                     self.take(&mut batch, count);
                     // Callers that are ready to run get their turn first, so that their calls share this write.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -73,7 +72,7 @@ pub(crate) struct Pump {
 /// What woke the loop.
 enum Woken {
     Frame(Result<ServerFrame, LinkError>),
-    Wrote(std::io::Result<usize>),
+    Wrote(std::io::Result<()>),
     Outcomes,
     Progress(ProgressNote),
     Order(Option<Control>),
@@ -165,7 +164,7 @@ impl Pump {
                         self.ledger.stop_all(StopReason::Now);
                         Err(Error::Refused(e))
                     }
-                    Err(ConnectError::Unreachable(_)) => Ok(None),
+                    Err(ConnectError::Unreachable(_) | ConnectError::Untrusted { .. }) => Ok(None),
                 },
                 order = self.orders.recv(), if !self.is_stopping_now() => self.obey(order),
                 () = sleep_until(stop_at), if stop_at.is_some() => self.stop_step(),
@@ -189,8 +188,7 @@ impl Pump {
             if self.stopping.is_some() && self.stop_is_over() {
                 encode_frame(&mut out, &ClientFrame::Goodbye);
                 // The server has recorded everything; when it is gone by now, it does not need the goodbye.
-                let _ = tokio::time::timeout(FLUSH_NOW_MAX, writer.write_all_buf(&mut out)).await;
-                let _ = writer.shutdown().await;
+                let _ = tokio::time::timeout(FLUSH_NOW_MAX, writer.finish(&mut out)).await;
                 return Ok(());
             }
             let room = out.len() < OUT_BYTES_HIGH;
@@ -199,7 +197,7 @@ impl Pump {
                 // In this order, so that a process that was stopped reads what came before it finds the server silent.
                 biased;
                 frame = reader.next() => Woken::Frame(frame),
-                wrote = writer.write_buf(&mut out), if !out.is_empty() => Woken::Wrote(wrote),
+                wrote = writer.push(&mut out), if writer.has_work(&out) => Woken::Wrote(wrote),
                 _ = self.outcomes.recv_many(&mut batch, OUTCOME_BATCH), if room => Woken::Outcomes,
                 order = self.orders.recv(), if !self.is_stopping_now() => Woken::Order(order),
                 () = tokio::time::sleep_until(pulse.next) => Woken::Beat,
@@ -208,11 +206,7 @@ impl Pump {
             };
             match woken {
                 Woken::Frame(frame) => self.hear(frame?, &mut reader, &mut pulse)?,
-                Woken::Wrote(wrote) => {
-                    if wrote? == 0 {
-                        return Err(LinkError::Closed);
-                    }
-                }
+                Woken::Wrote(wrote) => wrote?,
                 Woken::Outcomes => self.finish(&mut batch),
                 Woken::Progress(ProgressNote { lease, percent, message }) => {
                     encode_frame(&mut out, &ClientFrame::Progress { lease, percent, message });

@@ -1,6 +1,7 @@
 //! How a worker is put together.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ type Wrap = Box<dyn Fn(JobService) -> JobService + Send>;
 #[must_use = "a builder does nothing until its worker runs"]
 pub struct WorkerBuilder {
     server: String,
+    tls_ca: Option<PathBuf>,
     token: Option<String>,
     name: Option<String>,
     queues: Vec<(String, u32)>,
@@ -69,6 +71,7 @@ impl WorkerBuilder {
     pub(super) fn new(server: String) -> WorkerBuilder {
         WorkerBuilder {
             server,
+            tls_ca: None,
             token: None,
             name: None,
             queues: Vec::new(),
@@ -128,6 +131,13 @@ impl WorkerBuilder {
     /// Access token, when the server asks for one. Defaults to none.
     pub fn token(mut self, token: impl Into<String>) -> WorkerBuilder {
         self.token = Some(token.into());
+        self
+    }
+
+    /// PEM file with the certificates of the authorities to trust, and no others; speaks TLS with all servers, whether their
+    /// addresses begin with `tls://` or not. Defaults to the authorities that this system trusts.
+    pub fn tls_ca(mut self, file: impl Into<PathBuf>) -> WorkerBuilder {
+        self.tls_ca = Some(file.into());
         self
     }
 
@@ -266,7 +276,7 @@ impl WorkerBuilder {
             self.handlers = self.handlers.into_iter().map(|(kind, service)| (kind, wrap(service))).collect();
         }
         Ok(Plan {
-            addresses: Addresses::parse(&self.server)?,
+            addresses: Addresses::parse(&self.server, self.tls_ca.as_deref())?,
             token: self.token,
             id,
             name: self.name,

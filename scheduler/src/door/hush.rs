@@ -10,7 +10,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Counts what is said and what is not.
 #[derive(Debug, Default)]
-pub(super) struct Hush {
+pub(crate) struct Hush {
     state: Mutex<State>,
 }
 
@@ -23,7 +23,7 @@ struct State {
 
 impl Hush {
     /// Whether a line may be written now; the number says how many were left out since the last one.
-    pub(super) fn pass(&self) -> Option<u64> {
+    pub(crate) fn pass(&self) -> Option<u64> {
         self.pass_at(Instant::now())
     }
 
