@@ -1,6 +1,7 @@
 //! What people send from pages: plain forms that work without scripts.
 
 pub(crate) mod action;
+pub(crate) mod bulk;
 pub(crate) mod enqueue;
 pub(crate) mod schedule;
 

@@ -1,6 +1,8 @@
 //! The pages. Each has a view that loads what it shows, and a template whose named blocks are the fragments that the
 //! live stream sends again when they change.
 
+pub(crate) mod bulk;
+pub(crate) mod bulks;
 pub(crate) mod docs;
 pub(crate) mod job;
 pub(crate) mod jobs;
@@ -33,6 +35,8 @@ pub(crate) enum View {
     Queues,
     Jobs(jobs::Filter),
     Job(JobId),
+    Bulks,
+    Bulk(u64),
     Workers,
     Schedules,
 }
@@ -47,7 +51,11 @@ impl View {
             "/jobs" => jobs::Filter::of(query).ok().map(View::Jobs),
             "/workers" => Some(View::Workers),
             "/schedules" => Some(View::Schedules),
-            _ => path.strip_prefix("/jobs/")?.parse().ok().map(View::Job),
+            "/bulk" => Some(View::Bulks),
+            _ => match path.strip_prefix("/bulk/") {
+                Some(id) => id.parse().ok().map(View::Bulk),
+                None => path.strip_prefix("/jobs/")?.parse().ok().map(View::Job),
+            },
         }
     }
 
@@ -62,6 +70,8 @@ impl View {
             View::Queues => queues::load(dashboard, shell).await?.fragments(),
             View::Jobs(filter) => jobs::load(dashboard, shell, filter.clone()).await?.fragments(),
             View::Job(id) => job::load(dashboard, shell, *id).await?.fragments(),
+            View::Bulks => bulks::load(dashboard, shell).await?.fragments(),
+            View::Bulk(id) => bulk::load(dashboard, shell, *id).await?.fragments(),
             View::Workers => workers::load(dashboard, shell).await?.fragments(),
             View::Schedules => schedules::load(dashboard, shell).await?.fragments(),
         };

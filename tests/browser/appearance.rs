@@ -1,6 +1,7 @@
 //! Languages, themes and small screens, on every page.
 
 use anyhow::Result;
+use windlass_core::api::{BulkAct, BulkSpec, Request};
 use windlass_core::job::JobState;
 
 use crate::browser::{Browser, Look, open};
@@ -29,6 +30,12 @@ async fn pages(site: &mut Site) -> Result<Vec<String>> {
     ]
     .map(str::to_owned)
     .to_vec();
+    for dry_run in [true, false] {
+        let (filter, reason) = ("state:dead queue:mail".to_owned(), "the relay is back".to_owned());
+        let spec = BulkSpec { act: BulkAct::Cancel, filter, reason, pace: Some(1), dry_run };
+        site.client.call(Request::StartBulk(spec)).await?;
+    }
+    pages.extend(["/bulk", "/bulk/1", "/bulk/2"].map(str::to_owned));
     pages.extend([format!("/jobs/{dead}"), format!("/jobs/{running}")]);
     Ok(pages)
 }

@@ -6,6 +6,7 @@
 mod actions;
 mod appearance;
 mod browser;
+mod bulk;
 mod keyboard;
 mod live;
 mod site;

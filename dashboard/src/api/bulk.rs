@@ -40,7 +40,8 @@ pub(crate) async fn cancel(
     forward(&dashboard, Request::CancelBulk { id: number(&req)? }).await
 }
 
-fn number(req: &HttpRequest) -> Result<u64, Problem> {
+/// The number of the operation in the path.
+pub(crate) fn number(req: &HttpRequest) -> Result<u64, Problem> {
     let text = req.match_info().query("bulk");
     text.parse().map_err(|_| Problem::malformed(format!("an operation has a number, not {text:?}")))
 }

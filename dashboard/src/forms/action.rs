@@ -51,6 +51,11 @@ fn read(fields: &Fields) -> Result<Action, Problem> {
         "schedule:delete" => {
             one(Request::DeleteSchedule { name: name() }, "schedule_deleted", Some("ask.schedule_delete"))
         }
+        "bulk:stop" => {
+            let id = super::number(fields, "bulk", "the number of an operation")?;
+            let id = id.ok_or_else(|| Problem::invalid("the number of an operation is missing"))?;
+            one(Request::CancelBulk { id }, "bulk_stopped", Some("ask.bulk_stop"))
+        }
         other => Err(Problem::invalid(format!("there is no action {other:?}"))),
     }
 }
@@ -61,7 +66,9 @@ async fn carry_out(dashboard: &Dashboard, action: Action) -> Result<(&'static st
         Action::One { request, notice, .. } => match dashboard.call(request).await? {
             // Only bulk actions on dead jobs count things that a person wants to know.
             Response::Done { count } if notice.starts_with("job_") => Ok((notice, count)),
-            Response::Done { .. } | Response::Schedule(_) | Response::Enqueued(_) => Ok((notice, 1)),
+            Response::Done { .. } | Response::Schedule(_) | Response::Enqueued(_) | Response::Bulk(_) => {
+                Ok((notice, 1))
+            }
             other => Err(unexpected(&other).into()),
         },
         Action::Jobs { requests, notice, .. } => {

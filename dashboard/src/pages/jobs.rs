@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
-use windlass_core::api::{JobPage, JobQuery, JobSearch, JobView, Request, Response, StateCounts};
+use windlass_core::api::{BulkAct, JobPage, JobQuery, JobSearch, JobView, Request, Response, StateCounts};
 use windlass_core::id::QueueName;
 use windlass_core::job::JobState;
 use windlass_core::limits;
@@ -203,14 +203,20 @@ pub(crate) struct Page {
     scanned: u64,
     queues: Vec<String>,
     dead: u64,
+    /// The whole filter in its own language; empty when all jobs are shown.
+    asked: String,
+    /// What may be done to all that match; nothing without a filter.
+    acts: Vec<BulkAct>,
 }
 
 super::fragments!(Page: "tabs" as_tabs, "jobs" as_list);
 
 impl Page {
-    /// Buttons for all dead jobs of the queue in the filter.
+    /// Buttons for all dead jobs of the queue in the filter; with more terms they would take more than is shown.
     fn dead_buttons(&self) -> Html {
-        let (Some(queue), Some(JobState::Dead)) = (&self.filter.queue, self.filter.state) else {
+        let (Some(queue), Some(JobState::Dead), None) =
+            (&self.filter.queue, self.filter.state, &self.filter.terms)
+        else {
             return Html(String::new());
         };
         let mut fields = vec![("queue", queue.as_str())];
@@ -239,6 +245,16 @@ impl Page {
             button("dead:retry", ALL[0], "retry", "small", retry),
             button("dead:delete", ALL[1], "delete", "small danger", delete)
         ))
+    }
+
+    /// What an act on all that match says, and its icon.
+    fn act_on_all(&self, act: &BulkAct) -> (&'static str, Html) {
+        let (key, icon) = match act {
+            BulkAct::Retry => ("bulk.retry_all", "retry"),
+            BulkAct::Cancel => ("bulk.cancel_all", "cancel"),
+            BulkAct::Delete => ("bulk.delete_all", "delete"),
+        };
+        (self.shell.lang.t(key), ui::icon(icon))
     }
 
     /// Which bulk actions the selection offers.
@@ -310,11 +326,8 @@ fn counts_of(queues: &[windlass_core::api::QueueView], queue: Option<&QueueName>
 pub(crate) async fn load(dashboard: &Dashboard, shell: Shell, filter: Filter) -> Result<Page, Problem> {
     let (queue, state, kind) = (filter.queue.clone(), filter.state, filter.kind.clone());
     let fields = JobQuery { queue, state, kind, ..JobQuery::default() };
-    let search = JobSearch {
-        filter: crate::api::jobs::search(&fields, filter.terms.as_deref().unwrap_or(""))?,
-        cursor: filter.cursor.clone(),
-        limit: Some(PAGE),
-    };
+    let asked = crate::api::jobs::search(&fields, filter.terms.as_deref().unwrap_or(""))?;
+    let search = JobSearch { filter: asked.clone(), cursor: filter.cursor.clone(), limit: Some(PAGE) };
     let JobPage { jobs, next, scanned } = match dashboard.call(Request::SearchJobs(search)).await? {
         Response::Jobs(page) => page,
         other => return Err(unexpected(&other).into()),
@@ -331,9 +344,22 @@ pub(crate) async fn load(dashboard: &Dashboard, shell: Shell, filter: Filter) ->
         scanned,
         queues: queues.iter().take(200).map(|queue| queue.name.to_string()).collect(),
         dead: counts.get(&JobState::Dead).copied().unwrap_or(0),
+        acts: acts_on_all(&asked)?,
+        asked,
         shell,
         filter,
     })
+}
+
+/// The acts that touch a job in one of the filter's states.
+fn acts_on_all(asked: &str) -> Result<Vec<BulkAct>, Problem> {
+    let filter = windlass_core::filter::Filter::parse(asked)
+        .map_err(|e| Problem::invalid(format!("the filter: {e}")))?;
+    if filter.is_empty() {
+        return Ok(Vec::new());
+    }
+    let states = filter.states().unwrap_or_else(|| JobState::ALL.to_vec());
+    Ok(BulkAct::ALL.into_iter().filter(|act| states.iter().any(|state| act.touches(*state))).collect())
 }
 
 pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use windlass_core::api::{
-    ApiError, AttemptView, BulkAct, BulkState, BulkView, Enqueued, ErrorCode, FetchJobs, Fetched,
+    ApiError, AttemptView, BulkAct, BulkSpec, BulkState, BulkView, Enqueued, ErrorCode, FetchJobs, Fetched,
     HistoryPoint, JobPage, JobSearch, JobView, NodeView, Overview, QueueView, Request, Response,
     ScheduleView, Standing, StateCounts, WorkRequest, WorkResponse, WorkerView,
 };
@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) schedules: BTreeMap<String, ScheduleView>,
     pub(crate) workers: Vec<WorkerView>,
     pub(crate) problems: Vec<String>,
+    /// Operations that were asked for.
+    pub(crate) begun: Vec<BulkSpec>,
     /// Every call fails with this while it is set.
     pub(crate) broken: Option<ApiError>,
     serial: u128,
@@ -92,6 +94,13 @@ fn bulk(act: BulkAct, filter: &str) -> BulkView {
         started_at: now(),
         ended_at: None,
     }
+}
+
+/// One that has counted, and waits for an answer.
+fn counted() -> BulkView {
+    let view = bulk(BulkAct::Delete, "state:dead");
+    let (reason, pace, done, skipped) = (String::new(), None, 0, 0);
+    BulkView { id: 2, dry_run: true, state: BulkState::Done, reason, pace, done, skipped, ..view }
 }
 
 /// As many jobs as were asked for.
@@ -337,11 +346,19 @@ impl World {
                 self.schedules.remove(&name).ok_or_else(|| missing("schedule"))?;
                 Ok(Response::Done { count: 1 })
             }
-            Request::StartBulk(spec) => Ok(Response::Bulk(Box::new(bulk(spec.act, &spec.filter)))),
+            Request::StartBulk(spec) if spec.filter.is_empty() => {
+                Err(ApiError::new(ErrorCode::Invalid, "an operation on many jobs needs a filter"))
+            }
+            Request::StartBulk(spec) => {
+                let view = bulk(spec.act, &spec.filter);
+                self.begun.push(spec);
+                Ok(Response::Bulk(Box::new(view)))
+            }
             Request::ListBulks => Ok(Response::Bulks(vec![bulk(BulkAct::Delete, "state:dead")])),
             Request::GetBulk { id: 1 } | Request::CancelBulk { id: 1 } => {
                 Ok(Response::Bulk(Box::new(bulk(BulkAct::Cancel, "kind:a"))))
             }
+            Request::GetBulk { id: 2 } => Ok(Response::Bulk(Box::new(counted()))),
             other => Err(ApiError::new(ErrorCode::Unsupported, format!("{other:?}"))),
         }
     }

@@ -28,6 +28,11 @@ async fn nothing_that_users_send_becomes_markup() {
         format!("/jobs?cursor={encoded}"),
         format!("/jobs/{id}"),
         format!("/jobs/{encoded}"),
+        format!("/jobs?filter=kind:%22a{encoded}%22"),
+        "/bulk".to_owned(),
+        "/bulk/1".to_owned(),
+        "/bulk/2".to_owned(),
+        format!("/bulk/{encoded}"),
         "/workers".to_owned(),
         "/schedules".to_owned(),
         format!("/schedules/new?from={encoded}"),
@@ -103,6 +108,68 @@ async fn what_destroys_asks_first() {
     assert_eq!((reply.status, dead()), (StatusCode::SEE_OTHER, 0));
     let elsewhere = [("do", "queue:pause"), ("queue", "images"), ("back", "https://evil.example/")];
     assert_eq!(site.form("/do", &elsewhere).await.header("location"), "/");
+}
+
+#[actix_web::test]
+async fn all_that_match_are_counted_before_anything_is_done() {
+    let fake = Fake::busy();
+    let site = site(fake.clone(), Options::default()).await;
+    let text = site.page("/jobs?state=dead&queue=mail.eu%2Fhigh&filter=attempt%3E%3D1").await.text;
+    let filter = "name=\"filter\" value=\"queue:&#34;mail.eu/high&#34; state:dead attempt&#62;=1\"";
+    assert!(text.contains("All that match:") && text.contains(filter), "{text}");
+    assert!(!text.contains("Retry all dead"), "which would take more than is shown");
+    let form =
+        |text: &str| text.split("id=\"many\"").nth(1).unwrap().split("</form>").next().unwrap().to_owned();
+    let offered = form(&text);
+    assert!(offered.contains("value=\"retry\"") && offered.contains("value=\"delete\""));
+    assert!(!offered.contains("value=\"cancel\""), "a dead job cannot be cancelled");
+    let text = site.page("/jobs?state=ready").await.text;
+    assert!(!form(&text).contains("value=\"retry\"") && form(&text).contains("value=\"cancel\""));
+    assert!(
+        !site.page("/jobs").await.text.contains("All that match:"),
+        "without a filter it would be all jobs"
+    );
+
+    let act = [("act", "delete"), ("filter", "state:dead")];
+    let reply = site.form("/bulk", &act).await;
+    assert_eq!((reply.status, reply.header("location")), (StatusCode::SEE_OTHER, "/bulk/1"));
+    assert!(fake.world.lock().unwrap().begun.pop().unwrap().dry_run, "it counts first");
+    let text = site.page("/bulk/2").await.text;
+    assert!(text.contains("Delete 7 jobs with their history? This cannot be undone."));
+    assert!(text.contains("name=\"run\" value=\"yes\"") && text.contains("state:dead"));
+    assert_eq!(text.matches("<tr id=\"j-").count(), 7, "the sample shows them");
+    let yes = [act[0], act[1], ("run", "yes"), ("pace", "50"), ("reason", " old ones ")];
+    assert_eq!(site.form("/bulk", &yes).await.status, StatusCode::SEE_OTHER);
+    let spec = fake.world.lock().unwrap().begun.pop().unwrap();
+    assert_eq!((spec.dry_run, spec.pace, spec.reason.as_str()), (false, Some(50), "old ones"));
+}
+
+#[actix_web::test]
+async fn an_operation_is_watched_and_stopped() {
+    let fake = Fake::busy();
+    let site = site(fake.clone(), Options::default()).await;
+    let text = site.page("/bulk/1").await.text;
+    assert!(text.contains("<progress class=\"whole\" max=\"7\" value=\"4\""), "{text}");
+    assert!(text.contains("3 of 7 done") && text.contains("1 job had changed") && text.contains("because"));
+    assert!(text.contains("value=\"bulk:stop\"") && !text.contains("name=\"run\""));
+    let stop = [("do", "bulk:stop"), ("bulk", "1"), ("back", "/bulk/1")];
+    assert!(site.form("/do", &stop).await.text.contains("Are you sure?"));
+    let sure: Vec<(&str, &str)> = stop.iter().copied().chain([("confirm", "yes")]).collect();
+    assert_eq!(site.form("/do", &sure).await.header("location"), "/bulk/1");
+    assert!(site.page("/bulk").await.text.contains("href=\"/bulk/1\""));
+    for bad in [
+        [("act", "burn"), ("filter", "state:dead"), ("pace", "")],
+        [("act", "retry"), ("filter", "state:dead"), ("pace", "-1")],
+        [("act", "retry"), ("filter", ""), ("pace", "5")],
+    ] {
+        assert_eq!(site.form("/bulk", &bad).await.status, StatusCode::UNPROCESSABLE_ENTITY, "{bad:?}");
+    }
+    assert!(fake.world.lock().unwrap().begun.is_empty());
+    assert_eq!(site.page("/bulk/x").await.status, StatusCode::BAD_REQUEST);
+    let read_only = crate::site(fake, Options { read_only: true, ..Options::default() }).await;
+    let text = read_only.page("/bulk/2").await.text;
+    assert!(!text.contains("name=\"run\"") && !text.contains("method=\"post\""));
+    assert!(!read_only.page("/jobs?state=dead").await.text.contains("All that match:"));
 }
 
 #[actix_web::test]
