@@ -54,6 +54,9 @@ async fn a_tls_client_is_told_to_leave_it_away() -> Result<()> {
         Err(Error::Untrusted { reason, .. }) => ensure!(reason.contains("does not speak TLS"), "{reason}"),
         other => bail!("{other:?}"),
     }
+    // Browsers are not sent to a TLS that is not there.
+    let page = http::send(server.http, "GET", "/api/v1/queues", &[], &[])?;
+    ensure!(page.status == 200 && page.header("strict-transport-security").is_empty(), "{page:?}");
     // Whatever begins like TLS is not taken for a frame of 33 MB, and HTTP answers as HTTP does.
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     let mut stream = TcpStream::connect(server.http)?;
