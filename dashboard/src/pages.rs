@@ -12,6 +12,7 @@ pub(crate) mod workers;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use askama::Template;
+use windlass_core::access::Operation;
 use windlass_core::id::JobId;
 
 use crate::Dashboard;
@@ -48,6 +49,18 @@ impl View {
             "/workers" => Some(View::Workers),
             "/schedules" => Some(View::Schedules),
             _ => path.strip_prefix("/jobs/")?.parse().ok().map(View::Job),
+        }
+    }
+
+    /// What its watcher does all the time.
+    pub(crate) fn operation(&self) -> Operation {
+        match self {
+            View::Overview => Operation::GetOverview,
+            View::Queues => Operation::ListQueues,
+            View::Jobs(_) => Operation::SearchJobs,
+            View::Job(_) => Operation::GetJob,
+            View::Workers => Operation::ListWorkers,
+            View::Schedules => Operation::ListSchedules,
         }
     }
 

@@ -4,6 +4,8 @@ use actix_web::HttpRequest;
 use actix_web::cookie::{Cookie, SameSite, time::Duration};
 use actix_web::http::header;
 
+use windlass_core::access::{Need, Principal};
+
 use crate::Dashboard;
 use crate::assets;
 use crate::i18n::Lang;
@@ -47,7 +49,13 @@ pub(crate) struct Shell {
     pub(crate) place: Place,
     pub(crate) version: String,
     pub(crate) badge: Option<String>,
+    /// Nothing that would change something is offered: the node is read-only, or the visitor's role.
     pub(crate) read_only: bool,
+    pub(crate) may_enqueue: bool,
+    /// Name of the visitor's token; `None` while no token is asked for, and before the visitor has shown one.
+    pub(crate) visitor: Option<String>,
+    /// Whether the visitor has not said yet who they are.
+    pub(crate) stranger: bool,
     /// The address of this page, for links that come back to it.
     pub(crate) here: String,
     /// The message of the action before: its text and whether it went well.
@@ -68,6 +76,7 @@ impl Shell {
             Some("dark") => "dark",
             _ => "auto",
         };
+        let may = |need| dashboard.caller().is_some_and(|caller| caller.grant.role.allows(need));
         let host = req.headers().get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or("127.0.0.1:7420");
         Shell {
             lang,
@@ -75,7 +84,10 @@ impl Shell {
             place,
             version: options.version.clone(),
             badge: options.badge.clone(),
-            read_only: options.read_only,
+            read_only: options.read_only || !may(Need::Steer),
+            may_enqueue: !options.read_only && may(Need::Enqueue),
+            visitor: dashboard.caller().filter(|c| c.principal != Principal::Anyone).map(|c| c.name.clone()),
+            stranger: dashboard.caller().is_none(),
             here: without_choices(req),
             notice: cookie(NOTICE_COOKIE).and_then(|value| read_notice(lang, &value)),
             host: host.to_owned(),

@@ -1,6 +1,6 @@
 //! `/jobs`: lists by queue, state and kind. The whole filter stands in the address.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use windlass_core::api::{JobPage, JobQuery, JobSearch, JobView, Request, Response, StateCounts};
 use windlass_core::id::QueueName;
@@ -336,7 +336,7 @@ pub(crate) async fn load(dashboard: &Dashboard, shell: Shell, filter: Filter) ->
     })
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Jobs);
     let page = match Filter::of(req.query_string()) {
         Ok(filter) => load(&dashboard, shell, filter).await,

@@ -96,12 +96,16 @@ async fn run_worker(client: ClientArgs, args: RunArgs, out: Output) -> Result<()
     let mut signals = Signals::listen()?;
     // A first connection that fails should say so; later ones are the worker's business, which tries again for ever.
     Server::connect(&client).await?;
+    let token = client.token()?;
     let names = args.queues.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     let mut builder = Worker::builder(&client.server)
         .concurrency(args.concurrency)
         .stop_deadline(args.stop_timeout)
         .gossip(!args.no_gossip)
         .handle(shell::KIND, shell::handle);
+    if let Some(token) = token {
+        builder = builder.token(token);
+    }
     if let Some(name) = args.name {
         builder = builder.name(name);
     }

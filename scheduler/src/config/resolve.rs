@@ -3,7 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, FAKTORY_PASSWORD_ENV, FIELDS, FILE_NAME, FILE_SYSTEM, ServerFlags, file};
+use super::{
+    ADMIN_TOKEN_ENV, Config, ConfigError, FAKTORY_PASSWORD_ENV, FIELDS, FILE_NAME, FILE_SYSTEM, ServerFlags,
+    file,
+};
+use crate::access::AdminToken;
 use crate::faktory::Password;
 
 /// Where a value comes from.
@@ -86,6 +90,7 @@ pub fn resolve(flags: &ServerFlags, env: &dyn Fn(&str) -> Option<String>) -> Res
         settings.push(Setting { key: field.key, value: (field.get)(&config), origin });
     }
     config.faktory_password = faktory_password(&config, env)?;
+    config.admin_token = admin_token(&config, env)?;
     config.validate()?;
     Ok(Resolved { config, settings, file: path })
 }
@@ -102,6 +107,22 @@ fn faktory_password(
     let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
     let password = Password::new(&text);
     password.map(Some).ok_or_else(|| refuse("is empty; write the password into it".to_owned()))
+}
+
+/// The token that may do everything: from its file, or else from the environment.
+fn admin_token(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<AdminToken>, ConfigError> {
+    let Some(path) = &config.admin_token_file else {
+        let given = env(ADMIN_TOKEN_ENV).filter(|text| !text.trim().is_empty());
+        let read =
+            |text: String| AdminToken::new(&text).map_err(|e| ConfigError(format!("{ADMIN_TOKEN_ENV}: {e}")));
+        return given.map(read).transpose();
+    };
+    let refuse = |why: String| ConfigError(format!("admin_token_file: {}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+    AdminToken::new(&text).map(Some).map_err(refuse)
 }
 
 /// The file to read, with its text. A named file must exist; the usual places need not.

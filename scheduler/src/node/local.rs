@@ -15,6 +15,7 @@ use windlass_dashboard::{Dashboard, Options};
 
 use super::descriptors::{Doors, HTTP_WORKERS};
 use super::{NodeConfig, StartError};
+use crate::access::{Access, Audit, Roots};
 use crate::api::{ApiHandle, ApiParts, History};
 use crate::bulk::Bulks;
 use crate::chance::Chance;
@@ -94,6 +95,9 @@ impl LocalNode {
         let (clock, chance) = (config.clock.clone(), config.chance.clone());
         actix_rt::spawn(clock.clone().keep_pace());
         let node = node_id(&writer, &chance).await?;
+        let access = Access::recover(writer.clone(), clock.clone(), chance.clone(), Roots::of(&config))?;
+        config.check_exposure(access.is_closed())?;
+        let audit = Audit::recover(writer.clone(), clock.clone())?;
         let registry = Registry::recover(RegistryParts {
             writer: writer.clone(),
             clock: clock.clone(),
@@ -119,6 +123,8 @@ impl LocalNode {
             polls,
             bulks: Bulks::new(registry.clone(), clock.clone()),
             faktory: desk.clone(),
+            access: access.clone(),
+            audit: audit.clone(),
             schedules: schedules.clone(),
             cluster: cluster.clone(),
             writer: writer.clone(),
@@ -137,7 +143,7 @@ impl LocalNode {
             clock,
             chance,
             greeting: Arc::new(greeting(&config, node, &cluster)),
-            tokens: Arc::new(config.tokens.clone()),
+            access: access.clone(),
             heartbeat_ms: config.heartbeat_ms,
             lease_ms: config.lease_ms,
             resume_grace_ms: config.resume_grace_ms,
@@ -145,7 +151,8 @@ impl LocalNode {
             phases: phases.clone(),
         };
         let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
-        let faktory = open_faktory(bound.faktory, desk, &config, doors, &phases).await?;
+        let guards = (access.clone(), audit.clone());
+        let faktory = open_faktory(bound.faktory, desk, guards, &config, doors, &phases).await?;
         let door = bound.native.map(|(listener, _)| Door::open(listener, sessions));
         let http =
             bound.http.map(|listener| serve_http(listener, &config, doors, &api, native_addr)).transpose()?;
@@ -222,6 +229,7 @@ fn desk(config: &NodeConfig, registry: &Registry) -> Desk {
 async fn open_faktory(
     bound: Option<(NativePort, SocketAddr)>,
     desk: Desk,
+    guards: (Access, Audit),
     config: &NodeConfig,
     doors: Doors,
     phases: &Phases,
@@ -229,7 +237,8 @@ async fn open_faktory(
     let Some((listener, _)) = bound else { return Ok(None) };
     let adopted = desk.adopt().await;
     adopted.map_err(|e| StartError::Failed(format!("the reserved jobs cannot be read: {e}")))?;
-    let parts = FaktoryParts::new(desk, config.faktory_password.clone(), phases.clone(), doors.faktory);
+    let parts =
+        FaktoryParts::new(desk, config.faktory_password.clone(), guards, phases.clone(), doors.faktory);
     Ok(Some(faktory::open(listener, parts)))
 }
 

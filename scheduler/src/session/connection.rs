@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
+use windlass_core::access::{Caller, Operation, allows};
 use windlass_core::api::{ApiError, ErrorCode};
 use windlass_core::limits;
 use windlass_core::wire::{
@@ -16,7 +17,7 @@ use windlass_core::wire::{
     decode_exact, encode_frame, next_frame,
 };
 
-use super::actor::{Ended, Frames, SessionActor};
+use super::actor::{Ended, Frames, SessionActor, no_longer};
 use super::hub::Arrival;
 use super::link::Link;
 use super::{
@@ -30,6 +31,8 @@ const TEXT_BYTES_MAX: usize = 256;
 const KINDS_MAX: usize = 256;
 /// Time that the last frames of a conversation have to reach the peer.
 const FLUSH_MS_MAX: u64 = 2_000;
+/// Time that an answer under way has to be sent when a token is revoked.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Buffer of a connection that sends little.
 const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;
 /// Bytes written at a time.
@@ -67,8 +70,8 @@ where
 {
     let mut buffer = BytesMut::with_capacity(limits::FRAME_BYTES_MAX_UNGREETED);
     let greeting = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-    let hello = match timeout(greeting, read_hello(&mut reader, &mut buffer, &parts)).await {
-        Ok(Ok(hello)) => hello,
+    let (hello, caller) = match timeout(greeting, read_hello(&mut reader, &mut buffer, peer, &parts)).await {
+        Ok(Ok(greeted)) => greeted,
         Ok(Err(End::Gone)) => return,
         Ok(Err(End::Refused(error))) => return refuse(&mut writer, peer, error, &parts.budget).await,
         Err(_) => {
@@ -90,7 +93,14 @@ where
         }
         None => Vec::new(),
     };
-    let actor = SessionActor::new(parts.clone(), Arc::clone(&link), hello.worker.as_ref(), inherited).start();
+    let actor = SessionActor::new(
+        parts.clone(),
+        Arc::clone(&link),
+        Arc::clone(&caller),
+        hello.worker.as_ref(),
+        inherited,
+    )
+    .start();
     let writing = actix_rt::spawn(write_all(writer, Arc::clone(&link)));
     let read = tokio::select! {
         biased;
@@ -99,6 +109,7 @@ where
         () = link.finish.cancelled() => Ok(()),
         () = parts.phases.closing.cancelled() => Ok(()),
         never = announce_stop(&link, &parts) => match never {},
+        error = shown_out(&caller, &parts) => Err(End::Refused(error)),
         read = read_frames(&mut reader, buffer, &actor, &parts) => read,
     };
     if let Err(End::Refused(error)) = read {
@@ -117,6 +128,14 @@ where
     let _ = writing.await;
 }
 
+/// Resolves when the peer's token is good for nothing any more. Its frames are refused from that very moment; the connection
+/// lives on for as long as the answer takes to whoever has just revoked their own.
+async fn shown_out(caller: &Caller, parts: &SessionParts) -> ApiError {
+    parts.access.leave(caller).await;
+    tokio::time::sleep(LAST_WORDS).await;
+    no_longer()
+}
+
 /// Tells the peer when the server is about to stop.
 async fn announce_stop(link: &Link, parts: &SessionParts) -> std::convert::Infallible {
     parts.phases.draining.cancelled().await;
@@ -127,8 +146,9 @@ async fn announce_stop(link: &Link, parts: &SessionParts) -> std::convert::Infal
 async fn read_hello(
     reader: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
+    peer: SocketAddr,
     parts: &SessionParts,
-) -> Result<Hello, End> {
+) -> Result<(Hello, Arc<Caller>), End> {
     let body = loop {
         if let Some(body) = next_frame(buffer, limits::FRAME_BYTES_MAX_UNGREETED)? {
             break body;
@@ -152,21 +172,14 @@ async fn read_hello(
         );
         return refuse(ErrorCode::Unsupported, text);
     }
-    let known = |given: &str| parts.tokens.iter().any(|token| same(token.as_bytes(), given.as_bytes()));
-    if !parts.tokens.is_empty() && !hello.token.as_deref().is_some_and(known) {
-        return refuse(
-            ErrorCode::Denied,
-            "the access token is missing or not one of this server's".to_owned(),
-        );
+    let token = hello.token.take();
+    let caller = parts.access.identify(token.as_deref(), &peer.to_string()).map_err(End::Refused)?;
+    if hello.worker.is_some() {
+        allows(&caller.grant, Operation::Fetch, None)
+            .map_err(|refused| End::Refused(ApiError::new(ErrorCode::Denied, refused.to_string())))?;
     }
-    hello.token = None;
     tidy(&mut hello);
-    Ok(hello)
-}
-
-/// Compares without telling by its duration how much was right.
-fn same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+    Ok((hello, Arc::new(caller)))
 }
 
 /// Bounds what a peer says about itself, since it is kept and shown.
