@@ -1,6 +1,7 @@
 //! The pages. Each has a view that loads what it shows, and a template whose named blocks are the fragments that the
 //! live stream sends again when they change.
 
+pub(crate) mod audit;
 pub(crate) mod docs;
 pub(crate) mod job;
 pub(crate) mod jobs;

@@ -26,6 +26,7 @@ pub(crate) enum Place {
     Jobs,
     Workers,
     Schedules,
+    Audit,
     Enqueue,
     Docs,
     Nowhere,
@@ -52,6 +53,7 @@ pub(crate) struct Shell {
     /// Nothing that would change something is offered: the node is read-only, or the visitor's role.
     pub(crate) read_only: bool,
     pub(crate) may_enqueue: bool,
+    pub(crate) may_review: bool,
     /// Name of the visitor's token; `None` while no token is asked for, and before the visitor has shown one.
     pub(crate) visitor: Option<String>,
     /// Whether the visitor has not said yet who they are.
@@ -85,6 +87,7 @@ impl Shell {
             version: options.version.clone(),
             badge: options.badge.clone(),
             read_only: options.read_only || !may(Need::Steer),
+            may_review: may(Need::Review),
             may_enqueue: !options.read_only && may(Need::Enqueue),
             visitor: dashboard.caller().filter(|c| c.principal != Principal::Anyone).map(|c| c.name.clone()),
             stranger: dashboard.caller().is_none(),
@@ -101,7 +104,7 @@ impl Shell {
     }
 
     /// The navigation.
-    pub(crate) fn entries(&self) -> [Entry; 6] {
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         let entry = |href, key, icon, place, shortcut| Entry {
             href,
             text: self.lang.t(key),
@@ -109,14 +112,18 @@ impl Shell {
             here: self.place == place,
             shortcut,
         };
-        [
+        let mut entries = vec![
             entry("/", NAV[0], "overview", Place::Overview, "g o"),
             entry("/queues", NAV[1], "queue", Place::Queues, "g q"),
             entry("/jobs", NAV[2], "job", Place::Jobs, "g j"),
             entry("/workers", NAV[3], "worker", Place::Workers, "g w"),
             entry("/schedules", NAV[4], "schedule", Place::Schedules, "g s"),
             entry("/docs/api", NAV[5], "code", Place::Docs, "g a"),
-        ]
+        ];
+        if self.may_review {
+            entries.push(entry("/audit", NAV[6], "check", Place::Audit, "g l"));
+        }
+        entries
     }
 
     /// This page's address with one more query parameter.
@@ -127,7 +134,8 @@ impl Shell {
 }
 
 /// Keys of the navigation's words.
-const NAV: [&str; 6] = ["nav.overview", "nav.queues", "nav.jobs", "nav.workers", "nav.schedules", "nav.api"];
+const NAV: [&str; 7] =
+    ["nav.overview", "nav.queues", "nav.jobs", "nav.workers", "nav.schedules", "nav.api", "nav.audit"];
 
 /// The language of a request: asked for in the address, then chosen before, then preferred by the browser.
 pub(crate) fn lang_of(req: &HttpRequest) -> Lang {

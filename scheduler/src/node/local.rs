@@ -79,7 +79,15 @@ impl LocalNode {
         addr: SocketAddr,
         writer: StoreWriter,
     ) -> Result<LocalNode, StartError> {
-        let config = NodeConfig { http: None, native: Some(addr), faktory: None, gossip: None, ..config };
+        // Only the simulation can reach a listener of its own.
+        let config = NodeConfig {
+            http: None,
+            native: Some(addr),
+            faktory: None,
+            gossip: None,
+            insecure_bind: true,
+            ..config
+        };
         let bound = Bound { http: None, native: Some((listener, addr)), faktory: None };
         // Where there are no descriptors they cannot run out.
         let doors = Doors::share(u64::from(u32::MAX));
