@@ -31,6 +31,53 @@ fn files_with(dir: &Path, needle: &str) -> Vec<String> {
     found
 }
 
+/// The token may come from a file, and an empty one is a mistake.
+fn token_files(server: &Process, dir: &Path, admin: &str, shop: &str) {
+    let file = dir.join("token");
+    std::fs::write(&file, format!("{admin}\n")).expect("written");
+    let by_file = |args: &[&str]| -> Command {
+        let mut command = windlass(args);
+        command.args(["--token-file", "token", "--server", &server.address("native")]).current_dir(dir);
+        command
+    };
+    let listed = run(by_file(&["--json", "token", "list"])).ok().json();
+    let names: Vec<_> =
+        listed.as_array().expect("a list").iter().map(|t| t["name"].as_str().expect("text")).collect();
+    assert_eq!(names, ["look", "me", "shop"]);
+    let shown = run(by_file(&["token", "list"])).ok().out;
+    assert!(shown.contains("shop*") && !shown.contains(&shop[20..]), "{shown}");
+    std::fs::write(&file, "\n").expect("written");
+    run(by_file(&["token", "list"])).fails(2);
+}
+
+/// What was done is written down, newest first; what failed too.
+fn check_trail(trail: &serde_json::Value) {
+    let did: Vec<_> = trail["entries"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .map(|e| {
+            format!(
+                "{} {} {}",
+                e["who"].as_str().unwrap(),
+                e["operation"].as_str().unwrap(),
+                e["error"].is_null()
+            )
+        })
+        .collect();
+    assert_eq!(
+        did,
+        [
+            "me token.revoke false",
+            "me token.revoke true",
+            "me token.create true",
+            "me token.create true",
+            "anyone token.create true",
+            "anyone token.create false",
+        ]
+    );
+}
+
 #[test]
 fn tokens_are_made_kept_used_and_revoked() {
     let server = Server::start();
@@ -59,53 +106,12 @@ fn tokens_are_made_kept_used_and_revoked() {
     with_token(&server, dir.path(), &shop, &["job", "enqueue", "k", "--queue", "shop.eu"]).ok();
     with_token(&server, dir.path(), &shop, &["job", "enqueue", "k", "--queue", "mail"]).fails(4);
 
-    // The token may come from a file, and an empty one is a mistake.
-    let file = dir.path().join("token");
-    std::fs::write(&file, format!("{admin}\n")).expect("written");
-    let by_file = |args: &[&str]| -> Command {
-        let mut command = windlass(args);
-        command
-            .args(["--token-file", "token", "--server", &server.address("native")])
-            .current_dir(dir.path());
-        command
-    };
-    let listed = run(by_file(&["--json", "token", "list"])).ok().json();
-    let names: Vec<_> =
-        listed.as_array().expect("a list").iter().map(|t| t["name"].as_str().expect("text")).collect();
-    assert_eq!(names, ["look", "me", "shop"]);
-    let shown = run(by_file(&["token", "list"])).ok().out;
-    assert!(shown.contains("shop*") && !shown.contains(&shop[20..]), "{shown}");
-    std::fs::write(&file, "\n").expect("written");
-    run(by_file(&["token", "list"])).fails(2);
+    token_files(&server, dir.path(), &admin, &shop);
 
     as_admin(&["token", "revoke", "look"]).ok();
     as_viewer(&["queue", "list"]).fails(4);
     as_admin(&["token", "revoke", "me"]).fails(4);
-    let trail = as_admin(&["--json", "audit"]).ok().json();
-    let did: Vec<_> = trail["entries"]
-        .as_array()
-        .expect("entries")
-        .iter()
-        .map(|e| {
-            format!(
-                "{} {} {}",
-                e["who"].as_str().unwrap(),
-                e["operation"].as_str().unwrap(),
-                e["error"].is_null()
-            )
-        })
-        .collect();
-    assert_eq!(
-        did,
-        [
-            "me token.revoke false",
-            "me token.revoke true",
-            "me token.create true",
-            "me token.create true",
-            "anyone token.create true",
-            "anyone token.create false",
-        ]
-    );
+    check_trail(&as_admin(&["--json", "audit"]).ok().json());
     assert!(as_admin(&["audit"]).ok().out.contains("token look"));
     server.stop();
     for secret in [&admin, &viewer, &shop] {

@@ -196,12 +196,27 @@ mod tests {
         assert_eq!(file("secret\n").expect("good").config.faktory_password, Password::new("secret"));
         assert!(file("\n").expect_err("empty").to_string().contains("is empty"));
         let env = |name: &str| (name == FAKTORY_PASSWORD_ENV).then(|| "other".to_owned());
-        let flags = ServerFlags::default().or("faktory", "0.0.0.0:7419");
-        let resolved = resolve(&flags, &env).expect("a password allows other machines");
+        let resolved = resolve(&ServerFlags::default(), &env).expect("a good one");
         assert_eq!(resolved.config.faktory_password, Password::new("other"));
         assert!(!format!("{:?}", resolved.config).contains("other"), "a password is not printed");
-        let refusal = resolve(&flags, &|_| None).expect_err("no password").to_string();
-        assert!(refusal.starts_with("faktory: 0.0.0.0:7419"), "{refusal}");
+    }
+
+    #[test]
+    fn the_admin_token_comes_from_its_file_or_the_environment() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("token");
+        std::fs::write(&path, "a-token-of-some-length\n").expect("file is written");
+        let flags = ServerFlags::default().or("admin_token_file", &path.display().to_string());
+        let of = |text: &str| AdminToken::new(text).ok();
+        assert_eq!(
+            resolve(&flags, &|_| None).expect("good").config.admin_token,
+            of("a-token-of-some-length")
+        );
+        let given = |text: &'static str| move |name: &str| (name == ADMIN_TOKEN_ENV).then(|| text.to_owned());
+        let by_env = resolve(&ServerFlags::default(), &given("another-of-some-length")).expect("good");
+        assert_eq!(by_env.config.admin_token, of("another-of-some-length"));
+        let short = resolve(&ServerFlags::default(), &given("short")).expect_err("too short").to_string();
+        assert!(short.starts_with(ADMIN_TOKEN_ENV) && short.contains("at least 16"), "{short}");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::access::{Access, Audit, Roots};
 use crate::api::{ApiHandle, ApiParts, History};
 use crate::bulk::Bulks;
 use crate::chance::Chance;
+use crate::clock::Clock;
 use crate::cluster::{Cluster, GossipConfig};
 use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
 use crate::queue::{Op, Registry, RegistryParts, Shared};
@@ -103,9 +104,7 @@ impl LocalNode {
         let (clock, chance) = (config.clock.clone(), config.chance.clone());
         actix_rt::spawn(clock.clone().keep_pace());
         let node = node_id(&writer, &chance).await?;
-        let access = Access::recover(writer.clone(), clock.clone(), chance.clone(), Roots::of(&config))?;
-        config.check_exposure(access.is_closed())?;
-        let audit = Audit::recover(writer.clone(), clock.clone())?;
+        let guards = guards(&config, &writer)?;
         let registry = Registry::recover(RegistryParts {
             writer: writer.clone(),
             clock: clock.clone(),
@@ -120,8 +119,7 @@ impl LocalNode {
         let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
         let cluster = gossip(&config, &node, facts(http_addr, native_addr), &hub).await?;
         let budget = Arc::new(Budget::new(doors.native));
-        let history = History::default();
-        history.follow(registry.clone(), clock.clone());
+        let history = history(&registry, &clock);
         let phases = Phases::default();
         let polls = polls(&config, &registry, &hub, &phases);
         let desk = desk(&config, &registry);
@@ -131,8 +129,8 @@ impl LocalNode {
             polls,
             bulks: Bulks::new(registry.clone(), clock.clone()),
             faktory: desk.clone(),
-            access: access.clone(),
-            audit: audit.clone(),
+            access: guards.0.clone(),
+            audit: guards.1.clone(),
             schedules: schedules.clone(),
             cluster: cluster.clone(),
             writer: writer.clone(),
@@ -151,7 +149,7 @@ impl LocalNode {
             clock,
             chance,
             greeting: Arc::new(greeting(&config, node, &cluster)),
-            access: access.clone(),
+            access: guards.0.clone(),
             heartbeat_ms: config.heartbeat_ms,
             lease_ms: config.lease_ms,
             resume_grace_ms: config.resume_grace_ms,
@@ -159,7 +157,6 @@ impl LocalNode {
             phases: phases.clone(),
         };
         let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
-        let guards = (access.clone(), audit.clone());
         let faktory = open_faktory(bound.faktory, desk, guards, &config, doors, &phases).await?;
         let door = bound.native.map(|(listener, _)| Door::open(listener, sessions));
         let http =
@@ -206,6 +203,20 @@ impl LocalNode {
         flush(&self.registry).await;
         self.cluster.leave();
     }
+}
+
+/// Who is let in, and what operators did; refuses doors that nothing guards.
+fn guards(config: &NodeConfig, writer: &StoreWriter) -> Result<(Access, Audit), StartError> {
+    let (clock, chance) = (config.clock.clone(), config.chance.clone());
+    let access = Access::recover(writer.clone(), clock.clone(), chance, Roots::of(config))?;
+    config.check_exposure(access.is_closed())?;
+    Ok((access, Audit::recover(writer.clone(), clock)?))
+}
+
+fn history(registry: &Registry, clock: &Clock) -> History {
+    let history = History::default();
+    history.follow(registry.clone(), clock.clone());
+    history
 }
 
 fn hub(config: &NodeConfig) -> Hub {
