@@ -263,16 +263,14 @@ impl Access {
             return invalid("a token expires after 1 ms to ten years".to_owned());
         }
         let state = self.state();
-        if self.inner.roots.admin.is_none()
-            && !state.tokens.values().any(|entry| self.opens_all(&entry.record))
-        {
-            if spec.role != Role::Admin || spec.expires_in_ms.is_some() {
-                return invalid(
-                    "the first token has to be an admin's without an expiry, since from then on tokens are asked for: \
-                     windlass token create NAME --role admin"
-                        .to_owned(),
-                );
-            }
+        let is_first = self.inner.roots.admin.is_none()
+            && !state.tokens.values().any(|entry| self.opens_all(&entry.record));
+        if is_first && (spec.role != Role::Admin || spec.expires_in_ms.is_some()) {
+            return invalid(
+                "the first token has to be an admin's without an expiry, since from then on tokens are asked for: \
+                 windlass token create NAME --role admin"
+                    .to_owned(),
+            );
         }
         if state.tokens.len() >= limits::TOKENS_MAX {
             return invalid(format!("there are {} tokens already; revoke some", limits::TOKENS_MAX));

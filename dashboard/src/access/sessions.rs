@@ -22,10 +22,12 @@ const WRONG_WAIT: Duration = Duration::from_millis(500);
 /// Wrong tokens that wait at the same time; with the wait this bounds guesses to 32 per second, whatever the number of connections.
 const WRONG_MAX: usize = 16;
 
+/// Who, until when; by the hash of the id, so that what is in memory signs nobody in.
+type Open = BTreeMap<[u8; 32], (Arc<Caller>, Instant)>;
+
 /// All sessions of a node.
 pub(crate) struct Sessions {
-    /// By hash, so that what is in memory signs nobody in.
-    open: Mutex<BTreeMap<[u8; 32], (Arc<Caller>, Instant)>>,
+    open: Mutex<Open>,
     wrong: Semaphore,
 }
 
@@ -74,7 +76,7 @@ impl Sessions {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], (Arc<Caller>, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Open> {
         // Whole between any two statements that hold the lock.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
