@@ -2,6 +2,7 @@
 //!
 //! JSON keys of the HTTP API are the serde names of these types. Times in JSON are milliseconds since the epoch.
 
+mod access;
 pub mod body;
 mod bulk;
 mod view;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+pub use access::{AuditEntry, AuditPage, NewToken, TokenSpec, TokenView};
 pub use bulk::{BulkAct, BulkSpec, BulkState, BulkView};
 pub use view::{
     AttemptView, HistoryPoint, JobView, NodeView, Overview, PayloadJson, QueueView, ScheduleView, WorkerJob,
@@ -147,6 +149,22 @@ pub enum Request {
         /// Its number.
         id: u64,
     },
+    /// Make an access token; the first one has to be an admin's. Answer: [`Response::TokenMade`], when durable.
+    CreateToken(TokenSpec),
+    /// All access tokens, by name. Answer: [`Response::Tokens`].
+    ListTokens,
+    /// End an access token, at once and at every door. Answer: [`Response::Tokens`] with the one.
+    RevokeToken {
+        /// Its name or its id.
+        token: String,
+    },
+    /// A page of the audit log, newest first. Answer: [`Response::Audit`].
+    ListAudit {
+        /// Only entries with smaller numbers.
+        before: Option<u64>,
+        /// Entries, 1 to [`crate::limits::PAGE_MAX`]. Defaults to 50.
+        limit: Option<u32>,
+    },
 }
 
 /// Which jobs a page shows.
@@ -205,6 +223,12 @@ pub enum Response {
     Bulk(Box<BulkView>),
     /// Operations, newest first.
     Bulks(Vec<BulkView>),
+    /// A token that was just made.
+    TokenMade(Box<NewToken>),
+    /// Tokens, by name.
+    Tokens(Vec<TokenView>),
+    /// What operators did.
+    Audit(AuditPage),
 }
 
 /// The answer for one enqueued job.

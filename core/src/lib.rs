@@ -12,6 +12,7 @@
 //! - [`schedule`]: cron and intervals, the rule at daylight-saving changes.
 //! - [`store`]: the contract of an engine, the memory engine, the conformance suite.
 //! - [`api`]: requests and responses, the same for the wire, HTTP and the dashboard.
+//! - [`access`]: roles, tokens, what each may do.
 //! - [`filter`]: the language in which jobs are looked for.
 //! - [`wire`]: frames, handshake, codec.
 //!
@@ -20,6 +21,7 @@
 //! - A refusal changes nothing.
 //! - Nothing here reads a clock or iterates a randomly ordered map.
 
+pub mod access;
 pub mod api;
 pub mod filter;
 pub mod id;

@@ -118,3 +118,15 @@ pub const MAX_ATTEMPTS_DEFAULT: u32 = 20;
 const _: () = assert!(LEASE_MS_DEFAULT >= 4 * HEARTBEAT_MS_DEFAULT, "a lease survives three lost heartbeats");
 const _: () = assert!(PAYLOAD_BYTES_MAX < FRAME_BYTES_MAX, "a job of the largest size fits into a frame");
 const _: () = assert!(WINDOW_LOAD_JOBS < WINDOW_JOBS, "a load fits into the window");
+/// Most access tokens: one per application and person is far below, and all are held in memory.
+pub const TOKENS_MAX: usize = 1_000;
+/// Most access tokens that open the Faktory door: each is tried for every connection, which costs thousands of hashes.
+pub const FAKTORY_TOKENS_MAX: usize = 16;
+/// Longest name of an access token, in bytes: it stands in every line of the audit log.
+pub const TOKEN_NAME_BYTES_MAX: usize = 64;
+/// Most queue patterns of one access token.
+pub const TOKEN_QUEUES_MAX: usize = 64;
+/// Entries of the audit log; the oldest goes when there is one more.
+pub const AUDIT_ENTRIES_MAX: u64 = 10_000;
+/// Longest text of one field of an audit entry, in bytes.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 512;

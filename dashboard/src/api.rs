@@ -6,6 +6,7 @@ pub(crate) mod jobs;
 pub(crate) mod metrics;
 pub(crate) mod queues;
 pub(crate) mod schedules;
+pub(crate) mod tokens;
 pub(crate) mod work;
 
 use std::sync::Arc;

@@ -21,7 +21,7 @@ const FORM_BYTES_MAX: usize = limits::PAYLOAD_BYTES_MAX + 256 * 1024;
 pub(crate) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    async fn read(
+    pub(crate) async fn read(
         dashboard: &Dashboard,
         req: &HttpRequest,
         payload: web::Payload,
@@ -33,7 +33,7 @@ impl Fields {
     }
 
     /// The first value of a field; empty when it is missing.
-    fn get(&self, name: &str) -> &str {
+    pub(crate) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
@@ -48,7 +48,7 @@ impl Fields {
 }
 
 /// An address on this node, or the overview: a form cannot send anybody elsewhere.
-fn safe_back(back: &str) -> &str {
+pub(crate) fn safe_back(back: &str) -> &str {
     let ours = back.starts_with('/') && !back.starts_with("//") && !back.contains(['\\', '\r', '\n']);
     if ours && back.is_ascii() { back } else { "/" }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn guard(
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody, BoxBody>>, Error> {
     let options =
         req.app_data::<web::Data<Dashboard>>().expect("registered with the routes").options().clone();
-    let mut response = match check(req.method(), req.headers(), &options) {
+    let mut response = match check(req.method(), req.path(), req.headers(), &options) {
         Ok(()) => next.call(req).await?.map_into_left_body(),
         Err(problem) => req.into_response(problem.error_response()).map_into_right_body(),
     };
@@ -57,7 +57,7 @@ pub(crate) async fn guard(
     Ok(response)
 }
 
-fn check(method: &Method, headers: &HeaderMap, options: &Options) -> Result<(), Problem> {
+fn check(method: &Method, path: &str, headers: &HeaderMap, options: &Options) -> Result<(), Problem> {
     let host = text(headers, header::HOST);
     if let Some(host) = host
         && !host_is_known(host, &options.hosts)
@@ -74,7 +74,8 @@ fn check(method: &Method, headers: &HeaderMap, options: &Options) -> Result<(), 
         let detail = "a page of another site may not change anything here";
         return Err(Problem::new(StatusCode::FORBIDDEN, "cross_site", "Refused", detail));
     }
-    if options.read_only {
+    // Signing in and out changes nothing of the node.
+    if options.read_only && !matches!(path, "/login" | "/logout") {
         let detail = "this node is read-only: it shows everything and changes nothing";
         return Err(Problem::new(StatusCode::FORBIDDEN, "read_only", "Read-only", detail));
     }

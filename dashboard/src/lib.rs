@@ -4,12 +4,14 @@
 //!
 //! # Map
 //! - [`routes`](crate::ROUTES): every route in one table; registration, the API page and the tests read it.
-//! - `guard`: who may ask: host list, origin check, read-only, security headers.
+//! - `access`: who asks and what they may do: tokens, sessions of browsers, the one middleware that decides.
+//! - `guard`: from where one may ask: host list, origin check, read-only, security headers.
 //! - `api`: JSON in, JSON out. `problem`: errors as RFC 9457.
 //! - `view`, `pages`: what a page shows, as askama templates with named blocks.
 //! - `live`: one stream per open page; each distinct view is rendered at most once a second for all who watch it.
 //! - `i18n`, `text`, `chart`, `diagram`, `json`: words, numbers and drawings.
 
+mod access;
 mod api;
 mod assets;
 mod chart;
@@ -31,9 +33,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use windlass_core::access::Caller;
 use windlass_core::api::{ApiError, ErrorCode, Request, Response, WorkRequest, WorkResponse};
 
-pub use routes::{ROUTES, Route, Verb};
+pub use routes::{Gate, ROUTES, Route, Verb};
 
 /// The answer of a [`Backend`] call.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>>;
@@ -43,12 +46,24 @@ pub type WorkAnswer = Pin<Box<dyn Future<Output = Result<WorkResponse, ApiError>
 
 /// What the pages and the API stand on.
 pub trait Backend: Send + Sync + 'static {
-    /// Carries out one request, exactly as the native protocol would.
-    fn call(&self, request: Request) -> Answer;
+    /// Carries out one request for a caller, exactly as the native protocol would; what they may not do is `Denied`.
+    fn call(&self, caller: &Arc<Caller>, request: Request) -> Answer;
+
+    /// Who comes with this token, or with none, from this address.
+    ///
+    /// # Errors
+    /// `Denied`.
+    fn identify(&self, token: Option<&str>, from: &str) -> Result<Caller, ApiError>;
+
+    /// Whether a caller that was identified may stay.
+    fn is_live(&self, caller: &Caller) -> bool;
+
+    /// Resolves when a caller that was identified has to go.
+    fn leave(&self, caller: &Arc<Caller>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
     /// Carries out what a worker asks that comes by requests. Defaults to a refusal.
-    fn work(&self, request: WorkRequest) -> WorkAnswer {
-        let _ = request;
+    fn work(&self, caller: &Arc<Caller>, request: WorkRequest) -> WorkAnswer {
+        let _ = (caller, request);
         let text = "this node gives no jobs to workers over HTTP";
         Box::pin(async move { Err(ApiError::new(ErrorCode::Unsupported, text)) })
     }
@@ -81,6 +96,8 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Dashboard {
     inner: Arc<Inner>,
+    /// Who asks; nobody outside a request.
+    caller: Option<Arc<Caller>>,
 }
 
 pub(crate) struct Inner {
@@ -88,14 +105,16 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) live: live::Hub,
     pub(crate) bodies: api::Budget,
+    pub(crate) sessions: access::Sessions,
 }
 
 impl Dashboard {
     /// A dashboard over `backend`.
     #[must_use]
     pub fn new(backend: Arc<dyn Backend>, options: Options) -> Dashboard {
-        let inner = Inner { backend, options, live: live::Hub::default(), bodies: api::Budget::default() };
-        Dashboard { inner: Arc::new(inner) }
+        let (live, bodies, sessions) =
+            (live::Hub::default(), api::Budget::default(), access::Sessions::default());
+        Dashboard { inner: Arc::new(Inner { backend, options, live, bodies, sessions }), caller: None }
     }
 
     /// Registers every route, with the checks and headers that belong to them.
@@ -109,11 +128,24 @@ impl Dashboard {
     }
 
     pub(crate) async fn work(&self, request: WorkRequest) -> Result<WorkResponse, ApiError> {
-        self.inner.backend.work(request).await
+        self.inner.backend.work(self.known()?, request).await
     }
 
     pub(crate) async fn call(&self, request: Request) -> Result<Response, ApiError> {
-        self.inner.backend.call(request).await
+        self.inner.backend.call(self.known()?, request).await
+    }
+
+    /// The same dashboard for somebody.
+    pub(crate) fn on_behalf_of(&self, caller: Arc<Caller>) -> Dashboard {
+        Dashboard { inner: Arc::clone(&self.inner), caller: Some(caller) }
+    }
+
+    pub(crate) fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.as_ref()
+    }
+
+    fn known(&self) -> Result<&Arc<Caller>, ApiError> {
+        self.caller.as_ref().ok_or_else(|| ApiError::new(ErrorCode::Denied, "nobody has said who asks"))
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -5,15 +5,18 @@
 //! fragments that differ from what it got before. A view that nobody watches is not drawn at all.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::header::{self, ContentEncoding};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use windlass_core::access::{Caller, Grant, QueuePattern, Role, allows};
 use windlass_core::api::{ApiError, ErrorCode};
 
 use crate::Dashboard;
@@ -38,6 +41,8 @@ struct Key {
     lang: Lang,
     /// Drawn into buttons, which come back to it.
     here: String,
+    /// What is shown depends on what the watcher may do and see.
+    reach: (Role, Vec<QueuePattern>),
 }
 
 /// The newest drawing of a view; `Err` holds why there is none.
@@ -87,7 +92,10 @@ fn watch_view(
     let (sender, receiver) = watch::channel(None);
     views.insert(key.clone(), sender);
     drop(views);
-    actix_web::rt::spawn(draw_while_watched(dashboard.clone(), key, shell));
+    // Drawn for all who may do the same: the drawing goes on when the first of them has to go.
+    let (role, queues) = key.reach.clone();
+    let caller = Caller { grant: Grant { role, queues }, ..Caller::process() };
+    actix_web::rt::spawn(draw_while_watched(dashboard.on_behalf_of(Arc::new(caller)), key, shell));
     Ok(receiver)
 }
 
@@ -128,6 +136,8 @@ struct Watcher {
     newest: watch::Receiver<Option<Drawing>>,
     stop: watch::Receiver<bool>,
     keep_alive: tokio::time::Interval,
+    /// Resolves when the token of this browser is good for nothing any more.
+    leave: Pin<Box<dyn Future<Output = ()> + Send>>,
     sent: HashMap<&'static str, String>,
     was_down: bool,
     greeted: bool,
@@ -146,6 +156,7 @@ impl Watcher {
                 changed = self.newest.changed() => changed.ok()?,
                 _ = self.keep_alive.tick() => return Some(Bytes::from_static(b": alive\n\n")),
                 _ = self.stop.wait_for(|stopped| *stopped) => return None,
+                () = &mut self.leave => return None,
             }
             if let Some(bytes) = self.news() {
                 return Some(bytes);
@@ -189,10 +200,7 @@ fn event(out: &mut String, name: &str, data: &str) {
     out.push_str("\n\n");
 }
 
-pub(crate) async fn stream(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn stream(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     let page = parameter(&req, "page").unwrap_or_default();
     let Some(view) = View::of(&page) else {
         return Err(Problem::not_found(format!("the page {page:?} has nothing that changes")));
@@ -202,7 +210,11 @@ pub(crate) async fn stream(
     }
     let mut shell = Shell::of(&dashboard, &req, Place::Nowhere);
     shell.here.clone_from(&page);
-    let key = Key { view, lang: shell.lang, here: page };
+    let caller = Arc::clone(dashboard.known()?);
+    allows(&caller.grant, view.operation(), None)
+        .map_err(|refused| ApiError::new(ErrorCode::Denied, refused.to_string()))?;
+    let reach = (caller.grant.role, caller.grant.queues.clone());
+    let key = Key { view, lang: shell.lang, here: page, reach };
     let mut keep_alive = interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut newest = watch_view(&dashboard, key, shell)?;
@@ -212,6 +224,7 @@ pub(crate) async fn stream(
         newest,
         stop: dashboard.inner().live.stop.subscribe(),
         keep_alive,
+        leave: dashboard.inner().backend.leave(&caller),
         sent: HashMap::new(),
         was_down: false,
         greeted: false,

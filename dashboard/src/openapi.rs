@@ -12,6 +12,7 @@ use utoipa::openapi::path::{
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem,
     PathsBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Schema,
@@ -51,11 +52,20 @@ fn document() -> OpenApi {
              the sense of RFC 9457, with a stable code. A 429 or 503 says in Retry-After when to come back.",
         ))
         .build();
-    let mut components = ComponentsBuilder::new();
+    let bearer =
+        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("an access token")).build();
+    let mut components = ComponentsBuilder::new().security_scheme("token", SecurityScheme::Http(bearer));
     for (name, schema) in schema::all() {
         components = components.schema(name, schema);
     }
-    OpenApiBuilder::new().info(info).paths(paths).components(Some(components.build())).build()
+    // A node without tokens asks for none.
+    let security = [SecurityRequirement::new("token", [""; 0]), SecurityRequirement::default()];
+    OpenApiBuilder::new()
+        .info(info)
+        .paths(paths)
+        .components(Some(components.build()))
+        .security(Some(security))
+        .build()
 }
 
 fn method(verb: Verb) -> HttpMethod {

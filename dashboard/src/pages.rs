@@ -1,6 +1,7 @@
 //! The pages. Each has a view that loads what it shows, and a template whose named blocks are the fragments that the
 //! live stream sends again when they change.
 
+pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod bulks;
 pub(crate) mod docs;
@@ -14,6 +15,7 @@ pub(crate) mod workers;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use askama::Template;
+use windlass_core::access::Operation;
 use windlass_core::id::JobId;
 
 use crate::Dashboard;
@@ -56,6 +58,20 @@ impl View {
                 Some(id) => id.parse().ok().map(View::Bulk),
                 None => path.strip_prefix("/jobs/")?.parse().ok().map(View::Job),
             },
+        }
+    }
+
+    /// What its watcher does all the time.
+    pub(crate) fn operation(&self) -> Operation {
+        match self {
+            View::Overview => Operation::GetOverview,
+            View::Queues => Operation::ListQueues,
+            View::Jobs(_) => Operation::SearchJobs,
+            View::Job(_) => Operation::GetJob,
+            View::Bulks => Operation::ListBulks,
+            View::Bulk(_) => Operation::GetBulk,
+            View::Workers => Operation::ListWorkers,
+            View::Schedules => Operation::ListSchedules,
         }
     }
 

@@ -4,6 +4,8 @@ use actix_web::HttpRequest;
 use actix_web::cookie::{Cookie, SameSite, time::Duration};
 use actix_web::http::header;
 
+use windlass_core::access::{Need, Principal};
+
 use crate::Dashboard;
 use crate::assets;
 use crate::i18n::Lang;
@@ -24,6 +26,7 @@ pub(crate) enum Place {
     Jobs,
     Workers,
     Schedules,
+    Audit,
     Enqueue,
     Docs,
     Nowhere,
@@ -47,7 +50,14 @@ pub(crate) struct Shell {
     pub(crate) place: Place,
     pub(crate) version: String,
     pub(crate) badge: Option<String>,
+    /// Nothing that would change something is offered: the node is read-only, or the visitor's role.
     pub(crate) read_only: bool,
+    pub(crate) may_enqueue: bool,
+    pub(crate) may_review: bool,
+    /// Name of the visitor's token; `None` while no token is asked for, and before the visitor has shown one.
+    pub(crate) visitor: Option<String>,
+    /// Whether the visitor has not said yet who they are.
+    pub(crate) stranger: bool,
     /// The address of this page, for links that come back to it.
     pub(crate) here: String,
     /// The message of the action before: its text and whether it went well.
@@ -68,6 +78,7 @@ impl Shell {
             Some("dark") => "dark",
             _ => "auto",
         };
+        let may = |need| dashboard.caller().is_some_and(|caller| caller.grant.role.allows(need));
         let host = req.headers().get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or("127.0.0.1:7420");
         Shell {
             lang,
@@ -75,7 +86,11 @@ impl Shell {
             place,
             version: options.version.clone(),
             badge: options.badge.clone(),
-            read_only: options.read_only,
+            read_only: options.read_only || !may(Need::Steer),
+            may_review: may(Need::Review),
+            may_enqueue: !options.read_only && may(Need::Enqueue),
+            visitor: dashboard.caller().filter(|c| c.principal != Principal::Anyone).map(|c| c.name.clone()),
+            stranger: dashboard.caller().is_none(),
             here: without_choices(req),
             notice: cookie(NOTICE_COOKIE).and_then(|value| read_notice(lang, &value)),
             host: host.to_owned(),
@@ -89,7 +104,7 @@ impl Shell {
     }
 
     /// The navigation.
-    pub(crate) fn entries(&self) -> [Entry; 6] {
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         let entry = |href, key, icon, place, shortcut| Entry {
             href,
             text: self.lang.t(key),
@@ -97,14 +112,18 @@ impl Shell {
             here: self.place == place,
             shortcut,
         };
-        [
+        let mut entries = vec![
             entry("/", NAV[0], "overview", Place::Overview, "g o"),
             entry("/queues", NAV[1], "queue", Place::Queues, "g q"),
             entry("/jobs", NAV[2], "job", Place::Jobs, "g j"),
             entry("/workers", NAV[3], "worker", Place::Workers, "g w"),
             entry("/schedules", NAV[4], "schedule", Place::Schedules, "g s"),
             entry("/docs/api", NAV[5], "code", Place::Docs, "g a"),
-        ]
+        ];
+        if self.may_review {
+            entries.push(entry("/audit", NAV[6], "check", Place::Audit, "g l"));
+        }
+        entries
     }
 
     /// This page's address with one more query parameter.
@@ -115,7 +134,8 @@ impl Shell {
 }
 
 /// Keys of the navigation's words.
-const NAV: [&str; 6] = ["nav.overview", "nav.queues", "nav.jobs", "nav.workers", "nav.schedules", "nav.api"];
+const NAV: [&str; 7] =
+    ["nav.overview", "nav.queues", "nav.jobs", "nav.workers", "nav.schedules", "nav.api", "nav.audit"];
 
 /// The language of a request: asked for in the address, then chosen before, then preferred by the browser.
 pub(crate) fn lang_of(req: &HttpRequest) -> Lang {

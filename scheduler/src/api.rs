@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use windlass_core::access::{Caller, Operation, Principal};
 use windlass_core::api::{ApiError, ErrorCode, JobView, Request, Response, WorkRequest, WorkResponse};
 use windlass_core::filter::Filter;
 use windlass_core::id::QueueName;
@@ -21,8 +22,11 @@ use windlass_core::store::Space;
 use windlass_core::time::Timestamp;
 
 pub use history::History;
+pub(crate) use jobs::no_job;
 pub(crate) use overview::resident_bytes;
 
+use crate::access::guard::{check_work, count, cut, describe};
+use crate::access::{Access, Audit};
 use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -44,6 +48,10 @@ pub struct ApiParts {
     pub bulks: Bulks,
     /// The workers of the Faktory door.
     pub faktory: Desk,
+    /// Who is let in.
+    pub access: Access,
+    /// What operators did.
+    pub audit: Audit,
     /// The schedules.
     pub schedules: schedules::Handle,
     /// The membership.
@@ -69,21 +77,29 @@ pub struct ApiParts {
 #[derive(Clone)]
 pub struct ApiHandle {
     parts: Weak<ApiParts>,
+    caller: Arc<Caller>,
 }
 
 impl ApiHandle {
     /// A handle over the node's actors.
     #[must_use]
     pub fn new(parts: &Arc<ApiParts>) -> ApiHandle {
-        ApiHandle { parts: Arc::downgrade(parts) }
+        ApiHandle { parts: Arc::downgrade(parts), caller: Arc::new(Caller::process()) }
+    }
+
+    /// The same handle for somebody else: what they may not do is refused.
+    #[must_use]
+    pub fn on_behalf_of(&self, caller: Arc<Caller>) -> ApiHandle {
+        ApiHandle { parts: Weak::clone(&self.parts), caller }
     }
 
     /// Carries out one request. Dropping the future gives up waiting, not what was asked.
     pub fn call(&self, request: Request) -> impl Future<Output = Result<Response, ApiError>> + Send + use<> {
         let parts = self.parts.upgrade().filter(|parts| !parts.stopping.load(Ordering::Relaxed));
+        let caller = Arc::clone(&self.caller);
         async move {
             match parts {
-                Some(parts) => parts.dispatch(request).await,
+                Some(parts) => parts.carry_out(&caller, request).await,
                 None => Err(stopping()),
             }
         }
@@ -95,12 +111,17 @@ impl ApiHandle {
         request: WorkRequest,
     ) -> impl Future<Output = Result<WorkResponse, ApiError>> + Send + use<> {
         let parts = self.parts.upgrade().filter(|parts| !parts.stopping.load(Ordering::Relaxed));
-        let polls = parts.map(|parts| parts.polls.clone());
+        let caller = Arc::clone(&self.caller);
         async move {
-            match polls {
-                Some(polls) => polls.call(request).await,
-                None => Err(stopping()),
+            let Some(parts) = parts else { return Err(stopping()) };
+            if !parts.access.is_live(&caller) {
+                return Err(ApiError::new(ErrorCode::Denied, "the access token has expired or was revoked"));
             }
+            check_work(&caller, &request)?;
+            // A fetch waits; the node must not wait for it.
+            let polls = parts.polls.clone();
+            drop(parts);
+            polls.call(request).await
         }
     }
 
@@ -138,6 +159,21 @@ impl ApiParts {
         reasons
     }
 
+    /// Checks, does, and writes down what an operator did.
+    async fn carry_out(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+        let operation = Operation::of(&request);
+        let target = if operation.is_audited() { describe(&request) } else { String::new() };
+        let result = match self.check(caller, &request).await {
+            Ok(()) => self.dispatch(request).await.map(|response| cut(caller, response)),
+            Err(error) => Err(error),
+        };
+        // What this process does by itself is not an operator's doing.
+        if caller.principal != Principal::Process {
+            self.audit.note(caller, operation, target, result.as_ref().map(count)).await;
+        }
+        result
+    }
+
     async fn dispatch(&self, request: Request) -> Result<Response, ApiError> {
         let done = |count: u64| Response::Done { count };
         match request {
@@ -159,6 +195,14 @@ impl ApiParts {
             Request::ListBulks => Ok(self.bulks.list()),
             Request::GetBulk { id } => self.bulks.get(id),
             Request::CancelBulk { id } => self.bulks.cancel(id),
+            Request::CreateToken(spec) => {
+                self.access.create(spec).await.map(|made| Response::TokenMade(Box::new(made)))
+            }
+            Request::ListTokens => Ok(Response::Tokens(self.access.list())),
+            Request::RevokeToken { token } => {
+                self.access.revoke(&token).await.map(|view| Response::Tokens(vec![view]))
+            }
+            Request::ListAudit { before, limit } => self.audit.page(before, limit).map(Response::Audit),
             Request::CancelJob { id } => self.act(id, Act::Cancel).await?.map(job).ok_or_else(odd),
             Request::RetryJob { id } => self.act(id, Act::Retry).await?.map(job).ok_or_else(odd),
             Request::DeleteJob { id } => self.act(id, Act::Delete).await.map(|_| done(1)),
@@ -210,12 +254,34 @@ impl ApiParts {
 }
 
 impl windlass_dashboard::Backend for ApiHandle {
-    fn call(&self, request: Request) -> Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>> {
-        Box::pin(ApiHandle::call(self, request))
+    fn call(
+        &self,
+        caller: &Arc<Caller>,
+        request: Request,
+    ) -> Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>> {
+        Box::pin(self.on_behalf_of(Arc::clone(caller)).call(request))
     }
 
-    fn work(&self, request: WorkRequest) -> windlass_dashboard::WorkAnswer {
-        Box::pin(ApiHandle::work(self, request))
+    fn work(&self, caller: &Arc<Caller>, request: WorkRequest) -> windlass_dashboard::WorkAnswer {
+        Box::pin(self.on_behalf_of(Arc::clone(caller)).work(request))
+    }
+
+    fn identify(&self, token: Option<&str>, from: &str) -> Result<Caller, ApiError> {
+        self.parts.upgrade().ok_or_else(stopping)?.access.identify(token, from)
+    }
+
+    fn is_live(&self, caller: &Caller) -> bool {
+        self.parts.upgrade().is_some_and(|parts| parts.access.is_live(caller))
+    }
+
+    fn leave(&self, caller: &Arc<Caller>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let access = self.parts.upgrade().map(|parts| parts.access.clone());
+        let caller = Arc::clone(caller);
+        Box::pin(async move {
+            if let Some(access) = access {
+                access.leave(&caller).await;
+            }
+        })
     }
 
     fn ready(&self) -> Result<(), Vec<String>> {

@@ -3,6 +3,7 @@
 //!
 //! Data goes to stdout, talk to stderr, and the exit code says what happened; `docs/cli.md` is the promise.
 
+mod audit;
 mod bench;
 mod bulk;
 mod check;
@@ -20,6 +21,7 @@ mod schedule;
 mod server;
 mod shell;
 mod spec;
+mod token;
 mod top;
 mod value;
 mod worker;
@@ -72,6 +74,11 @@ enum Command {
     /// Create and steer schedules (cron and intervals)
     #[command(visible_alias = "schedules")]
     Schedule(schedule::ScheduleArgs),
+    /// Create, list and revoke access tokens
+    #[command(visible_alias = "tokens")]
+    Token(token::TokenArgs),
+    /// Read what operators did
+    Audit(audit::AuditArgs),
     /// Watch queues and workers live
     Top(top::TopArgs),
     /// Measure: enqueue and run no-op jobs, print rates and latencies
@@ -158,6 +165,8 @@ fn run(command: Command, out: Output) -> Result<(), CliError> {
         Command::Queue(args) => queue::run(args, out),
         Command::Worker(args) => worker::run(args, out),
         Command::Schedule(args) => schedule::run(args, out),
+        Command::Token(args) => token::run(args, out),
+        Command::Audit(args) => audit::run(args, out),
         Command::Top(args) => top::run(args, out),
         Command::Bench(args) => bench::run(args, out),
         Command::Doctor(args) => doctor::run(args, out),

@@ -18,6 +18,7 @@ pub use resolve::{Origin, Resolved, Setting, resolve};
 
 use windlass_core::limits;
 
+use crate::access::AdminToken;
 use crate::door::TlsFiles;
 use crate::faktory::Password;
 use crate::node::Memory;
@@ -36,6 +37,8 @@ pub const NATIVE_DEFAULT: &str = "127.0.0.1:7421";
 pub const FAKTORY_DEFAULT: &str = "127.0.0.1:7419";
 /// The variable with the password of the Faktory port, for systems that hand secrets over so.
 pub const FAKTORY_PASSWORD_ENV: &str = "WINDLASS_FAKTORY_PASSWORD";
+/// The variable with the token that may do everything.
+pub const ADMIN_TOKEN_ENV: &str = "WINDLASS_ADMIN_TOKEN";
 /// Where the gossip is by default.
 pub const GOSSIP_DEFAULT: &str = "127.0.0.1:7422";
 
@@ -103,6 +106,12 @@ pub struct Config {
     pub faktory_password_file: Option<PathBuf>,
     /// The password of the Faktory port, from the file or [`FAKTORY_PASSWORD_ENV`]. Defaults to none.
     pub faktory_password: Option<Password>,
+    /// File with a token that may do everything. Defaults to none.
+    pub admin_token_file: Option<PathBuf>,
+    /// The token that may do everything, from the file or [`ADMIN_TOKEN_ENV`]. Defaults to none.
+    pub admin_token: Option<AdminToken>,
+    /// A token for what runs within the process of the server; no field sets it. Defaults to none.
+    pub own_token: Option<AdminToken>,
     /// Address of the gossip (UDP); `None` for none. Defaults to `127.0.0.1:7422`.
     pub gossip: Option<SocketAddr>,
     /// File with the certificate of the server. Defaults to none.
@@ -139,6 +148,9 @@ impl Default for Config {
             faktory: Some(address(FAKTORY_DEFAULT)),
             faktory_password_file: None,
             faktory_password: None,
+            admin_token_file: None,
+            admin_token: None,
+            own_token: None,
             gossip: Some(address(GOSSIP_DEFAULT)),
             tls_cert: None,
             tls_key: None,
@@ -203,23 +215,7 @@ impl Config {
                 ));
             }
         }
-        if self.insecure_bind {
-            return Ok(());
-        }
-        let faktory = self.faktory.filter(|_| self.faktory_password.is_none());
-        let doors = [
-            ("http", self.http),
-            ("native", Some(self.native)),
-            ("faktory", faktory),
-            ("gossip", self.gossip),
-        ];
-        match doors.into_iter().find_map(|(door, at)| at.filter(|a| !a.ip().is_loopback()).map(|a| (door, a)))
-        {
-            Some((door, at)) => refuse(format!(
-                "{door}: {at} can be reached by other machines and there is no authentication; bind 127.0.0.1, or say --insecure-bind if the network is trusted"
-            )),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -239,15 +235,6 @@ mod tests {
             (field.set)(&mut other, field.default).expect("a default can be set");
             assert_eq!(other, config, "setting the default of {} changes nothing", field.key);
         }
-    }
-
-    #[test]
-    fn an_open_door_needs_to_be_insisted_on() {
-        let mut config = Config { http: Some("0.0.0.0:7420".parse().expect("address")), ..Config::default() };
-        let refusal = config.validate().expect_err("refused").to_string();
-        assert!(refusal.contains("0.0.0.0:7420") && refusal.contains("--insecure-bind"), "{refusal}");
-        config.insecure_bind = true;
-        config.validate().expect("the operator insists");
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! as real clients meet it; docs/faktory.md says what maps to what.
 
 mod admin;
+mod allow;
 mod command;
 mod connection;
 mod desk;

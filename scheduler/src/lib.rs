@@ -16,6 +16,7 @@
 //! - [`testing`]: a server inside the process of a test.
 //! - [`cli`]: the command line, a client of the node like any other.
 
+pub mod access;
 pub mod api;
 pub mod bulk;
 pub mod chance;

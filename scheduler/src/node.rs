@@ -47,8 +47,8 @@ use crate::store::OpenError;
 pub enum StartError {
     /// An address that others can reach, without anything that keeps them out.
     #[error(
-        "{door} would listen on {addr}, which others can reach, without authentication; bind it to 127.0.0.1 and put a \
-         proxy in front, or insist with --insecure-bind"
+        "{door} would listen on {addr}, which others can reach, and there is no access token: start once with 127.0.0.1, run \
+         `windlass token create NAME --role admin` and start again, or give --admin-token-file, or insist with --insecure-bind"
     )]
     Exposed {
         /// Which door.

@@ -32,6 +32,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use windlass_core::limits;
 
+use crate::access::Access;
 use crate::api::ApiHandle;
 use crate::chance::Chance;
 use crate::clock::Clock;
@@ -107,8 +108,8 @@ pub struct SessionParts {
     pub chance: Chance,
     /// What peers are told.
     pub greeting: Arc<Greeting>,
-    /// Access tokens; with none, everybody is let in.
-    pub tokens: Arc<Vec<String>>,
+    /// Who is let in.
+    pub access: Access,
     /// Interval of heartbeats.
     pub heartbeat_ms: u64,
     /// Silence after which a worker is lost.

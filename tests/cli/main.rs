@@ -9,3 +9,4 @@ mod jobs;
 mod shell_worker;
 mod steer;
 mod support;
+mod tokens;

@@ -8,6 +8,7 @@ use windlass_core::api::{ApiError, ErrorCode, Request};
 use windlass_core::job::{JobSpec, Payload};
 use windlass_core::limits;
 use windlass_core::wire::{ClientFrame, ServerFrame, encode_frame};
+use windlass_scheduler::access::AdminToken;
 use windlass_scheduler::testing::TestServer;
 
 use crate::peer::{Peer, hello, job, queue};
@@ -183,9 +184,9 @@ async fn a_peer_that_does_not_read_is_closed() {
 #[tokio::test]
 async fn tokens_keep_strangers_out() {
     let mut config = TestServer::config();
-    config.tokens = vec!["a-secret".to_owned(), "another".to_owned()];
+    config.admin_token = AdminToken::new("another-long-secret").ok();
     let server = TestServer::with(config).unwrap();
-    for wrong in [None, Some("a-secreT"), Some("")] {
+    for wrong in [None, Some("another-long-secreT"), Some("")] {
         let mut hello = hello(None);
         hello.token = wrong.map(str::to_owned);
         let mut peer = Peer::raw(server.native_addr()).await;
@@ -193,7 +194,7 @@ async fn tokens_keep_strangers_out() {
         assert_eq!(refusal(&mut peer).await.unwrap().code, ErrorCode::Denied);
     }
     let mut right = hello(None);
-    right.token = Some("another".to_owned());
+    right.token = Some("another-long-secret".to_owned());
     Peer::greeted(server.native_addr(), right).await;
 }
 

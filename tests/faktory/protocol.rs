@@ -71,7 +71,9 @@ fn a_port_that_others_can_reach_needs_a_password() {
     let said = command.args(["--faktory", "0.0.0.0:0"]).output().unwrap();
     let text = String::from_utf8_lossy(&said.stderr);
     assert!(
-        !said.status.success() && text.contains("faktory: 0.0.0.0:0") && text.contains("--insecure-bind"),
+        !said.status.success()
+            && text.contains("Faktory port would listen on 0.0.0.0:0")
+            && text.contains("--insecure-bind"),
         "{text}"
     );
 }

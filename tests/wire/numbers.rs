@@ -1,6 +1,6 @@
 //! The numbers of all alternatives, as `docs/protocol.md` lists them. A new one is added at the end; none is ever moved.
 
-use windlass_core::api::{BulkAct, BulkSpec, ErrorCode, JobQuery, JobSearch, Request, Response};
+use windlass_core::api::{AuditPage, BulkAct, BulkSpec, ErrorCode, JobQuery, JobSearch, Request, Response};
 use windlass_core::id::{JobId, QueueName};
 use windlass_core::job::{AttemptOutcome, JobState, RunAt};
 use windlass_core::retry::Backoff;
@@ -48,6 +48,9 @@ fn requests_keep_their_numbers() {
         (24, Request::ListBulks),
         (25, Request::GetBulk { id: 1 }),
         (26, Request::CancelBulk { id: 1 }),
+        (28, Request::ListTokens),
+        (29, Request::RevokeToken { token: String::new() }),
+        (30, Request::ListAudit { before: None, limit: None }),
     ];
     for (number, request) in requests {
         assert_eq!(first_byte(&request), number, "{request:?}");
@@ -63,6 +66,8 @@ fn responses_keep_their_numbers() {
         (5, Response::Workers(Vec::new())),
         (8, Response::Schedules(Vec::new())),
         (10, Response::Bulks(Vec::new())),
+        (12, Response::Tokens(Vec::new())),
+        (13, Response::Audit(AuditPage { entries: Vec::new(), next: None })),
     ];
     for (number, response) in responses {
         assert_eq!(first_byte(&response), number, "{response:?}");

@@ -13,6 +13,8 @@
 //! | `k` queue, until, seq | a finished job whose result is kept until then |
 //! | `l` queue, id | a lease mark of one job: who runs it, with which token |
 //! | `o` queue, epoch, delivery | [who runs](crate::queue::HandOut) the jobs of one hand-out; behind it, whose lease has ended |
+//! | `a` token id | an [access token](crate::access::TokenRecord), hashed |
+//! | `u` number | an entry of the [audit log](crate::access::AuditRecord) |
 //! | `i` queue, id | the [`Place`] of the job |
 //!
 //! A job's record stands at its place until it is moved or done; taking a lease does not move it. A ready job stands either
@@ -20,6 +22,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::access::TokenId;
 use crate::id::{JobId, QueueName};
 use crate::limits;
 use crate::time::Timestamp;
@@ -54,6 +57,10 @@ pub mod region {
     pub const HAND_OUT: u8 = b'o';
     /// Id to place.
     pub const INDEX: u8 = b'i';
+    /// Access tokens.
+    pub const TOKEN: u8 = b'a';
+    /// The audit log.
+    pub const AUDIT: u8 = b'u';
 }
 
 /// Where the record of a job stands in the store.
@@ -302,6 +309,32 @@ pub fn schedule_key(name: &str) -> Bytes {
 #[must_use]
 pub fn meta_key(name: &str) -> Bytes {
     named(region::META, name)
+}
+
+/// Key of an access token.
+#[must_use]
+pub fn token_key(id: TokenId) -> Bytes {
+    numbered(region::TOKEN, id.0)
+}
+
+/// Key of an entry of the audit log.
+#[must_use]
+pub fn audit_key(seq: u64) -> Bytes {
+    numbered(region::AUDIT, seq)
+}
+
+/// The number in a key of the audit log; `None` for other keys.
+#[must_use]
+pub fn audit_seq(key: &[u8]) -> Option<u64> {
+    let number = key.strip_prefix(&[region::AUDIT])?;
+    number.try_into().ok().map(u64::from_be_bytes)
+}
+
+fn numbered(region: u8, number: u64) -> Bytes {
+    let mut key = BytesMut::with_capacity(9);
+    key.put_u8(region);
+    key.put_u64(number);
+    key.freeze()
 }
 
 fn named(region: u8, name: &str) -> Bytes {

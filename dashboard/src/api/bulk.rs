@@ -12,7 +12,7 @@ use crate::problem::Problem;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 pub(crate) async fn start(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -25,18 +25,15 @@ pub(crate) async fn start(
     }
 }
 
-pub(crate) async fn list(dashboard: web::Data<Dashboard>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn list(dashboard: Dashboard) -> Result<HttpResponse, Problem> {
     forward(&dashboard, Request::ListBulks).await
 }
 
-pub(crate) async fn get(dashboard: web::Data<Dashboard>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(crate) async fn get(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     forward(&dashboard, Request::GetBulk { id: number(&req)? }).await
 }
 
-pub(crate) async fn cancel(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn cancel(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     forward(&dashboard, Request::CancelBulk { id: number(&req)? }).await
 }
 

@@ -38,7 +38,7 @@ struct Event {
 }
 
 pub(crate) async fn take(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {

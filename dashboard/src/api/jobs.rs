@@ -117,7 +117,7 @@ impl From<&Enqueued> for Taken {
 }
 
 pub(crate) async fn enqueue(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -140,7 +140,7 @@ pub(crate) async fn enqueue(
 }
 
 pub(crate) async fn enqueue_batch(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -209,7 +209,7 @@ struct ListQuery {
     limit: Option<u32>,
 }
 
-pub(crate) async fn list(dashboard: web::Data<Dashboard>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(crate) async fn list(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     let ListQuery { queue, state, kind, filter, cursor, limit } = query(&req)?;
     if limit.is_some_and(|limit| limit == 0 || limit > limits::PAGE_MAX) {
         return Err(Problem::invalid(format!("limit is 1 to {}", limits::PAGE_MAX)));
@@ -225,11 +225,11 @@ pub(crate) fn search(fields: &JobQuery, text: &str) -> Result<String, Problem> {
     Ok(Filter::of_query(fields).and(filter).to_string())
 }
 
-pub(crate) async fn get(dashboard: web::Data<Dashboard>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(crate) async fn get(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     forward(&dashboard, Request::GetJob { id: path(&req, "id")? }).await
 }
 
-pub(crate) async fn wait(dashboard: web::Data<Dashboard>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(crate) async fn wait(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     let wait: Wait = query(&req)?;
     let timeout_ms = wait.timeout_ms.unwrap_or(WAIT_MS_DEFAULT);
     if timeout_ms > limits::WAIT_MS_MAX {
@@ -238,23 +238,14 @@ pub(crate) async fn wait(dashboard: web::Data<Dashboard>, req: HttpRequest) -> R
     forward(&dashboard, Request::WaitJob { id: path(&req, "id")?, timeout_ms }).await
 }
 
-pub(crate) async fn cancel(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn cancel(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     forward(&dashboard, Request::CancelJob { id: path(&req, "id")? }).await
 }
 
-pub(crate) async fn retry(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn retry(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     forward(&dashboard, Request::RetryJob { id: path(&req, "id")? }).await
 }
 
-pub(crate) async fn delete(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn delete(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     forward(&dashboard, Request::DeleteJob { id: path(&req, "id")? }).await
 }

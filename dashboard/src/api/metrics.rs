@@ -5,8 +5,8 @@
 
 use std::fmt::Write as _;
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
 use windlass_core::api::{ApiError, ErrorCode, Overview, QueueView, Request, Response};
 use windlass_core::job::JobState;
 
@@ -24,14 +24,14 @@ pub(crate) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
 }
 
-pub(crate) async fn readyz(dashboard: web::Data<Dashboard>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn readyz(dashboard: Dashboard) -> Result<HttpResponse, Problem> {
     match dashboard.inner().backend.ready() {
         Ok(()) => Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n")),
         Err(reasons) => Err(ApiError::new(ErrorCode::Unavailable, reasons.join("; ")).into()),
     }
 }
 
-pub(crate) async fn metrics(dashboard: web::Data<Dashboard>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn metrics(dashboard: Dashboard) -> Result<HttpResponse, Problem> {
     let overview = match dashboard.call(Request::GetOverview).await? {
         Response::Overview(overview) => overview,
         other => return Err(unexpected(&other).into()),

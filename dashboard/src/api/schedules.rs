@@ -65,7 +65,7 @@ async fn one(dashboard: &Dashboard, request: Request) -> Result<HttpResponse, Pr
     }
 }
 
-pub(crate) async fn list(dashboard: web::Data<Dashboard>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn list(dashboard: Dashboard) -> Result<HttpResponse, Problem> {
     match dashboard.call(Request::ListSchedules).await? {
         Response::Schedules(views) => Ok(json(StatusCode::OK, &views.iter().map(Shown).collect::<Vec<_>>())),
         other => Err(unexpected(&other).into()),
@@ -84,7 +84,7 @@ async fn save(
 }
 
 pub(crate) async fn put(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -92,7 +92,7 @@ pub(crate) async fn put(
 }
 
 pub(crate) async fn put_named(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -100,35 +100,23 @@ pub(crate) async fn put_named(
     save(&dashboard, &req, payload, Some(name)).await
 }
 
-pub(crate) async fn get(dashboard: web::Data<Dashboard>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(crate) async fn get(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     one(&dashboard, Request::GetSchedule { name: path(&req, "name")? }).await
 }
 
-pub(crate) async fn delete(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn delete(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     forward(&dashboard, Request::DeleteSchedule { name: path(&req, "name")? }).await
 }
 
-pub(crate) async fn pause(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn pause(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     one(&dashboard, Request::PauseSchedule { name: path(&req, "name")? }).await
 }
 
-pub(crate) async fn resume(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn resume(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     one(&dashboard, Request::ResumeSchedule { name: path(&req, "name")? }).await
 }
 
-pub(crate) async fn trigger(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn trigger(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     match dashboard.call(Request::TriggerSchedule { name: path(&req, "name")? }).await? {
         Response::Enqueued(entries) if entries.len() == 1 => {
             Ok(json(StatusCode::CREATED, &Taken::from(&entries[0])))

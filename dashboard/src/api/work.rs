@@ -155,7 +155,7 @@ struct StandingsJson {
 }
 
 pub(crate) async fn fetch(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -214,7 +214,7 @@ fn delivery<'a>(fetched: &Fetched, job: &'a Delivery) -> DeliveryJson<'a> {
 }
 
 pub(crate) async fn ack(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -225,7 +225,7 @@ pub(crate) async fn ack(
 }
 
 pub(crate) async fn fail(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -243,7 +243,7 @@ pub(crate) async fn fail(
 }
 
 pub(crate) async fn snooze(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -253,7 +253,7 @@ pub(crate) async fn snooze(
 }
 
 pub(crate) async fn release(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -280,7 +280,7 @@ async fn report(
 }
 
 pub(crate) async fn heartbeat(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -291,7 +291,7 @@ pub(crate) async fn heartbeat(
 }
 
 pub(crate) async fn progress(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -323,7 +323,7 @@ async fn one_standing(
 }
 
 pub(crate) async fn heartbeat_all(
-    dashboard: web::Data<Dashboard>,
+    dashboard: Dashboard,
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -345,10 +345,7 @@ pub(crate) async fn heartbeat_all(
     }
 }
 
-pub(crate) async fn leave(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-) -> Result<HttpResponse, Problem> {
+pub(crate) async fn leave(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {
     let raw = req.match_info().query("worker");
     let worker = worker_from_text(raw).map_err(|e| Problem::malformed(e.0))?;
     match dashboard.work(WorkRequest::Leave { worker }).await? {

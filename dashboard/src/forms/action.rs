@@ -113,11 +113,7 @@ fn question(shell: &Shell, action: &Action, fields: &Fields) -> Option<String> {
     }
 }
 
-pub(crate) async fn submit(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-    payload: web::Payload,
-) -> HttpResponse {
+pub(crate) async fn submit(dashboard: Dashboard, req: HttpRequest, payload: web::Payload) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Nowhere);
     // Scripts ask for JSON; a browser on its own asks for a page.
     let accept = req.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");

@@ -48,11 +48,7 @@ async fn ask(dashboard: &Dashboard, request: Request) -> Result<BulkView, Proble
     }
 }
 
-pub(crate) async fn submit(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-    payload: web::Payload,
-) -> HttpResponse {
+pub(crate) async fn submit(dashboard: Dashboard, req: HttpRequest, payload: web::Payload) -> HttpResponse {
     let spec = match Fields::read(&dashboard, &req, payload).await {
         Ok(fields) => read(&fields),
         Err(problem) => Err(problem),

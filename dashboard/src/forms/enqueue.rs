@@ -37,7 +37,7 @@ async fn queue_names(dashboard: &Dashboard) -> Vec<String> {
     }
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let given = |name: &str, otherwise: &str| parameter(&req, name).unwrap_or_else(|| otherwise.to_owned());
     let page = Page {
         shell: Shell::of(&dashboard, &req, Place::Enqueue),
@@ -77,11 +77,7 @@ fn read(fields: &Fields) -> Result<(QueueName, JobSpec), Problem> {
     Ok((queue, spec))
 }
 
-pub(crate) async fn submit(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-    payload: web::Payload,
-) -> HttpResponse {
+pub(crate) async fn submit(dashboard: Dashboard, req: HttpRequest, payload: web::Payload) -> HttpResponse {
     let fields = match Fields::read(&dashboard, &req, payload).await {
         Ok(fields) => fields,
         Err(problem) => return pages::failure(&dashboard, &req, problem),

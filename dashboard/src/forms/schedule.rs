@@ -80,7 +80,7 @@ async fn find(dashboard: &Dashboard, name: &str) -> Result<Box<ScheduleView>, Pr
     }
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Schedules);
     let page = match parameter(&req, "from") {
         Some(name) => find(&dashboard, &name).await.map(|view| Page::of(shell, &view)),
@@ -119,11 +119,7 @@ fn read(fields: &Fields, before: Option<&ScheduleView>) -> Result<ScheduleSpec, 
     })
 }
 
-pub(crate) async fn submit(
-    dashboard: web::Data<Dashboard>,
-    req: HttpRequest,
-    payload: web::Payload,
-) -> HttpResponse {
+pub(crate) async fn submit(dashboard: Dashboard, req: HttpRequest, payload: web::Payload) -> HttpResponse {
     let fields = match Fields::read(&dashboard, &req, payload).await {
         Ok(fields) => fields,
         Err(problem) => return pages::failure(&dashboard, &req, problem),

@@ -54,7 +54,8 @@ pub(crate) fn of(key: &str) -> Option<&'static Op> {
 pub(super) fn meaning(status: u16) -> &'static str {
     match status {
         400 => "the request cannot be read",
-        403 => "the node is read-only, or a page of another site asked",
+        401 => "an access token is needed, or this one is not good",
+        403 => "the token does not allow this, the node is read-only, or a page of another site asked",
         404 => "there is no such thing",
         408 => "the body came too slowly",
         409 => "the state does not allow this, or the lease has ended",
@@ -74,8 +75,8 @@ impl Op {
     /// All statuses that come with a problem.
     pub(crate) fn statuses(&self) -> Vec<u16> {
         let mut all = vec![400, 421, 429, 500, 503];
-        if self.tag != "health" {
-            all.push(403);
+        if !matches!(self.key, "route.healthz" | "route.readyz") {
+            all.extend([401, 403]);
         }
         if self.body.is_some() {
             all.extend([408, 413, 422]);
@@ -111,6 +112,19 @@ const WAIT: &[Query] = &[Query {
     value: Value::Number(0.0, limits::WAIT_MS_MAX as f64),
     about: "longest wait; 30,000 by default",
 }];
+
+const AUDIT: &[Query] = &[
+    Query {
+        name: "before",
+        value: Value::Number(0.0, u64::MAX as f64),
+        about: "only entries with smaller numbers",
+    },
+    Query {
+        name: "limit",
+        value: Value::Number(1.0, limits::PAGE_MAX as f64),
+        about: "entries; 50 by default",
+    },
+];
 
 macro_rules! op {
     ($tag:literal $key:literal, $answers:expr) => { op!($tag $key, $answers, query &[], body None, problems &[]) };
@@ -171,6 +185,10 @@ pub(crate) const ALL: &[Op] = &[
     op!("schedules" "route.schedule_pause", SCHEDULE, problems &[404]),
     op!("schedules" "route.schedule_resume", SCHEDULE, problems &[404]),
     op!("schedules" "route.schedule_trigger", &[(201, Answer::One("Taken"))], problems &[404]),
+    op!("access" "route.tokens", &[(200, Answer::List("AccessToken"))]),
+    op!("access" "route.token_create", &[(201, Answer::One("AccessTokenMade"))], body Body::Json("NewAccessToken"), problems &[409]),
+    op!("access" "route.token_revoke", &[(200, Answer::One("AccessToken"))], problems &[404, 409]),
+    op!("access" "route.audit", &[(200, Answer::One("AuditPage"))], query AUDIT, body None, problems &[422]),
     op!("health" "route.metrics", &[(200, Answer::Text)]),
     op!("health" "route.healthz", &[(200, Answer::Text)]),
     op!("health" "route.readyz", &[(200, Answer::Text)]),

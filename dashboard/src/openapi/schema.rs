@@ -2,6 +2,7 @@
 //! against them, so that none can grow apart from what it describes.
 #![expect(dead_code, reason = "the fields are read by the derives alone")]
 
+mod access;
 mod answers;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use access::{AccessToken, AccessTokenMade, AuditEntry, AuditPage, NewAccessToken, Role};
 use answers::{
     Attempt, Bulk, Count, Delivery, Fetched, HistoryPoint, Job, JobPage, LeaseStanding, Member, Node,
     Overview, Problem, Queue, Schedule, Standing, Standings, Store, Taken, TakenAll, Worker, WorkerJob,
@@ -28,9 +30,13 @@ macro_rules! all {
 }
 
 all!(
+    AccessToken,
+    AccessTokenMade,
     Ack,
     Attempt,
     AttemptOutcome,
+    AuditEntry,
+    AuditPage,
     Backoff,
     Bulk,
     CloudEvent,
@@ -48,6 +54,7 @@ all!(
     LeaseStanding,
     Member,
     NamedLease,
+    NewAccessToken,
     NewBulk,
     NewJob,
     NewJobs,
@@ -58,6 +65,7 @@ all!(
     Problem,
     Progress,
     Queue,
+    Role,
     Schedule,
     Snooze,
     Standing,

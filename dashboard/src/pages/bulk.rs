@@ -1,6 +1,6 @@
 //! `/bulk/{bulk}`: one operation on many jobs. It is counted first; then the page asks, and then it shows how far it is.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use windlass_core::api::{BulkAct, BulkState, BulkView, JobSearch, Request, Response};
 
@@ -180,7 +180,7 @@ pub(crate) async fn load(dashboard: &Dashboard, shell: Shell, id: u64) -> Result
     Ok(page)
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Jobs);
     let page = match crate::api::bulk::number(&req) {
         Ok(id) => load(&dashboard, shell, id).await,

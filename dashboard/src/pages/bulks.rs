@@ -1,6 +1,6 @@
 //! `/bulk`: operations on many jobs, newest first.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use windlass_core::api::{Request, Response};
 
@@ -29,7 +29,7 @@ pub(crate) async fn load(dashboard: &Dashboard, shell: Shell) -> Result<Page, Pr
     }
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Jobs);
     super::send(&dashboard, &req, load(&dashboard, shell).await)
 }

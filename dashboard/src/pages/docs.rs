@@ -1,7 +1,7 @@
 //! `/docs/api`: the API to leaf through, without any other site: the table of routes, and for each what it takes and answers, as the
 //! OpenAPI document says it.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ struct Field {
     about: String,
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Docs);
     let document = openapi::value();
     let routes = ROUTES.iter().filter_map(|route| {

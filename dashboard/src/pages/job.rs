@@ -1,6 +1,6 @@
 //! `/jobs/{id}`: everything about one job.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use windlass_core::api::{AttemptView, JobView, Request, Response};
 use windlass_core::id::JobId;
@@ -208,7 +208,7 @@ pub(crate) async fn load(dashboard: &Dashboard, shell: Shell, id: JobId) -> Resu
     Ok(Page { shell, attempts, payload, result, drawing, curl, cli, view })
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Jobs);
     let page = match req.match_info().query("id").parse::<JobId>() {
         Ok(id) => load(&dashboard, shell, id).await,

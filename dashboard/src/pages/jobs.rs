@@ -1,6 +1,6 @@
 //! `/jobs`: lists by queue, state and kind. The whole filter stands in the address.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use windlass_core::api::{BulkAct, JobPage, JobQuery, JobSearch, JobView, Request, Response, StateCounts};
 use windlass_core::id::QueueName;
@@ -362,7 +362,7 @@ fn acts_on_all(asked: &str) -> Result<Vec<BulkAct>, Problem> {
     Ok(BulkAct::ALL.into_iter().filter(|act| states.iter().any(|state| act.touches(*state))).collect())
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Jobs);
     let page = match Filter::of(req.query_string()) {
         Ok(filter) => load(&dashboard, shell, filter).await,

@@ -1,6 +1,6 @@
 //! `/`: rates, what waits and what is wrong, at one glance.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use windlass_core::api::{Overview, Request, Response};
 use windlass_core::job::JobState;
@@ -83,7 +83,7 @@ fn small_units(value: &str) -> Html {
     Html(value.split(' ').map(part).collect::<Vec<_>>().join(" "))
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Overview);
     super::send(&dashboard, &req, load(&dashboard, shell).await)
 }

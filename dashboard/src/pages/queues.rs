@@ -1,6 +1,6 @@
 //! `/queues`: what waits where, how fast it goes, and the switch that stops it.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use windlass_core::api::{QueueView, Request, Response};
 use windlass_core::job::JobState;
@@ -134,7 +134,7 @@ pub(crate) async fn load(dashboard: &Dashboard, shell: Shell) -> Result<Page, Pr
     Ok(Page { shell, queues: busiest(queues, SHOWN_MAX), total })
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Queues);
     super::send(&dashboard, &req, load(&dashboard, shell).await)
 }

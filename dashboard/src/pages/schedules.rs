@@ -1,6 +1,6 @@
 //! `/schedules`: what fires when, and what came of it.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use windlass_core::api::{Request, Response, ScheduleView};
 use windlass_core::schedule::When;
@@ -100,7 +100,7 @@ pub(crate) async fn load(dashboard: &Dashboard, shell: Shell) -> Result<Page, Pr
     })
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Schedules);
     super::send(&dashboard, &req, load(&dashboard, shell).await)
 }

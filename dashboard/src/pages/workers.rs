@@ -1,6 +1,6 @@
 //! `/workers`: who works, on what, and who was lost.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use windlass_core::api::{Request, Response, WorkerView};
 
@@ -100,7 +100,7 @@ pub(crate) async fn load(dashboard: &Dashboard, shell: Shell) -> Result<Page, Pr
     Ok(Page { shell, workers, total, running, slots })
 }
 
-pub(crate) async fn show(dashboard: web::Data<Dashboard>, req: HttpRequest) -> HttpResponse {
+pub(crate) async fn show(dashboard: Dashboard, req: HttpRequest) -> HttpResponse {
     let shell = Shell::of(&dashboard, &req, Place::Workers);
     super::send(&dashboard, &req, load(&dashboard, shell).await)
 }

@@ -3,13 +3,17 @@
 //! It follows the contract of the requests closely enough for pages and API, and runs nothing.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use windlass_core::access::{Caller, Grant, Operation, Principal, Role, TokenId, allows};
 use windlass_core::api::{
-    ApiError, AttemptView, BulkAct, BulkSpec, BulkState, BulkView, Enqueued, ErrorCode, FetchJobs, Fetched,
-    HistoryPoint, JobPage, JobSearch, JobView, NodeView, Overview, QueueView, Request, Response,
-    ScheduleView, Standing, StateCounts, WorkRequest, WorkResponse, WorkerView,
+    ApiError, AttemptView, AuditEntry, AuditPage, BulkAct, BulkSpec, BulkState, BulkView, Enqueued,
+    ErrorCode, FetchJobs, Fetched, HistoryPoint, JobPage, JobSearch, JobView, NewToken, NodeView, Overview,
+    QueueView, Request, Response, ScheduleView, Standing, StateCounts, TokenView, WorkRequest, WorkResponse,
+    WorkerView,
 };
 use windlass_core::filter::Filter;
 use windlass_core::id::{JobId, QueueName, WorkerId};
@@ -43,16 +47,45 @@ pub(crate) struct World {
     pub(crate) begun: Vec<BulkSpec>,
     /// Every call fails with this while it is set.
     pub(crate) broken: Option<ApiError>,
+    /// Who is let in; everybody while it is empty.
+    pub(crate) tokens: BTreeMap<String, Role>,
     serial: u128,
 }
 
 impl Backend for Fake {
-    fn call(&self, request: Request) -> Answer {
-        let answer = self.world.lock().expect("no test panics with the lock").call(request);
+    fn call(&self, caller: &Arc<Caller>, request: Request) -> Answer {
+        let allowed = allows(&caller.grant, Operation::of(&request), None);
+        let answer = match allowed {
+            Ok(()) => self.world.lock().expect("no test panics with the lock").call(request),
+            Err(refused) => Err(ApiError::new(ErrorCode::Denied, refused.to_string())),
+        };
         Box::pin(async move { answer })
     }
 
-    fn work(&self, request: WorkRequest) -> WorkAnswer {
+    fn identify(&self, token: Option<&str>, from: &str) -> Result<Caller, ApiError> {
+        let world = self.world.lock().expect("no test panics with the lock");
+        if world.tokens.is_empty() {
+            return Ok(Caller::unlimited(Principal::Anyone, "anyone").at(from));
+        }
+        let role = token.and_then(|token| world.tokens.get(token)).copied();
+        let role = role.ok_or_else(|| ApiError::new(ErrorCode::Denied, "no good token"))?;
+        let name = token.unwrap_or_default();
+        Ok(Caller { grant: Grant { role, queues: Vec::new() }, ..Caller::unlimited(Principal::Root, name) })
+    }
+
+    fn is_live(&self, caller: &Caller) -> bool {
+        let world = self.world.lock().expect("no test panics with the lock");
+        world.tokens.is_empty() || world.tokens.contains_key(&caller.name)
+    }
+
+    fn leave(&self, _: &Arc<Caller>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn work(&self, caller: &Arc<Caller>, request: WorkRequest) -> WorkAnswer {
+        if let Err(refused) = allows(&caller.grant, Operation::of_work(&request), None) {
+            return Box::pin(async move { Err(ApiError::new(ErrorCode::Denied, refused.to_string())) });
+        }
         let broken = self.world.lock().expect("no test panics with the lock").broken.clone();
         let answer = match (broken, request) {
             (Some(error), _) => Err(error),
@@ -74,6 +107,18 @@ impl Backend for Fake {
             Some(error) => Err(vec![error.message.clone()]),
             None => Ok(()),
         }
+    }
+}
+
+fn token_view(name: &str, role: Role) -> TokenView {
+    TokenView {
+        id: TokenId(1),
+        name: name.to_owned(),
+        role,
+        queues: Vec::new(),
+        created_at: now(),
+        expires_at: None,
+        faktory: false,
     }
 }
 
@@ -345,6 +390,29 @@ impl World {
             Request::DeleteSchedule { name } => {
                 self.schedules.remove(&name).ok_or_else(|| missing("schedule"))?;
                 Ok(Response::Done { count: 1 })
+            }
+            Request::CreateToken(spec) => Ok(Response::TokenMade(Box::new(NewToken {
+                view: token_view(&spec.name, spec.role),
+                secret: "wl_x".to_owned(),
+                faktory_password: None,
+            }))),
+            Request::ListTokens => {
+                Ok(Response::Tokens(self.tokens.iter().map(|(name, role)| token_view(name, *role)).collect()))
+            }
+            Request::RevokeToken { token } => Ok(Response::Tokens(vec![token_view(&token, Role::Viewer)])),
+            Request::ListAudit { .. } => {
+                let entry = AuditEntry {
+                    seq: 1,
+                    at: now(),
+                    who: "me".to_owned(),
+                    token: Some(TokenId(1)),
+                    from: "127.0.0.1:1".to_owned(),
+                    operation: "queue.pause".to_owned(),
+                    target: "queue <mail>".to_owned(),
+                    count: 1,
+                    error: None,
+                };
+                Ok(Response::Audit(AuditPage { entries: vec![entry], next: None }))
             }
             Request::StartBulk(spec) if spec.filter.is_empty() => {
                 Err(ApiError::new(ErrorCode::Invalid, "an operation on many jobs needs a filter"))

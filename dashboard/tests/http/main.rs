@@ -1,5 +1,6 @@
 //! The API and the pages over a fake node: status codes, headers, languages, and what must never happen.
 
+mod access;
 mod api;
 mod fake;
 mod guard;

@@ -35,6 +35,7 @@ fn body_of(operation: &str) -> Value {
         "bulk_start" => {
             json!({"act": "retry", "filter": "state:dead", "reason": "r", "pace": 5, "dry_run": true})
         }
+        "token_create" => json!({"name": "t", "role": "worker", "queues": ["mail*"], "faktory": true}),
         "schedule_put" => json!({"name": "s", "kind": "k", "cron": "* * * * *", "catch_up": "skip"}),
         "schedule_put_named" => json!({"kind": "k", "every_ms": 1_000}),
         _ => Value::Null,
@@ -81,7 +82,11 @@ async fn what_is_answered_is_what_the_document_says() {
         };
         for id in ids {
             let uri = route.path.replace("{id}", id).replace("{queue}", "default");
-            let uri = uri.replace("{name}", "nightly-report").replace("{worker}", ID).replace("{bulk}", "1");
+            let uri = uri
+                .replace("{name}", "nightly-report")
+                .replace("{worker}", ID)
+                .replace("{bulk}", "1")
+                .replace("{token}", "t");
             let method = Method::from_bytes(route.verb.name().as_bytes()).unwrap();
             let mut request = TestRequest::with_uri(&uri).method(method);
             if operation == "events" {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use windlass_core::api::{ApiError, ErrorCode, JobView};
-use windlass_core::id::{JobId, RequestId};
+use windlass_core::id::{JobId, QueueName, RequestId};
 use windlass_core::limits;
 
 use super::ApiParts;
@@ -43,6 +43,11 @@ impl ApiParts {
             }
         }
         Err(failed.unwrap_or_else(|| no_job(id)))
+    }
+
+    /// The name of the queue that knows the job.
+    pub(crate) async fn queue_of(&self, id: JobId) -> Result<QueueName, ApiError> {
+        self.locate(id).await.map(|queue| queue.name().clone())
     }
 
     /// The first queue, by name, that knows the job.
@@ -108,7 +113,7 @@ impl ApiParts {
     }
 }
 
-fn no_job(id: JobId) -> ApiError {
+pub(crate) fn no_job(id: JobId) -> ApiError {
     let text = format!("there is no job {id}; finished jobs are remembered for a limited time");
     ApiError::new(ErrorCode::NotFound, text)
 }

@@ -50,8 +50,15 @@ fn json(resolved: &Resolved, out: Output) -> Result<(), CliError> {
 
 /// Variables that look like ours and are not. They are no error, because an orchestrator may set some for its own use.
 fn strange_variables(out: Output) {
-    const OURS: [&str; 4] =
-        [crate::config::FILE_ENV, crate::config::FAKTORY_PASSWORD_ENV, "WINDLASS_SERVER", "WINDLASS_TLS_CA"];
+    const OURS: [&str; 7] = [
+        crate::config::FILE_ENV,
+        crate::config::FAKTORY_PASSWORD_ENV,
+        crate::config::ADMIN_TOKEN_ENV,
+        super::connect::TOKEN_ENV,
+        super::connect::TOKEN_FILE_ENV,
+        "WINDLASS_SERVER",
+        "WINDLASS_TLS_CA",
+    ];
     for (name, _) in std::env::vars_os() {
         let Some(name) = name.to_str().filter(|name| name.starts_with("WINDLASS_")) else { continue };
         if !OURS.contains(&name) && !FIELDS.iter().any(|field| field.env() == name) {

@@ -37,6 +37,38 @@ pub(crate) struct ClientArgs {
         hide_env_values = true
     )]
     pub(crate) tls_ca: Option<PathBuf>,
+    /// File with an access token, if the server asks for one; WINDLASS_ACCESS_TOKEN may hold the token itself instead
+    #[arg(long, global = true, env = TOKEN_FILE_ENV, value_name = "FILE")]
+    #[arg(help_heading = "Server", hide_env_values = true)]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// The variable with an access token. Not `WINDLASS_TOKEN`, in which a shell job finds the token of its lease.
+pub(crate) const TOKEN_ENV: &str = "WINDLASS_ACCESS_TOKEN";
+/// The variable with the name of a file with an access token.
+pub(crate) const TOKEN_FILE_ENV: &str = "WINDLASS_ACCESS_TOKEN_FILE";
+
+impl ClientArgs {
+    /// The access token, if there is one. There is no flag for the token itself: every user of the machine could read it in the list
+    /// of processes.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is empty.
+    pub(crate) fn token(&self) -> Result<Option<String>, CliError> {
+        let Some(path) = &self.token_file else { return Ok(token_of_environment()) };
+        let refuse = |why: String| CliError::usage(format!("token file {}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        match text.trim() {
+            "" => Err(refuse("is empty; write the token into it".to_owned())),
+            token => Ok(Some(token.to_owned())),
+        }
+    }
+}
+
+/// The access token of the environment, for commands that name no server.
+#[must_use]
+pub(crate) fn token_of_environment() -> Option<String> {
+    std::env::var(TOKEN_ENV).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// A connection that turns every problem into a [`CliError`].
@@ -52,19 +84,22 @@ impl Server {
     /// # Errors
     /// Exit code 5 with the advice to start a server.
     pub(crate) async fn connect(args: &ClientArgs) -> Result<Server, CliError> {
-        Server::reach(&args.server, args.tls_ca.as_deref()).await
+        Server::reach(&args.server, args.token()?, args.tls_ca.as_deref()).await
     }
 
     /// As [`connect`](Server::connect), with the address itself.
     ///
     /// # Errors
     /// As [`connect`](Server::connect).
-    pub(crate) async fn at(address: &str) -> Result<Server, CliError> {
-        Server::reach(address, None).await
+    pub(crate) async fn at(address: &str, token: Option<String>) -> Result<Server, CliError> {
+        Server::reach(address, token, None).await
     }
 
-    async fn reach(address: &str, ca: Option<&Path>) -> Result<Server, CliError> {
+    async fn reach(address: &str, token: Option<String>, ca: Option<&Path>) -> Result<Server, CliError> {
         let mut builder = Client::builder(address);
+        if let Some(token) = token {
+            builder = builder.token(token);
+        }
         if let Some(ca) = ca {
             builder = builder.tls_ca(ca);
         }

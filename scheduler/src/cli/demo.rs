@@ -47,12 +47,12 @@ impl Demo {
 ///
 /// # Errors
 /// When the server cannot be reached or refuses the schedules.
-pub(crate) async fn start(server: &str) -> Result<Demo, CliError> {
-    let connection = Server::at(server).await?;
+pub(crate) async fn start(server: &str, token: &str) -> Result<Demo, CliError> {
+    let connection = Server::at(server, Some(token.to_owned())).await?;
     for schedule in [nightly(), heartbeat()] {
         connection.call(Request::PutSchedule(schedule)).await?;
     }
-    let worker = runner::start(server, worker(server));
+    let worker = runner::start(server, worker(server, token));
     let stop = CancellationToken::new();
     let producer = tokio::spawn(produce(connection, stop.clone()));
     Ok(Demo { worker, producer, stop })
@@ -160,8 +160,9 @@ fn one(number: u64) -> (&'static str, Vec<JobSpec>) {
     }
 }
 
-fn worker(server: &str) -> Worker {
+fn worker(server: &str, token: &str) -> Worker {
     Worker::builder(server)
+        .token(token)
         .name("demo")
         .queues(["mail", "images", "reports", "billing"])
         .concurrency(12)

@@ -12,6 +12,7 @@ use super::error::CliError;
 use super::output::{self, Output};
 use super::process::{Signals, raise_file_limit};
 use super::{demo, runner, server, shell};
+use crate::access::AdminToken;
 use crate::config::{Config, NATIVE_DEFAULT, Origin, ServerFlags, StoreKind, resolve};
 use crate::node::RunningNode;
 
@@ -61,12 +62,15 @@ pub(crate) fn run(args: DevArgs, out: Output) -> Result<(), CliError> {
     runner::block_on(serve(config, args.concurrency, args.demo, out))
 }
 
-async fn serve(config: Config, concurrency: u32, demo: bool, out: Output) -> Result<(), CliError> {
+async fn serve(mut config: Config, concurrency: u32, demo: bool, out: Output) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
+    // What works in here is let in whatever tokens the store has, or gets while it runs.
+    let token: String = rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
+    config.own_token = AdminToken::new(&token).ok();
     let node = server::start(&config, &mut signals).await?;
     let native = node.native_addr().unwrap_or(config.native);
-    let mut worker = runner::start(&reachable(native), shell_worker(native, concurrency));
-    let traffic = if demo { Some(demo::start(&reachable(native)).await?) } else { None };
+    let mut worker = runner::start(&reachable(native), shell_worker(native, &token, concurrency));
+    let traffic = if demo { Some(demo::start(&reachable(native), &token).await?) } else { None };
     announce(&node, &config, native, &Shown { concurrency, demo }, out)?;
     tokio::select! {
         _ = signals.next() => {}
@@ -96,8 +100,9 @@ fn reachable(at: SocketAddr) -> String {
     SocketAddr::new(ip, at.port()).to_string()
 }
 
-fn shell_worker(native: SocketAddr, concurrency: u32) -> Worker {
+fn shell_worker(native: SocketAddr, token: &str, concurrency: u32) -> Worker {
     Worker::builder(reachable(native))
+        .token(token)
         .name("dev shell")
         .queues(["default"])
         .concurrency(concurrency)

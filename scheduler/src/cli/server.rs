@@ -89,6 +89,8 @@ fn node_config(config: &Config) -> NodeConfig {
     node.native = Some(config.native);
     node.faktory = config.faktory;
     node.faktory_password.clone_from(&config.faktory_password);
+    node.admin_token.clone_from(&config.admin_token);
+    node.own_token.clone_from(&config.own_token);
     node.gossip = config.gossip;
     node.tls = config.tls_files();
     node.cluster.clone_from(&config.cluster);

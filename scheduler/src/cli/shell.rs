@@ -21,6 +21,9 @@ use windlass_core::job::Payload;
 use windlass_core::limits;
 use windlass_worker::{JobCtx, Verdict};
 
+use super::connect::{TOKEN_ENV, TOKEN_FILE_ENV};
+use crate::config::{ADMIN_TOKEN_ENV, FAKTORY_PASSWORD_ENV};
+
 /// The kind that these jobs have.
 pub(crate) const KIND: &str = "shell";
 /// Bytes of stdout that become the result; the rest is read, counted and left out.
@@ -116,6 +119,12 @@ fn spawn(line: Line, context: &Context) -> std::io::Result<(Child, Group)> {
         Line::Detailed { command, dir, env } => (command, dir, env),
     };
     let mut command = Command::new("sh");
+    // Whoever may enqueue must not get hold of the worker's own token.
+    command
+        .env_remove(TOKEN_ENV)
+        .env_remove(TOKEN_FILE_ENV)
+        .env_remove(ADMIN_TOKEN_ENV)
+        .env_remove(FAKTORY_PASSWORD_ENV);
     command.arg("-c").arg(text).envs(env);
     command.env("WINDLASS_JOB_ID", &context.id).env("WINDLASS_QUEUE", &context.queue);
     command.env("WINDLASS_ATTEMPT", context.attempt.to_string()).env("WINDLASS_TOKEN", &context.token);

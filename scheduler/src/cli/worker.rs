@@ -96,6 +96,7 @@ async fn run_worker(client: ClientArgs, args: RunArgs, out: Output) -> Result<()
     let mut signals = Signals::listen()?;
     // A first connection that fails should say so; later ones are the worker's business, which tries again for ever.
     Server::connect(&client).await?;
+    let token = client.token()?;
     let names = args.queues.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     let mut builder = Worker::builder(&client.server)
         .concurrency(args.concurrency)
@@ -104,6 +105,9 @@ async fn run_worker(client: ClientArgs, args: RunArgs, out: Output) -> Result<()
         .handle(shell::KIND, shell::handle);
     if let Some(ca) = &client.tls_ca {
         builder = builder.tls_ca(ca);
+    }
+    if let Some(token) = token {
+        builder = builder.token(token);
     }
     if let Some(name) = args.name {
         builder = builder.name(name);

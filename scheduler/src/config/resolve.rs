@@ -3,7 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, FAKTORY_PASSWORD_ENV, FIELDS, FILE_NAME, FILE_SYSTEM, ServerFlags, file};
+use super::{
+    ADMIN_TOKEN_ENV, Config, ConfigError, FAKTORY_PASSWORD_ENV, FIELDS, FILE_NAME, FILE_SYSTEM, ServerFlags,
+    file,
+};
+use crate::access::AdminToken;
 use crate::faktory::Password;
 
 /// Where a value comes from.
@@ -86,6 +90,7 @@ pub fn resolve(flags: &ServerFlags, env: &dyn Fn(&str) -> Option<String>) -> Res
         settings.push(Setting { key: field.key, value: (field.get)(&config), origin });
     }
     config.faktory_password = faktory_password(&config, env)?;
+    config.admin_token = admin_token(&config, env)?;
     config.validate()?;
     Ok(Resolved { config, settings, file: path })
 }
@@ -102,6 +107,22 @@ fn faktory_password(
     let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
     let password = Password::new(&text);
     password.map(Some).ok_or_else(|| refuse("is empty; write the password into it".to_owned()))
+}
+
+/// The token that may do everything: from its file, or else from the environment.
+fn admin_token(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<AdminToken>, ConfigError> {
+    let Some(path) = &config.admin_token_file else {
+        let given = env(ADMIN_TOKEN_ENV).filter(|text| !text.trim().is_empty());
+        let read =
+            |text: String| AdminToken::new(&text).map_err(|e| ConfigError(format!("{ADMIN_TOKEN_ENV}: {e}")));
+        return given.map(read).transpose();
+    };
+    let refuse = |why: String| ConfigError(format!("admin_token_file: {}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+    AdminToken::new(&text).map(Some).map_err(refuse)
 }
 
 /// The file to read, with its text. A named file must exist; the usual places need not.
@@ -175,12 +196,27 @@ mod tests {
         assert_eq!(file("secret\n").expect("good").config.faktory_password, Password::new("secret"));
         assert!(file("\n").expect_err("empty").to_string().contains("is empty"));
         let env = |name: &str| (name == FAKTORY_PASSWORD_ENV).then(|| "other".to_owned());
-        let flags = ServerFlags::default().or("faktory", "0.0.0.0:7419");
-        let resolved = resolve(&flags, &env).expect("a password allows other machines");
+        let resolved = resolve(&ServerFlags::default(), &env).expect("a good one");
         assert_eq!(resolved.config.faktory_password, Password::new("other"));
         assert!(!format!("{:?}", resolved.config).contains("other"), "a password is not printed");
-        let refusal = resolve(&flags, &|_| None).expect_err("no password").to_string();
-        assert!(refusal.starts_with("faktory: 0.0.0.0:7419"), "{refusal}");
+    }
+
+    #[test]
+    fn the_admin_token_comes_from_its_file_or_the_environment() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("token");
+        std::fs::write(&path, "a-token-of-some-length\n").expect("file is written");
+        let flags = ServerFlags::default().or("admin_token_file", &path.display().to_string());
+        let of = |text: &str| AdminToken::new(text).ok();
+        assert_eq!(
+            resolve(&flags, &|_| None).expect("good").config.admin_token,
+            of("a-token-of-some-length")
+        );
+        let given = |text: &'static str| move |name: &str| (name == ADMIN_TOKEN_ENV).then(|| text.to_owned());
+        let by_env = resolve(&ServerFlags::default(), &given("another-of-some-length")).expect("good");
+        assert_eq!(by_env.config.admin_token, of("another-of-some-length"));
+        let short = resolve(&ServerFlags::default(), &given("short")).expect_err("too short").to_string();
+        assert!(short.starts_with(ADMIN_TOKEN_ENV) && short.contains("at least 16"), "{short}");
     }
 
     #[test]

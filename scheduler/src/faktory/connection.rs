@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
+use windlass_core::access::Caller;
 
 use super::command::Command;
 use super::greeting::{Challenge, Hello, hi};
@@ -158,6 +159,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
         }
     }
 
+    /// The last words to a peer who is cut off.
+    fn refuse(&mut self, text: &str) {
+        Reply::error(text).write(&mut self.out);
+    }
+
     async fn close(mut self) {
         let _ = self.flush().await;
         let _ = timeout(WRITE_TIME, self.writer.shutdown()).await;
@@ -171,18 +177,22 @@ where
     W: AsyncWrite + Unpin,
 {
     let mut wire = Wire::new(reader, writer, parts.budget.clone());
-    let hello = match timeout_at(pass.deadline(), greet(&mut wire, &parts)).await {
-        Ok(Some(hello)) => hello,
+    let (hello, caller) = match timeout_at(pass.deadline(), greet(&mut wire, peer, &parts)).await {
+        Ok(Some(greeted)) => greeted,
         Ok(None) => return wire.close().await,
         Err(_) => return,
     };
     pass.greeted();
     wire.lines.allow(LINE_BYTES_MAX);
-    let mut session = Session::begin(parts.clone(), &hello);
+    let mut session = Session::begin(parts.clone(), &hello, Arc::clone(&caller));
     let broken = session.broken();
     let end = tokio::select! {
         biased;
         () = broken.cancelled() => End::Refused,
+        () = parts.access.leave(&caller) => {
+            wire.refuse("the access token has expired or was revoked");
+            End::Refused
+        }
         end = converse(&mut wire, &mut session) => end,
     };
     tracing::debug!(%peer, ?end, "Faktory connection ended");
@@ -191,23 +201,32 @@ where
 }
 
 /// Both sides say who they are. `None`: the conversation is over.
-async fn greet<R, W>(wire: &mut Wire<R, W>, parts: &FaktoryParts) -> Option<Hello>
+async fn greet<R, W>(
+    wire: &mut Wire<R, W>,
+    peer: SocketAddr,
+    parts: &FaktoryParts,
+) -> Option<(Hello, Arc<Caller>)>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let chance = &parts.desk.parts().chance;
-    let challenge = parts.password.clone().map(|word| Challenge::new(word, [chance.u64(), chance.u64()]));
+    let challenge = parts.is_closed().then(|| Challenge::new([chance.u64(), chance.u64()]));
     wire.out.extend_from_slice(hi(challenge.as_ref()).as_bytes());
     let line = wire.line().await.ok()?.ok()?;
     let Command::Hello(text) = Command::read(std::str::from_utf8(&line).ok()?) else { return None };
     let hello = Hello::read(text)?;
-    if challenge.is_some_and(|challenge| !challenge.is_met(&hello)) {
+    let caller = match &challenge {
+        Some(challenge) => parts.recognise(challenge, &hello),
+        // Should a token have been made since the greeting, this one has to come again.
+        None => parts.access.identify(None, "").ok(),
+    };
+    let Some(caller) = caller else {
         let _ = wire.answer(&Reply::error("Invalid password")).await;
         return None;
-    }
+    };
     wire.answer(&Reply::Ok).await.ok()?;
-    Some(hello)
+    Some((hello, Arc::new(caller.at(peer.to_string()))))
 }
 
 async fn converse<R, W>(wire: &mut Wire<R, W>, session: &mut Session) -> End

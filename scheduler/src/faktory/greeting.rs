@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use windlass_core::access::Caller;
 
 use super::json::object;
 
@@ -29,6 +30,10 @@ impl Password {
         let text = text.trim_end_matches(['\r', '\n']);
         (!text.is_empty()).then(|| Password(text.to_owned()))
     }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl std::fmt::Debug for Password {
@@ -37,32 +42,41 @@ impl std::fmt::Debug for Password {
     }
 }
 
-/// What a connection asks of its peer.
+/// What a connection asks of its peer. Which passwords are good is looked up when the peer answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Challenge {
-    password: Password,
     salt: String,
     rounds: u64,
 }
 
 impl Challenge {
     /// A new challenge from two random numbers.
-    pub(super) fn new(password: Password, random: [u64; 2]) -> Challenge {
+    pub(super) fn new(random: [u64; 2]) -> Challenge {
         let rounds = ROUNDS_MIN + random[1] % (ROUNDS_END - ROUNDS_MIN);
-        Challenge { password, salt: format!("{:x}", random[0] >> 1), rounds }
+        Challenge { salt: format!("{:x}", random[0] >> 1), rounds }
     }
 
-    /// Whether the peer knows the password. Takes as long for a wrong answer as for a right one.
-    pub(super) fn is_met(&self, hello: &Hello) -> bool {
+    /// Which of these passwords the peer knows. Takes as long for a wrong answer as for a right one: all are tried.
+    pub(super) fn met_by<'a>(
+        &self,
+        hello: &Hello,
+        words: impl IntoIterator<Item = (Caller, &'a str)>,
+    ) -> Option<Caller> {
         let given = hello.pwdhash.as_deref().unwrap_or_default().as_bytes();
         if given.len() != HASH_DIGITS {
             // No hash at all is not worth some thousand rounds.
-            return false;
+            return None;
         }
         let rounds = if hello.v.unwrap_or(1) < VERSION { 1 } else { self.rounds };
-        let expected = hash(&self.password.0, &self.salt, rounds);
-        let differ = expected.as_bytes().iter().zip(given).fold(0, |differ, (a, b)| differ | (a ^ b));
-        differ == 0
+        let mut met = None;
+        for (caller, word) in words {
+            let expected = hash(word, &self.salt, rounds);
+            let differ = expected.as_bytes().iter().zip(given).fold(0, |differ, (a, b)| differ | (a ^ b));
+            if differ == 0 {
+                met = Some(caller);
+            }
+        }
+        met
     }
 }
 
@@ -119,6 +133,7 @@ fn clipped(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use windlass_core::access::Principal;
 
     /// The vector that clients test themselves with.
     #[test]
@@ -129,23 +144,28 @@ mod tests {
 
     #[test]
     fn a_peer_of_the_first_version_hashes_once() {
-        let challenge = Challenge::new(Password::new("secret\n").expect("not empty"), [7, 9]);
+        let challenge = Challenge::new([7, 9]);
+        let is_met = |hello: &Hello| {
+            let somebody = |name| Caller::unlimited(Principal::Password, name);
+            let met = challenge.met_by(hello, [(somebody("right"), "secret"), (somebody("wrong"), "other")]);
+            met.is_some_and(|caller| caller.name == "right")
+        };
         let hello = |v: &str, rounds| {
             let pwdhash = hash("secret", &challenge.salt, rounds);
             Hello::read(&format!("{{{v}\"pwdhash\":\"{pwdhash}\"}}")).expect("fine")
         };
-        assert!(challenge.is_met(&hello("\"v\":2,", challenge.rounds)));
-        assert!(challenge.is_met(&hello("", 1)));
-        assert!(challenge.is_met(&hello("\"v\":1,", 1)));
-        assert!(!challenge.is_met(&hello("\"v\":2,", 1)));
-        assert!(!challenge.is_met(&hello("", challenge.rounds)));
-        assert!(!challenge.is_met(&Hello::default()));
+        assert!(is_met(&hello("\"v\":2,", challenge.rounds)));
+        assert!(is_met(&hello("", 1)));
+        assert!(is_met(&hello("\"v\":1,", 1)));
+        assert!(!is_met(&hello("\"v\":2,", 1)));
+        assert!(!is_met(&hello("", challenge.rounds)));
+        assert!(!is_met(&Hello::default()));
     }
 
     #[test]
     fn the_first_line_has_no_blanks_but_one() {
         assert_eq!(hi(None), "+HI {\"v\":2}\r\n");
-        let challenge = Challenge::new(Password::new("x").expect("not empty"), [u64::MAX, 3]);
+        let challenge = Challenge::new([u64::MAX, 3]);
         assert_eq!(hi(Some(&challenge)), "+HI {\"v\":2,\"i\":4003,\"s\":\"7fffffffffffffff\"}\r\n");
     }
 

@@ -1,12 +1,16 @@
 //! What a connection does for each command, and what it remembers between two.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use windlass_core::access::{Caller, Operation};
+use windlass_core::api::{ApiError, ErrorCode};
 use windlass_core::id::{QueueName, WorkerId};
 use windlass_core::limits;
 
+use super::allow::{may, noted};
 use super::command::Command;
 use super::connection::{End, Wire};
 use super::fetch::{Fetch, Got, Mailbox};
@@ -32,6 +36,7 @@ pub(super) enum Next {
 /// A connection that has been greeted.
 pub(super) struct Session {
     parts: FaktoryParts,
+    pub(super) caller: Arc<Caller>,
     connection: u32,
     worker: Key,
     /// Whether the peer said a wid, so that the worker is known.
@@ -48,7 +53,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn begin(parts: FaktoryParts, hello: &Hello) -> Session {
+    pub(super) fn begin(parts: FaktoryParts, hello: &Hello, caller: Arc<Caller>) -> Session {
         let connection = parts.number_connection();
         let broken = CancellationToken::new();
         let now = parts.desk.now();
@@ -70,6 +75,7 @@ impl Session {
         let (mailbox, asked, told) = (None, HashMap::new(), None);
         Session {
             parts,
+            caller,
             connection,
             worker,
             named,
@@ -103,6 +109,32 @@ impl Session {
         self.count_command();
         // The peer speaks again: it has read what it was told before.
         self.told = None;
+        if let Err(refused) = may(&self.caller, &desk, &command) {
+            return Next::Answer(Reply::error(refused));
+        }
+        let noted = noted(&command);
+        let next = self.carry_out(command, wire).await;
+        if let Some((operation, target)) = noted {
+            self.note(operation, target, &next).await;
+        }
+        next
+    }
+
+    /// Writes down what an operator did.
+    async fn note(&self, operation: Operation, target: String, next: &Next) {
+        let failed = match next {
+            Next::Answer(Reply::Error(text)) => Some(ApiError::new(ErrorCode::Invalid, text.clone())),
+            Next::Answer(_) | Next::End(_) => None,
+        };
+        self.parts.audit.note(&self.caller, operation, target, failed.as_ref().map_or(Ok(1), Err)).await;
+    }
+
+    async fn carry_out<R, W>(&mut self, command: Command<'_>, wire: &mut Wire<R, W>) -> Next
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let desk = self.parts.desk.clone();
         Next::Answer(match command {
             Command::Push(text) => desk.push(text).await,
             Command::PushMany(text) => desk.push_many(text).await,

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
+use windlass_core::access::{Caller, Principal};
 
 use super::connection::{Budget, serve};
 use super::desk::Desk;
-use super::greeting::{Password, hi};
+use super::greeting::{Challenge, Hello, Password, hi};
 use super::keeper::keep;
 use super::reply::Reply;
+use crate::access::{Access, Audit};
 use crate::door::{Door, Excuse, Listen, Pass, Serve};
 use crate::session::Phases;
 
@@ -20,17 +22,40 @@ use crate::session::Phases;
 pub struct FaktoryParts {
     pub(super) desk: Desk,
     pub(super) password: Option<Password>,
+    pub(super) access: Access,
+    pub(super) audit: Audit,
     pub(super) phases: Phases,
     pub(super) budget: Budget,
     next_connection: Arc<AtomicU32>,
 }
 
 impl FaktoryParts {
-    /// Connections at `desk` who know the password if there is one.
+    /// Connections at `desk` who know the password or that of a token, if there is one.
     #[must_use]
-    pub fn new(desk: Desk, password: Option<Password>, phases: Phases) -> FaktoryParts {
+    pub fn new(
+        desk: Desk,
+        password: Option<Password>,
+        (access, audit): (Access, Audit),
+        phases: Phases,
+    ) -> FaktoryParts {
         let next_connection = Arc::new(AtomicU32::new(1));
-        FaktoryParts { desk, password, phases, budget: Budget::new(), next_connection }
+        FaktoryParts { desk, password, access, audit, phases, budget: Budget::new(), next_connection }
+    }
+
+    /// Whether a password is asked for.
+    pub(super) fn is_closed(&self) -> bool {
+        self.password.is_some() || self.access.is_closed()
+    }
+
+    /// Who answers the challenge.
+    pub(super) fn recognise(&self, challenge: &Challenge, hello: &Hello) -> Option<Caller> {
+        let tokens = self.access.faktory_words();
+        let password = self
+            .password
+            .as_ref()
+            .map(|word| (Caller::unlimited(Principal::Password, "faktory password"), word.as_str()));
+        let tokens = tokens.iter().map(|(caller, word)| (caller.clone(), word.as_str()));
+        challenge.met_by(hello, password.into_iter().chain(tokens))
     }
 
     /// A number for a connection. After four thousand million they repeat.

@@ -87,6 +87,12 @@ impl Reservations {
         self.remove(number)
     }
 
+    /// The queue of the reservation that [`take`](Self::take) would take.
+    pub(super) fn queue_of(&self, jid: &str) -> Option<&QueueHandle> {
+        let number = self.by_jid.get(jid)?.first()?;
+        self.all.get(number).map(|reservation| &reservation.queue)
+    }
+
     /// Takes one by its number.
     pub(super) fn remove(&mut self, number: u64) -> Option<Reservation> {
         let gone = self.all.remove(&number)?;

@@ -1,6 +1,7 @@
 //! Ends of runs: `ACK`, `FAIL`, and reservations whose time or worker is gone. Each is one report on the lease.
 
 use windlass_core::api::ApiError;
+use windlass_core::id::QueueName;
 use windlass_core::time::Mono;
 use windlass_core::wire::{ReportResult, Verdict};
 
@@ -41,6 +42,11 @@ impl Desk {
             Ok(false) => not_found(),
             Err(error) => Reply::error(error),
         }
+    }
+
+    /// The queue of a job that is reserved.
+    pub(super) fn queue_of(&self, jid: &str) -> Option<QueueName> {
+        self.state().reservations.queue_of(jid).map(|queue| queue.name().clone())
     }
 
     fn take(&self, jid: &str) -> Option<Reservation> {

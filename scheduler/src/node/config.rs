@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use windlass_core::limits;
 
 use super::StartError;
+use crate::access::AdminToken;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::door::TlsFiles;
@@ -96,8 +97,11 @@ pub struct NodeConfig {
     pub insecure_bind: bool,
     /// Certificate and key of the server: with them the native port, HTTP and Faktory speak TLS and nothing else. Defaults to none.
     pub tls: Option<TlsFiles>,
-    /// Access tokens for the native port. Defaults to none: everybody who can reach it is let in.
-    pub tokens: Vec<String>,
+    /// A token that may do everything, beside those of the store. Defaults to none; without any token, everybody who can reach a
+    /// door is let in.
+    pub admin_token: Option<AdminToken>,
+    /// A token for what runs within this process; it does not make others need one. Defaults to none.
+    pub own_token: Option<AdminToken>,
     /// Pages and HTTP API change nothing. Defaults to no.
     pub read_only_dashboard: bool,
     /// Names the environment on pages. Defaults to nothing.
@@ -132,7 +136,8 @@ impl NodeConfig {
             seeds: Vec::new(),
             insecure_bind: false,
             tls: None,
-            tokens: Vec::new(),
+            admin_token: None,
+            own_token: None,
             read_only_dashboard: false,
             badge: None,
             memory: Memory::default(),
@@ -147,14 +152,28 @@ impl NodeConfig {
     /// Checks what can be known to be wrong before anything is opened.
     ///
     /// # Errors
-    /// [`StartError::Exposed`] or [`StartError::Timing`].
+    /// [`StartError::Timing`].
     pub fn validate(&self) -> Result<(), StartError> {
-        // Pages and HTTP API have no authentication of their own, so tokens do not help them.
+        if self.heartbeat_ms == 0 || self.lease_ms < 2 * self.heartbeat_ms {
+            return Err(StartError::Timing(format!(
+                "a lease of {} ms does not survive one lost heartbeat of {} ms; make it at least twice as long",
+                self.lease_ms, self.heartbeat_ms
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuses doors that others can reach and that nothing guards. `closed`: the store has access tokens, or there is one in
+    /// these settings; so this is known once the store is open.
+    ///
+    /// # Errors
+    /// [`StartError::Exposed`].
+    pub fn check_exposure(&self, closed: bool) -> Result<(), StartError> {
         let doors = [
-            ("HTTP", self.http, false),
-            ("the native port", self.native, !self.tokens.is_empty()),
-            ("the Faktory port", self.faktory, self.faktory_password.is_some()),
-            ("the gossip", self.gossip, !self.tokens.is_empty()),
+            ("HTTP", self.http, closed),
+            ("the native port", self.native, closed),
+            ("the Faktory port", self.faktory, closed || self.faktory_password.is_some()),
+            ("the gossip", self.gossip, closed),
         ];
         for (door, addr, guarded) in doors {
             if let Some(addr) = addr.filter(|addr| !addr.ip().is_loopback())
@@ -163,12 +182,6 @@ impl NodeConfig {
             {
                 return Err(StartError::Exposed { door, addr });
             }
-        }
-        if self.heartbeat_ms == 0 || self.lease_ms < 2 * self.heartbeat_ms {
-            return Err(StartError::Timing(format!(
-                "a lease of {} ms does not survive one lost heartbeat of {} ms; make it at least twice as long",
-                self.lease_ms, self.heartbeat_ms
-            )));
         }
         Ok(())
     }
@@ -181,18 +194,27 @@ mod tests {
     #[test]
     fn an_open_door_needs_a_guard_or_insistence() {
         let mut config = NodeConfig::new(StoreConfig::memory());
-        assert!(config.validate().is_ok());
+        assert!(config.check_exposure(false).is_ok());
         config.native = Some("0.0.0.0:7421".parse().unwrap());
-        assert!(matches!(config.validate(), Err(StartError::Exposed { door: "the native port", .. })));
-        config.tokens = vec!["secret".to_owned()];
-        assert!(config.validate().is_ok());
+        let exposed = |config: &NodeConfig, closed| match config.check_exposure(closed) {
+            Err(StartError::Exposed { door, .. }) => Some(door),
+            _ => None,
+        };
+        assert_eq!((exposed(&config, false), exposed(&config, true)), (Some("the native port"), None));
+        config.native = None;
         config.faktory = Some("0.0.0.0:7419".parse().unwrap());
-        assert!(matches!(config.validate(), Err(StartError::Exposed { door: "the Faktory port", .. })));
+        assert_eq!((exposed(&config, false), exposed(&config, true)), (Some("the Faktory port"), None));
         config.faktory_password = Password::new("secret");
-        assert!(config.validate().is_ok());
+        assert_eq!(exposed(&config, false), None);
         config.http = Some("192.0.2.1:80".parse().unwrap());
-        assert!(matches!(config.validate(), Err(StartError::Exposed { door: "HTTP", .. })));
+        assert_eq!((exposed(&config, false), exposed(&config, true)), (Some("HTTP"), None));
         config.insecure_bind = true;
+        assert_eq!(exposed(&config, false), None);
+    }
+
+    #[test]
+    fn a_lease_outlives_a_lost_heartbeat() {
+        let mut config = NodeConfig::new(StoreConfig::memory());
         assert!(config.validate().is_ok());
         config.heartbeat_ms = config.lease_ms;
         assert!(matches!(config.validate(), Err(StartError::Timing(_))));

@@ -14,9 +14,11 @@ use windlass_dashboard::{Dashboard, Options};
 
 use super::descriptors::Doors;
 use super::{NodeConfig, StartError, http};
+use crate::access::{Access, Audit, Roots};
 use crate::api::{ApiHandle, ApiParts, History};
 use crate::bulk::Bulks;
 use crate::chance::Chance;
+use crate::clock::Clock;
 use crate::cluster::{Cluster, GossipConfig};
 use crate::door::{Door, Listen, Port, Tls};
 use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
@@ -73,7 +75,15 @@ impl LocalNode {
         addr: SocketAddr,
         writer: StoreWriter,
     ) -> Result<LocalNode, StartError> {
-        let config = NodeConfig { http: None, native: Some(addr), faktory: None, gossip: None, ..config };
+        // Only the simulation can reach a listener of its own.
+        let config = NodeConfig {
+            http: None,
+            native: Some(addr),
+            faktory: None,
+            gossip: None,
+            insecure_bind: true,
+            ..config
+        };
         let bound = Bound { http: None, native: Some((listener, addr)), faktory: None, tls: None };
         // Where there are no descriptors they cannot run out.
         let doors = Doors::share(u64::from(u32::MAX));
@@ -89,6 +99,7 @@ impl LocalNode {
         let (clock, chance) = (config.clock.clone(), config.chance.clone());
         actix_rt::spawn(clock.clone().keep_pace());
         let node = node_id(&writer, &chance).await?;
+        let guards = guards(&config, &writer)?;
         let registry = Registry::recover(RegistryParts {
             writer: writer.clone(),
             clock: clock.clone(),
@@ -103,8 +114,7 @@ impl LocalNode {
         let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
         let cluster = gossip(&config, &node, facts(http_addr, native_addr), &hub).await?;
         let budget = Arc::new(Budget::new(doors.native, config.memory.enqueue_bytes()));
-        let history = History::default();
-        history.follow(registry.clone(), clock.clone());
+        let history = history(&registry, &clock);
         let phases = Phases::default();
         let polls = polls(&config, &registry, &hub, &phases);
         let desk = desk(&config, doors, &registry);
@@ -114,6 +124,8 @@ impl LocalNode {
             polls,
             bulks: Bulks::new(registry.clone(), clock.clone()),
             faktory: desk.clone(),
+            access: guards.0.clone(),
+            audit: guards.1.clone(),
             schedules: schedules.clone(),
             cluster: cluster.clone(),
             writer: writer.clone(),
@@ -132,7 +144,7 @@ impl LocalNode {
             clock,
             chance,
             greeting: Arc::new(greeting(&config, node, &cluster)),
-            tokens: Arc::new(config.tokens.clone()),
+            access: guards.0.clone(),
             heartbeat_ms: config.heartbeat_ms,
             lease_ms: config.lease_ms,
             resume_grace_ms: config.resume_grace_ms,
@@ -140,7 +152,7 @@ impl LocalNode {
             phases: phases.clone(),
         };
         let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
-        let faktory = open_faktory(bound.faktory, desk, &config, &phases).await?;
+        let faktory = open_faktory(bound.faktory, desk, guards, &config, &phases).await?;
         let door = bound.native.map(|(listener, _)| session::open(listener, sessions));
         let serve = |listener| serve_http(listener, bound.tls, &config, doors, &api, native_addr);
         let http = bound.http.map(serve).transpose()?;
@@ -188,6 +200,20 @@ impl LocalNode {
     }
 }
 
+/// Who is let in, and what operators did; refuses doors that nothing guards.
+fn guards(config: &NodeConfig, writer: &StoreWriter) -> Result<(Access, Audit), StartError> {
+    let (clock, chance) = (config.clock.clone(), config.chance.clone());
+    let access = Access::recover(writer.clone(), clock.clone(), chance, Roots::of(config))?;
+    config.check_exposure(access.is_closed())?;
+    Ok((access, Audit::recover(writer.clone(), clock)?))
+}
+
+fn history(registry: &Registry, clock: &Clock) -> History {
+    let history = History::default();
+    history.follow(registry.clone(), clock.clone());
+    history
+}
+
 fn hub(config: &NodeConfig) -> Hub {
     Hub::start(HubParts {
         clock: config.clock.clone(),
@@ -222,13 +248,14 @@ fn desk(config: &NodeConfig, doors: Doors, registry: &Registry) -> Desk {
 async fn open_faktory(
     bound: Option<(Port, SocketAddr)>,
     desk: Desk,
+    guards: (Access, Audit),
     config: &NodeConfig,
     phases: &Phases,
 ) -> Result<Option<Door>, StartError> {
     let Some((listener, _)) = bound else { return Ok(None) };
     let adopted = desk.adopt().await;
     adopted.map_err(|e| StartError::Failed(format!("the reserved jobs cannot be read: {e}")))?;
-    let parts = FaktoryParts::new(desk, config.faktory_password.clone(), phases.clone());
+    let parts = FaktoryParts::new(desk, config.faktory_password.clone(), guards, phases.clone());
     Ok(Some(faktory::open(listener, parts)))
 }
 

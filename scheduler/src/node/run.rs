@@ -43,7 +43,7 @@ pub(super) fn run(config: NodeConfig, ready: Ready, orders: watch::Receiver<Orde
             .expect("the system has given this thread, and gives it a runtime")
     };
     let system = actix_rt::System::with_tokio_rt(runtime);
-    let writer = system.block_on(live(config, doors, ready, orders));
+    let (started, writer) = system.block_on(live(config, doors, ready, orders));
     // Everything that holds the store goes before it is closed.
     drop(system);
     if let Some(writer) = writer
@@ -51,22 +51,25 @@ pub(super) fn run(config: NodeConfig, ready: Ready, orders: watch::Receiver<Orde
     {
         tracing::error!(%error, "the store was not closed in order; nothing confirmed is lost");
     }
-    tracing::info!("node stopped");
+    // A start that was refused has nothing to say but why.
+    if started {
+        tracing::info!("node stopped");
+    }
 }
 
-/// Starts, waits for an order, stops. Returns the writer, whose stop blocks.
+/// Starts, waits for an order, stops. Returns whether it had started, and the writer, whose stop blocks.
 async fn live(
     config: NodeConfig,
     doors: Doors,
     ready: Ready,
     mut orders: watch::Receiver<Order>,
-) -> Option<StoreWriter> {
+) -> (bool, Option<StoreWriter>) {
     let node = match start(config, doors).await {
         Ok(node) => node,
         Err((error, writer)) => {
             // Whoever started the node waits for this, or is gone.
             let _ = ready.send(Err(error));
-            return writer;
+            return (false, writer);
         }
     };
     let text = |addr: Option<SocketAddr>| addr.map_or_else(|| "off".to_owned(), |addr| addr.to_string());
@@ -76,7 +79,7 @@ async fn live(
     tracing::info!(node = node.api.node, http, native, faktory, gossip, "node started");
     let writer = node.writer().clone();
     if ready.send(Ok(Started { addrs, api: node.api() })).is_err() {
-        return Some(writer);
+        return (true, Some(writer));
     }
     // A closed channel means that the handle is gone, which ends the node as well.
     let ordered =
@@ -100,7 +103,7 @@ async fn live(
         // After an orderly stop this finds nothing to do; after a kill it ends the HTTP threads.
         let _ = tokio::time::timeout(Duration::from_secs(1), server.stop(false)).await;
     }
-    Some(writer)
+    (true, Some(writer))
 }
 
 async fn start(config: NodeConfig, doors: Doors) -> Result<LocalNode, (StartError, Option<StoreWriter>)> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use windlass_core::access::{Caller, Operation, Target};
 use windlass_core::api::{ApiError, ErrorCode, Request, Response};
 use windlass_core::id::{JobId, QueueName};
 use windlass_core::limits;
@@ -14,6 +15,7 @@ use super::joins::ReportJoin;
 use super::link::Link;
 use super::worker::Worker;
 use super::{MAILBOX_MESSAGES_MAX, SessionParts};
+use crate::access::guard::check_queues;
 use crate::api::check_jobs;
 use crate::queue::{FromQueue, Op, QueueHandle, WorkerEvent};
 
@@ -36,6 +38,7 @@ impl actix::Message for Ended {
 pub(super) struct SessionActor {
     pub(super) parts: SessionParts,
     pub(super) link: Arc<Link>,
+    caller: Arc<Caller>,
     pub(super) worker: Option<Worker>,
     queues: HashMap<QueueName, QueueHandle>,
     /// Operations gathered from the frames of one message, per queue, in order.
@@ -59,6 +62,11 @@ impl Handler<Frames> for SessionActor {
             return false;
         }
         self.link.saw(self.parts.clock.now().mono);
+        if !self.parts.access.is_live(&self.caller) {
+            self.link.send(&ServerFrame::Refused(no_longer()));
+            self.link.finish.cancel();
+            return false;
+        }
         let leaves = frames.0.iter().any(|frame| matches!(frame, ClientFrame::Goodbye));
         let missing = self.missing(&frames.0);
         if missing.is_empty() {
@@ -129,13 +137,16 @@ impl SessionActor {
     pub(super) fn new(
         parts: SessionParts,
         link: Arc<Link>,
+        caller: Arc<Caller>,
         worker: Option<&WorkerHello>,
         inherited: Vec<QueueHandle>,
     ) -> SessionActor {
         let worker = worker.map(|hello| Worker::new(hello.id, inherited));
+        let parts = SessionParts { api: parts.api.on_behalf_of(Arc::clone(&caller)), ..parts };
         SessionActor {
             parts,
             link,
+            caller,
             worker,
             queues: HashMap::new(),
             gathered: BTreeMap::new(),
@@ -149,12 +160,14 @@ impl SessionActor {
         for frame in frames {
             match frame {
                 ClientFrame::Call { body: Request::Enqueue { queue, .. }, .. }
-                    if !self.queues.contains_key(queue) =>
+                    if !self.queues.contains_key(queue)
+                        && check_queues(&self.caller, Operation::Enqueue, [queue]).is_ok() =>
                 {
                     missing.insert(queue.clone());
                 }
                 ClientFrame::Subscribe(subscription)
-                    if subscription.queues.len() <= limits::WORKER_QUEUES_MAX =>
+                    if subscription.queues.len() <= limits::WORKER_QUEUES_MAX
+                        && check_queues(&self.caller, Operation::Fetch, Target::of_frame(frame)).is_ok() =>
                 {
                     let names = subscription.queues.iter().map(|(name, _)| name);
                     missing.extend(names.filter(|name| !self.queues.contains_key(*name)).cloned());
@@ -194,6 +207,11 @@ impl SessionActor {
         open_error: Option<&ApiError>,
         ctx: &mut Context<Self>,
     ) -> Result<(), ApiError> {
+        // A refused call is answered; a refused word about jobs ends the conversation, since nothing else would tell.
+        let is_call = matches!(frame, ClientFrame::Call { .. });
+        if !is_call {
+            check_queues(&self.caller, Operation::of_frame(&frame), Target::of_frame(&frame))?;
+        }
         match frame {
             ClientFrame::Hello(_) => {
                 return Err(broken("a second Hello came; it opens a conversation only once"));
@@ -253,6 +271,9 @@ impl SessionActor {
         let Some(guard) = self.link.begin_call() else { return reply(Err(crate::queue::busy())) };
         match body {
             Request::Enqueue { queue, jobs } => {
+                if let Err(error) = check_queues(&self.caller, Operation::Enqueue, [&queue]) {
+                    return reply(Err(error));
+                }
                 let bytes = match check_jobs(&jobs) {
                     Ok(bytes) => bytes,
                     Err(error) => return reply(Err(error)),
@@ -314,6 +335,11 @@ impl SessionActor {
             self.gather(&handle, Op::Report { outcomes, then });
         }
     }
+}
+
+/// The token that the peer came in with is good for nothing any more.
+pub(super) fn no_longer() -> ApiError {
+    ApiError::new(ErrorCode::Denied, "the access token has expired or was revoked")
 }
 
 /// The conversation cannot go on.

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
+use windlass_core::access::{Caller, Operation, allows};
 use windlass_core::api::{ApiError, ErrorCode};
 use windlass_core::limits;
 use windlass_core::wire::{
@@ -16,7 +17,7 @@ use windlass_core::wire::{
     decode_exact, encode_frame, next_frame,
 };
 
-use super::actor::{Ended, Frames, SessionActor};
+use super::actor::{Ended, Frames, SessionActor, no_longer};
 use super::hub::Arrival;
 use super::link::Link;
 use super::{
@@ -31,6 +32,8 @@ const TEXT_BYTES_MAX: usize = 256;
 const KINDS_MAX: usize = 256;
 /// Time that the last frames of a conversation have to reach the peer.
 const FLUSH_MS_MAX: u64 = 2_000;
+/// Time that an answer under way has to be sent when a token is revoked.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Buffer of a connection that sends little.
 const READ_BUFFER_BYTES_MIN: usize = 4 * 1024;
 /// Bytes written at a time.
@@ -75,15 +78,17 @@ pub(super) async fn serve<R, W>(
     W: AsyncWrite + Unpin + 'static,
 {
     let mut buffer = BytesMut::with_capacity(limits::FRAME_BYTES_MAX_UNGREETED);
-    let hello = match timeout_at(pass.deadline(), read_hello(&mut reader, &mut buffer, &parts)).await {
-        Ok(Ok(hello)) => hello,
-        Ok(Err(End::Gone)) => return,
-        Ok(Err(End::Refused(error))) => return refuse(&mut writer, peer, error, &parts.budget).await,
-        Err(_) => {
-            let text = format!("no Hello came within {} ms", limits::HANDSHAKE_MS_MAX);
-            return refuse(&mut writer, peer, ApiError::new(ErrorCode::Timeout, text), &parts.budget).await;
-        }
-    };
+    let (hello, caller) =
+        match timeout_at(pass.deadline(), read_hello(&mut reader, &mut buffer, peer, &parts)).await {
+            Ok(Ok(greeted)) => greeted,
+            Ok(Err(End::Gone)) => return,
+            Ok(Err(End::Refused(error))) => return refuse(&mut writer, peer, error, &parts.budget).await,
+            Err(_) => {
+                let text = format!("no Hello came within {} ms", limits::HANDSHAKE_MS_MAX);
+                return refuse(&mut writer, peer, ApiError::new(ErrorCode::Timeout, text), &parts.budget)
+                    .await;
+            }
+        };
     pass.greeted();
     let link = Link::new(parts.clock.now().mono);
     link.send(&ServerFrame::Welcome(welcome(&hello, &parts)));
@@ -99,7 +104,14 @@ pub(super) async fn serve<R, W>(
         }
         None => Vec::new(),
     };
-    let actor = SessionActor::new(parts.clone(), Arc::clone(&link), hello.worker.as_ref(), inherited).start();
+    let actor = SessionActor::new(
+        parts.clone(),
+        Arc::clone(&link),
+        Arc::clone(&caller),
+        hello.worker.as_ref(),
+        inherited,
+    )
+    .start();
     let writing = actix_rt::spawn(write_all(writer, Arc::clone(&link)));
     let read = tokio::select! {
         biased;
@@ -108,6 +120,7 @@ pub(super) async fn serve<R, W>(
         () = link.finish.cancelled() => Ok(()),
         () = parts.phases.closing.cancelled() => Ok(()),
         never = announce_stop(&link, &parts) => match never {},
+        error = shown_out(&caller, &parts) => Err(End::Refused(error)),
         read = read_frames(&mut reader, buffer, &actor, &parts) => read,
     };
     if let Err(End::Refused(error)) = read {
@@ -126,6 +139,14 @@ pub(super) async fn serve<R, W>(
     let _ = writing.await;
 }
 
+/// Resolves when the peer's token is good for nothing any more. Its frames are refused from that very moment; the connection
+/// lives on for as long as the answer takes to whoever has just revoked their own.
+async fn shown_out(caller: &Caller, parts: &SessionParts) -> ApiError {
+    parts.access.leave(caller).await;
+    tokio::time::sleep(LAST_WORDS).await;
+    no_longer()
+}
+
 /// Tells the peer when the server is about to stop.
 async fn announce_stop(link: &Link, parts: &SessionParts) -> std::convert::Infallible {
     parts.phases.draining.cancelled().await;
@@ -136,8 +157,9 @@ async fn announce_stop(link: &Link, parts: &SessionParts) -> std::convert::Infal
 async fn read_hello(
     reader: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
+    peer: SocketAddr,
     parts: &SessionParts,
-) -> Result<Hello, End> {
+) -> Result<(Hello, Arc<Caller>), End> {
     let body = loop {
         if buffer.starts_with(TLS) {
             let text = "this port does not speak TLS; write HOST:PORT without tls://";
@@ -165,21 +187,14 @@ async fn read_hello(
         );
         return refuse(ErrorCode::Unsupported, text);
     }
-    let known = |given: &str| parts.tokens.iter().any(|token| same(token.as_bytes(), given.as_bytes()));
-    if !parts.tokens.is_empty() && !hello.token.as_deref().is_some_and(known) {
-        return refuse(
-            ErrorCode::Denied,
-            "the access token is missing or not one of this server's".to_owned(),
-        );
+    let token = hello.token.take();
+    let caller = parts.access.identify(token.as_deref(), &peer.to_string()).map_err(End::Refused)?;
+    if hello.worker.is_some() {
+        allows(&caller.grant, Operation::Fetch, None)
+            .map_err(|refused| End::Refused(ApiError::new(ErrorCode::Denied, refused.to_string())))?;
     }
-    hello.token = None;
     tidy(&mut hello);
-    Ok(hello)
-}
-
-/// Compares without telling by its duration how much was right.
-fn same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+    Ok((hello, Arc::new(caller)))
 }
 
 /// Bounds what a peer says about itself, since it is kept and shown.

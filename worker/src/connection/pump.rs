@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use windlass_core::api::ErrorCode;
 use windlass_core::wire::{ClientFrame, Delivery, ServerFrame, Welcome, encode_frame};
 
 use super::Control;
@@ -111,6 +112,11 @@ impl Pump {
             self.plan.events.emit(&ConnectionEvent::Connected { server, address });
             match self.converse(link).await {
                 Ok(()) => break,
+                // The token was revoked, or does not reach these queues: trying again would not help.
+                Err(LinkError::Refused(e)) if e.code == ErrorCode::Denied => {
+                    self.ledger.stop_all(StopReason::Now);
+                    return Err(Error::Refused(e));
+                }
                 Err(e) => {
                     tracing::warn!(error = %e, running = self.ledger.running(), "the connection to the server is lost");
                     self.plan.events.emit(&ConnectionEvent::Lost { reason: e.to_string() });

@@ -7,6 +7,7 @@ use windlass_worker::{Handler, JobCtx, Worker};
 
 use super::load::{KIND, Latencies, latencies, number_in, record};
 use super::stage::Bench;
+use crate::cli::connect::token_of_environment;
 use crate::cli::error::CliError;
 use crate::cli::runner::{self, Running};
 
@@ -53,7 +54,11 @@ fn hire<M: 'static, H: Handler<M>>(
     concurrency: u32,
     handler: &H,
 ) -> Running {
-    let worker = Worker::builder(bench.server())
+    let mut builder = Worker::builder(bench.server());
+    if let Some(token) = token_of_environment() {
+        builder = builder.token(token);
+    }
+    let worker = builder
         .name("bench")
         .queues(queues.iter().map(QueueName::as_str))
         .concurrency(concurrency)

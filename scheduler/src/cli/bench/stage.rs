@@ -15,7 +15,7 @@ use super::child::OwnServer;
 use super::load::{Latencies, latencies, record};
 use super::machine::{cpu_seconds, disk_bytes, memory};
 use super::{BenchArgs, Setting, What};
-use crate::cli::connect::translate;
+use crate::cli::connect::{token_of_environment, translate};
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 
@@ -206,8 +206,11 @@ impl Bench {
     /// # Errors
     /// When nobody answers.
     pub(super) async fn connect(&self) -> Result<Client, CliError> {
-        let connecting = Client::builder(&self.server).give_up_after(ABSENCE).connect();
-        connecting.await.map_err(|e| translate(&self.server, &e))
+        let mut builder = Client::builder(&self.server).give_up_after(ABSENCE);
+        if let Some(token) = token_of_environment() {
+            builder = builder.token(token);
+        }
+        builder.connect().await.map_err(|e| translate(&self.server, &e))
     }
 
     /// A progress bar on stderr, if somebody watches.
