@@ -282,7 +282,10 @@ impl Queue {
                 continue;
             }
             loaded += 1;
-            self.resting.remove(&id);
+            // Another load on its way may bring what the store showed before.
+            if self.loads == 0 {
+                self.resting.remove(&id);
+            }
             let entry = Entry { place, job: Arc::new(job), ticket: 0 };
             if entry.job.is_expired(now.wall) {
                 self.timer_out(place, &entry.job);
@@ -339,10 +342,9 @@ impl Queue {
         if !(was_in_chunk && job.id.is_timed(job.enqueued_at)) {
             fx.delete(keys::index_key(self.record.no, &job.id));
         }
-        // Who has left a chunk is known from the chunk, for as long as anybody may ask.
-        if was_in_chunk {
-            self.resting.remove(&job.id);
-        } else {
+        // Who has left a chunk is known from the chunk, for as long as anybody may ask. But the store may still show where the job
+        // rested before, or an earlier job of this id.
+        if !was_in_chunk || self.resting.get(&job.id).is_some() {
             self.resting.put(ticket, job.id, Rest::Gone);
         }
     }

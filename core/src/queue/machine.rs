@@ -419,7 +419,7 @@ impl Queue {
         match self.ready.arrive(Entry { place, job, ticket }, self.durable) {
             Ok(()) => {
                 self.slots.insert(id, Slot::Ready(place, priority));
-                self.resting.remove(&id);
+                self.resting.recall(&id);
             }
             Err(entry) => self.send_to_rest(entry),
         }

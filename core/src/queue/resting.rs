@@ -43,6 +43,14 @@ impl Resting {
         self.map.remove(id);
     }
 
+    /// Forgets where an id rested that has come back to memory. That an earlier job of this id is gone stays known: its record
+    /// may still be seen.
+    pub(super) fn recall(&mut self, id: &JobId) {
+        if matches!(self.get(id), Some(Rest::At(..))) {
+            self.map.remove(id);
+        }
+    }
+
     pub(super) fn get(&self, id: &JobId) -> Option<&Rest> {
         self.map.get(id).map(|(_, rest)| rest)
     }

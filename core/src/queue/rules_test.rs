@@ -370,6 +370,36 @@ fn a_level_is_remembered_while_its_load_is_on_its_way() {
 }
 
 /// What waits for its time can be given up; what runs or is ready cannot.
+/// Found by the simulation, seeds 408298 and 638881: the second job of an id left no word that the first was gone.
+#[test]
+fn an_id_that_has_come_and_gone_twice_is_free_while_the_store_still_shows_the_first() {
+    let mut rules = Rules::new();
+    let now = rules.now;
+    let id = JobId::v7(now.wall, 7);
+    let job = |id: JobId, run_at: RunAt| JobSpec {
+        id: Some(id),
+        run_at,
+        ..JobSpec::new("work", Payload::json("1"))
+    };
+    // Nothing becomes durable meanwhile.
+    let mut enqueue = |jobs: Vec<JobSpec>, known: Vec<Trace>| {
+        let new = NewJobs { jobs, known, alongside: vec![] };
+        let effects = rules.queue.apply(now, Command::Enqueue { reply: RequestId(1), new }).unwrap();
+        let duplicate = effects.outs.iter().find_map(|(_, out)| match out {
+            Out::Reply(_, Reply::Enqueued(jobs)) => Some(jobs[0].duplicate),
+            _ => None,
+        });
+        let gone = Command::Delete { reply: RequestId(2), id, known: None };
+        rules.queue.apply(now, gone).unwrap();
+        duplicate.unwrap()
+    };
+    assert!(!enqueue(vec![job(id, RunAt::AfterMs(500))], vec![]));
+    let beside = job(JobId::v7(now.wall, 8), RunAt::Now);
+    assert!(!enqueue(vec![job(id, RunAt::Now), beside], vec![]));
+    let place = Place::Timer { run_at: now.wall.plus_ms(500), seq: 1 };
+    assert!(!enqueue(vec![job(id, RunAt::Now)], vec![Trace { id, place, in_chunk: false }]));
+}
+
 #[test]
 fn only_a_job_that_waits_for_its_time_can_be_buried() {
     let mut rules = Rules::new();

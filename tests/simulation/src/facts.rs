@@ -276,6 +276,8 @@ impl Facts {
             }
             Event::ToldDurable { queue, upto } => self.queues[*queue].told = *upto,
             Event::Durable { queue, after, upto } => self.settle(*queue, *after, *upto),
+            // Rebuilding a queue shows it the time, too.
+            Event::ServerUp { wall } => (0..self.queues.len()).for_each(|queue| self.shown(queue, *wall)),
             Event::ServerDied => {
                 self.came_due.clear();
                 self.jobs.values_mut().for_each(Book::forget_what_was_not_durable);

@@ -60,8 +60,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["ids are unique", "answered once", "conservation"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "self.resting.remove(&job.id);\n        } else {",
-            plant: "if !PLANTED { self.resting.remove(&job.id); }\n        } else {",
+            find: "if !was_in_chunk || self.resting.get(&job.id).is_some() {",
+            plant: "if !was_in_chunk || self.resting.get(&job.id).is_some() && !PLANTED {",
         }],
     },
     Plant {
