@@ -78,17 +78,16 @@ pub(super) async fn serve<R, W>(
     W: AsyncWrite + Unpin + 'static,
 {
     let mut buffer = BytesMut::with_capacity(limits::FRAME_BYTES_MAX_UNGREETED);
-    let (hello, caller) =
-        match timeout_at(pass.deadline(), read_hello(&mut reader, &mut buffer, peer, &parts)).await {
-            Ok(Ok(greeted)) => greeted,
-            Ok(Err(End::Gone)) => return,
-            Ok(Err(End::Refused(error))) => return refuse(&mut writer, peer, error, &parts.budget).await,
-            Err(_) => {
-                let text = format!("no Hello came within {} ms", limits::HANDSHAKE_MS_MAX);
-                return refuse(&mut writer, peer, ApiError::new(ErrorCode::Timeout, text), &parts.budget)
-                    .await;
-            }
-        };
+    let greeting = timeout_at(pass.deadline(), read_hello(&mut reader, &mut buffer, peer, &parts)).await;
+    let late = || {
+        let text = format!("no Hello came within {} ms", limits::HANDSHAKE_MS_MAX);
+        Err(End::Refused(ApiError::new(ErrorCode::Timeout, text)))
+    };
+    let (hello, caller) = match greeting.unwrap_or_else(|_| late()) {
+        Ok(greeted) => greeted,
+        Err(End::Gone) => return,
+        Err(End::Refused(error)) => return refuse(&mut writer, peer, error, &parts.budget).await,
+    };
     pass.greeted();
     let link = Link::new(parts.clock.now().mono);
     link.send(&ServerFrame::Welcome(welcome(&hello, &parts)));
