@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use chunk::{Chunk, Holes};
+pub(crate) use record::body_of;
 pub use record::{BadRecord, decode_job, encode_job, job_id_of};
 pub use state::{JobState, TRANSITIONS};
 

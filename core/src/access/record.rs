@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Grant, QueuePattern, Role, TokenId};
 use crate::api::TokenView;
-use crate::job::BadRecord;
+use crate::job::{BadRecord, body_of};
 use crate::time::Timestamp;
 
 const LAYOUT: u8 = 1;
@@ -89,14 +89,7 @@ fn encode<T: Encode>(value: &T) -> Bytes {
 }
 
 fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, BadRecord> {
-    match bytes.split_first() {
-        Some((&LAYOUT, body)) => {
-            crate::wire::decode_exact(body).map_err(|e| BadRecord::Damaged(e.to_string()))
-        }
-        Some((&newer, _)) if newer > LAYOUT => Err(BadRecord::TooNew(newer)),
-        Some((other, _)) => Err(BadRecord::Damaged(format!("layout {other}"))),
-        None => Err(BadRecord::Damaged("empty".to_owned())),
-    }
+    crate::wire::decode_exact(body_of(bytes, LAYOUT)?).map_err(|e| BadRecord::Damaged(e.to_string()))
 }
 
 /// The bytes of a token at rest.

@@ -38,7 +38,7 @@ pub fn encode_job(job: &Job) -> Bytes {
 /// # Errors
 /// [`BadRecord`] for a record that is too short or of another layout.
 pub fn job_id_of(record: &[u8]) -> Result<JobId, BadRecord> {
-    check_layout(record)?;
+    body_of(record, LAYOUT)?;
     let id = record.get(1..HEAD).ok_or_else(|| BadRecord::Damaged(format!("only {} bytes", record.len())))?;
     Ok(JobId(id.try_into().map_err(|_| BadRecord::Damaged("short id".to_owned()))?))
 }
@@ -48,15 +48,15 @@ pub fn job_id_of(record: &[u8]) -> Result<JobId, BadRecord> {
 /// # Errors
 /// [`BadRecord`] for bytes that are not a whole record of a known layout.
 pub fn decode_job(record: &[u8]) -> Result<Job, BadRecord> {
-    check_layout(record)?;
-    crate::wire::decode_exact(&record[1..]).map_err(|e| BadRecord::Damaged(e.to_string()))
+    crate::wire::decode_exact(body_of(record, LAYOUT)?).map_err(|e| BadRecord::Damaged(e.to_string()))
 }
 
-fn check_layout(record: &[u8]) -> Result<(), BadRecord> {
-    match record.first() {
-        Some(&LAYOUT) => Ok(()),
-        Some(&newer) if newer > LAYOUT => Err(BadRecord::TooNew(newer)),
-        Some(other) => Err(BadRecord::Damaged(format!("layout {other}"))),
+/// What comes behind the byte of layout, which has to be this one.
+pub(crate) fn body_of(record: &[u8], layout: u8) -> Result<&[u8], BadRecord> {
+    match record.split_first() {
+        Some((&found, body)) if found == layout => Ok(body),
+        Some((&newer, _)) if newer > layout => Err(BadRecord::TooNew(newer)),
+        Some((other, _)) => Err(BadRecord::Damaged(format!("layout {other}"))),
         None => Err(BadRecord::Damaged("empty".to_owned())),
     }
 }

@@ -284,7 +284,7 @@ impl Queue {
             loaded += 1;
             // Another load on its way may bring what the store showed before.
             if self.loads == 0 {
-                self.resting.remove(&id);
+                self.resting.recall(&id);
             }
             let entry = Entry { place, job: Arc::new(job), ticket: 0 };
             if entry.job.is_expired(now.wall) {

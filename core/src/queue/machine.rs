@@ -431,7 +431,7 @@ impl Queue {
         self.retrying += u64::from(job.attempts() > 0);
         self.watch_expiry(&job);
         self.slots.insert(id, Slot::Timer(place));
-        self.resting.remove(&id);
+        self.resting.recall(&id);
         if let Some(evicted) =
             self.timers.arrive(Entry { place, job, ticket }, self.ready.due(), self.durable)
         {

@@ -38,11 +38,6 @@ impl Resting {
         self.order.push_back((ticket, id));
     }
 
-    /// Forgets an id that has come back to memory.
-    pub(super) fn remove(&mut self, id: &JobId) {
-        self.map.remove(id);
-    }
-
     /// Forgets where an id rested that has come back to memory. That an earlier job of this id is gone stays known: its record
     /// may still be seen.
     pub(super) fn recall(&mut self, id: &JobId) {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Firing, Plan, ScheduleSpec};
 use crate::api::ScheduleView;
 use crate::id::JobId;
-use crate::job::BadRecord;
+use crate::job::{BadRecord, body_of};
 use crate::time::Timestamp;
 
 const LAYOUT: u8 = 1;
@@ -135,14 +135,7 @@ pub fn encode_record(record: &Record) -> Bytes {
 /// # Errors
 /// [`BadRecord`] for bytes that are not a whole record of a known layout.
 pub fn decode_record(bytes: &[u8]) -> Result<Record, BadRecord> {
-    match bytes.split_first() {
-        Some((&LAYOUT, body)) => {
-            crate::wire::decode_exact(body).map_err(|e| BadRecord::Damaged(e.to_string()))
-        }
-        Some((&newer, _)) if newer > LAYOUT => Err(BadRecord::TooNew(newer)),
-        Some((other, _)) => Err(BadRecord::Damaged(format!("layout {other}"))),
-        None => Err(BadRecord::Damaged("empty".to_owned())),
-    }
+    crate::wire::decode_exact(body_of(bytes, LAYOUT)?).map_err(|e| BadRecord::Damaged(e.to_string()))
 }
 
 #[cfg(test)]
