@@ -12,16 +12,14 @@ mod secret;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use windlass_core::access::{
     Caller, Principal, Role, TokenId, TokenRecord, TokenText, check_name, decode_token, encode_token,
 };
 use windlass_core::api::{ApiError, ErrorCode, NewToken, TokenSpec, TokenView};
 use windlass_core::limits;
+use windlass_core::store::Write;
 use windlass_core::store::keys::{region, region_range, token_key};
-use windlass_core::store::{Batch, CommitError, Write};
 use windlass_core::time::Timestamp;
 
 pub use audit::Audit;
@@ -31,8 +29,8 @@ use self::secret::{hash, same};
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::node::{NodeConfig, StartError};
-use crate::queue::{busy, stopping};
-use crate::store::writer::{StoreWriter, SubmitError};
+use crate::queue::unwritten;
+use crate::store::writer::StoreWriter;
 
 /// A cheap handle of who is let in; usable from any thread.
 #[derive(Clone)]
@@ -158,12 +156,16 @@ impl Access {
     /// Whether a caller that was let in may stay.
     #[must_use]
     pub fn is_live(&self, caller: &Caller) -> bool {
-        !self.is_over(caller.expires_at) && !self.ended(caller).is_cancelled()
+        let stands = match &caller.principal {
+            Principal::Process | Principal::Root | Principal::Password => true,
+            Principal::Anyone => !self.state().open.is_cancelled(),
+            Principal::Token(id) => self.state().tokens.contains_key(id),
+        };
+        stands && !self.is_over(caller.expires_at)
     }
 
     /// Set when a caller that was let in has to go, apart from a token that expires.
-    #[must_use]
-    pub fn ended(&self, caller: &Caller) -> CancellationToken {
+    fn ended(&self, caller: &Caller) -> CancellationToken {
         let gone = || {
             let gone = CancellationToken::new();
             gone.cancel();
@@ -237,7 +239,7 @@ impl Access {
             faktory: spec.faktory.then(|| secret::faktory_password(&text)),
         };
         let put = Write::Put { key: token_key(record.id), value: encode_token(&record) };
-        self.commit(vec![put]).await?;
+        commit(&self.inner.writer, vec![put]).await?;
         let made = NewToken {
             view: record.view(),
             secret: text.to_text(),
@@ -263,8 +265,8 @@ impl Access {
             return invalid("a token expires after 1 ms to ten years".to_owned());
         }
         let state = self.state();
-        let is_first = self.inner.roots.admin.is_none()
-            && !state.tokens.values().any(|entry| self.opens_all(&entry.record));
+        let is_first =
+            self.inner.roots.admin.is_none() && !state.tokens.values().any(|entry| opens_all(&entry.record));
         if is_first && (spec.role != Role::Admin || spec.expires_in_ms.is_some()) {
             return invalid(
                 "the first token has to be an admin's without an expiry, since from then on tokens are asked for: \
@@ -289,11 +291,6 @@ impl Access {
         Ok(())
     }
 
-    /// Whether it is an admin's and stays good.
-    fn opens_all(&self, record: &TokenRecord) -> bool {
-        record.role == Role::Admin && record.expires_at.is_none()
-    }
-
     /// Ends a token, given by name or id, at once and at every door.
     ///
     /// # Errors
@@ -309,8 +306,8 @@ impl Access {
             };
             let mut others = state.tokens.values().filter(|e| e.record.id != found.record.id);
             if self.inner.roots.admin.is_none()
-                && self.opens_all(&found.record)
-                && !others.any(|e| self.opens_all(&e.record))
+                && opens_all(&found.record)
+                && !others.any(|e| opens_all(&e.record))
             {
                 let text = "this is the last admin's token that does not expire, and without one nobody could make another; \
                             create a new one first";
@@ -318,15 +315,11 @@ impl Access {
             }
             found.record.view()
         };
-        self.commit(vec![Write::Delete { key: token_key(view.id) }]).await?;
+        commit(&self.inner.writer, vec![Write::Delete { key: token_key(view.id) }]).await?;
         if let Some(entry) = self.state().tokens.remove(&view.id) {
             entry.ended.cancel();
         }
         Ok(view)
-    }
-
-    async fn commit(&self, writes: Vec<Write>) -> Result<(), ApiError> {
-        commit(&self.inner.writer, writes).await
     }
 
     /// Held for a few map operations and never across a wait.
@@ -338,6 +331,11 @@ impl Access {
 /// Longest sleep until it is looked at again whether a token has expired.
 const EXPIRY_STEP_MS: u64 = 1_000;
 
+/// Whether it is an admin's and stays good.
+fn opens_all(record: &TokenRecord) -> bool {
+    record.role == Role::Admin && record.expires_at.is_none()
+}
+
 fn caller(record: &TokenRecord) -> Caller {
     Caller {
         principal: Principal::Token(record.id),
@@ -348,29 +346,15 @@ fn caller(record: &TokenRecord) -> Caller {
     }
 }
 
-/// Commits a few small writes that stand alone; the reserve of a full disk is theirs, so that a token can be revoked then.
-async fn commit(writer: &StoreWriter, writes: Vec<Write>) -> Result<(), ApiError> {
-    let (tell, told) = oneshot::channel();
-    let done = Box::new(move |result| {
-        // Nobody listens when the node has been stopped meanwhile.
-        let _ = tell.send(result);
-    });
-    match writer.submit(Batch { writes, settles: true, queue: None }, done) {
-        Ok(()) => {}
-        Err(SubmitError::Busy(_)) => return Err(busy()),
-        Err(SubmitError::Stopped(_)) => return Err(stopping()),
-    }
-    let result = told.await.unwrap_or(Err(CommitError::Unknown("the writer is gone".to_owned())));
-    result.map_err(|error| {
-        let code = match error {
-            CommitError::Full(_) => ErrorCode::StoreFull,
-            _ => ErrorCode::StoreFailed,
-        };
-        ApiError::new(code, error.to_string())
-    })
+/// The answer to whoever came in with a token that is good for nothing any more.
+pub(crate) fn no_longer() -> ApiError {
+    ApiError::new(ErrorCode::Denied, NO_LONGER)
 }
 
-/// First and one-past-last key of the audit log.
-fn audit_range() -> (Bytes, Bytes) {
-    region_range(region::AUDIT)
+/// What everybody is told whose token has ended, at every door.
+pub(crate) const NO_LONGER: &str = "the access token has expired or was revoked";
+
+/// Commits a few small writes; the reserve of a full disk is theirs, so that a token can be revoked then.
+async fn commit(writer: &StoreWriter, writes: Vec<Write>) -> Result<(), ApiError> {
+    writer.write(writes, true).await.map_err(unwritten)
 }

@@ -26,7 +26,7 @@ pub(crate) use jobs::no_job;
 pub(crate) use overview::resident_bytes;
 
 use crate::access::guard::{check_work, count, cut, describe};
-use crate::access::{Access, Audit};
+use crate::access::{Access, Audit, no_longer};
 use crate::bulk::Bulks;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -115,7 +115,7 @@ impl ApiHandle {
         async move {
             let Some(parts) = parts else { return Err(stopping()) };
             if !parts.access.is_live(&caller) {
-                return Err(ApiError::new(ErrorCode::Denied, "the access token has expired or was revoked"));
+                return Err(no_longer());
             }
             check_work(&caller, &request)?;
             // A fetch waits; the node must not wait for it.

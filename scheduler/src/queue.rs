@@ -32,9 +32,12 @@ use actix::Addr;
 use actix::dev::SendError;
 use windlass_core::api::{ApiError, ErrorCode};
 use windlass_core::id::QueueName;
+use windlass_core::store::CommitError;
 use windlass_core::store::keys::QueueNo;
 
 use actor::QueueActor;
+
+use crate::store::writer::alone::Unwritten;
 
 /// Messages that wait for one queue; each is a batch. More is answered with `Busy`.
 pub const MAILBOX_MESSAGES_MAX: usize = 1_024;
@@ -149,6 +152,21 @@ pub(crate) fn busy() -> ApiError {
 /// The answer of a node that goes down.
 pub(crate) fn stopping() -> ApiError {
     ApiError::new(ErrorCode::Unavailable, "the server is stopping; send it again when it is back")
+}
+
+/// The answer for writes that stand alone and did not happen.
+pub(crate) fn unwritten(why: Unwritten) -> ApiError {
+    let error = match why {
+        Unwritten::Busy => return busy(),
+        Unwritten::Stopped => return stopping(),
+        Unwritten::Refused(error) => error,
+    };
+    let code = match error {
+        CommitError::Full(_) => ErrorCode::StoreFull,
+        CommitError::TooBig { .. } => ErrorCode::TooLarge,
+        _ => ErrorCode::StoreFailed,
+    };
+    ApiError::new(code, error.to_string())
 }
 
 /// The answer for a name that no queue has.

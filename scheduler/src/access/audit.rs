@@ -8,9 +8,9 @@ use windlass_core::api::{ApiError, AuditEntry, AuditPage, ErrorCode};
 use windlass_core::job::clip;
 use windlass_core::limits;
 use windlass_core::store::Write;
-use windlass_core::store::keys::{audit_key, audit_seq};
+use windlass_core::store::keys::{audit_key, audit_seq, region, region_range};
 
-use super::{audit_range, commit};
+use super::commit;
 use crate::clock::Clock;
 use crate::node::StartError;
 use crate::store::writer::StoreWriter;
@@ -33,7 +33,7 @@ impl Audit {
     /// When the store cannot be read.
     pub fn recover(writer: StoreWriter, clock: Clock) -> Result<Audit, StartError> {
         let mut next = 1;
-        let (from, to) = audit_range();
+        let (from, to) = region_range(region::AUDIT);
         writer
             .store()
             .scan(&from, &to, &mut |key, _| {

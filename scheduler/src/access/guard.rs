@@ -3,7 +3,9 @@
 use windlass_core::access::{Caller, Operation, Target, allows};
 use windlass_core::api::{ApiError, ErrorCode, Request, Response, WorkRequest};
 use windlass_core::id::QueueName;
+use windlass_core::wire::ClientFrame;
 
+use super::no_longer;
 use crate::api::ApiParts;
 
 fn denied(error: impl std::fmt::Display) -> ApiError {
@@ -26,12 +28,29 @@ pub(crate) fn check_queues<'a>(
     queues.try_for_each(|queue| allows(&caller.grant, operation, Some(queue)).map_err(denied))
 }
 
+/// The same for what may name many queues: they are gathered only for a caller who is limited to some.
+fn check_named<'a>(
+    caller: &Caller,
+    operation: Operation,
+    queues: impl FnOnce() -> Vec<&'a QueueName>,
+) -> Result<(), ApiError> {
+    check_queues(caller, operation, if caller.grant.is_limited() { queues() } else { Vec::new() })
+}
+
+/// Whether a peer of the native protocol may send this frame, calls apart.
+///
+/// # Errors
+/// `Denied`.
+pub(crate) fn check_frame(caller: &Caller, frame: &ClientFrame) -> Result<(), ApiError> {
+    check_named(caller, Operation::of_frame(frame), || Target::of_frame(frame))
+}
+
 /// Whether a caller may ask this as a worker.
 ///
 /// # Errors
 /// `Denied`.
 pub(crate) fn check_work(caller: &Caller, request: &WorkRequest) -> Result<(), ApiError> {
-    check_queues(caller, Operation::of_work(request), Target::of_work(request))
+    check_named(caller, Operation::of_work(request), || Target::of_work(request))
 }
 
 impl ApiParts {
@@ -41,7 +60,7 @@ impl ApiParts {
     /// `Denied`; for a job that belongs to a queue which the caller does not reach, `NotFound`, as for one that does not exist.
     pub(crate) async fn check(&self, caller: &Caller, request: &Request) -> Result<(), ApiError> {
         if !self.access.is_live(caller) {
-            return Err(denied("the access token has expired or was revoked"));
+            return Err(no_longer());
         }
         let operation = Operation::of(request);
         // The role first: nobody learns from a look-up what they may not see.

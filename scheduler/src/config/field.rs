@@ -135,8 +135,8 @@ pub const FIELDS: &[Field] = &[
         switch: false,
         doc: "File with a token that may do everything, beside those that `windlass token create` makes, or none; WINDLASS_ADMIN_TOKEN may hold the token itself instead. Defaults to none",
         default: "none",
-        set: |c, v| non_empty(v).map(|v| c.admin_token_file = (v != "none").then(|| PathBuf::from(v))),
-        get: |c| c.admin_token_file.as_ref().map_or_else(|| "none".to_owned(), |p| p.display().to_string()),
+        set: |c, v| file(v).map(|v| c.admin_token_file = v),
+        get: |c| file_text(c.admin_token_file.as_ref()),
     },
     Field {
         key: "gossip",

@@ -18,6 +18,7 @@ use super::reply::Reply;
 use super::{
     ARRIVING_BYTES_MAX, LINE_BYTES_MAX, LINE_BYTES_MAX_UNGREETED, LINE_TIME, READ_BUFFER_BYTES, WRITE_TIME,
 };
+use crate::access::NO_LONGER;
 use crate::door::Pass;
 
 /// Bytes read at a time.
@@ -190,7 +191,7 @@ where
         biased;
         () = broken.cancelled() => End::Refused,
         () = parts.access.leave(&caller) => {
-            wire.refuse("the access token has expired or was revoked");
+            wire.refuse(NO_LONGER);
             End::Refused
         }
         end = converse(&mut wire, &mut session) => end,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use futures_util::future::join_all;
+use windlass_core::store::Write;
 use windlass_core::store::keys::meta_key;
-use windlass_core::store::{Batch, Write};
 use windlass_dashboard::{Dashboard, Options};
 
 use super::descriptors::Doors;
@@ -321,15 +321,8 @@ async fn node_id(writer: &StoreWriter, chance: &Chance) -> Result<String, StartE
         return Ok(String::from_utf8_lossy(&value).into_owned());
     }
     let id = format!("node-{:016x}", chance.u64());
-    let batch =
-        Batch { writes: vec![Write::Put { key, value: id.clone().into() }], settles: true, queue: None };
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let done = Box::new(move |result| {
-        // The other side waits until this is sent.
-        let _ = tell.send(result);
-    });
-    writer.submit(batch, done).map_err(|e| failed(e.to_string()))?;
-    told.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+    let put = Write::Put { key, value: id.clone().into() };
+    writer.write(vec![put], true).await.map_err(|e| failed(e.to_string()))?;
     Ok(id)
 }
 

@@ -1,15 +1,14 @@
 //! The way from the schedules to the store: a firing goes through its queue, anything else straight to the writer.
 
 use futures_util::future::LocalBoxFuture;
-use tokio::sync::oneshot;
-use windlass_core::api::{ApiError, Enqueued, ErrorCode};
+use windlass_core::api::{ApiError, Enqueued};
 use windlass_core::id::QueueName;
 use windlass_core::job::JobSpec;
-use windlass_core::store::{Batch, CommitError, Space, Write};
+use windlass_core::store::{CommitError, Space, Write};
 
 use crate::lifeline::Lifeline;
-use crate::queue::{Registry, busy, stopping};
-use crate::store::writer::{StoreWriter, SubmitError};
+use crate::queue::{Registry, unwritten};
+use crate::store::writer::StoreWriter;
 
 /// What the actor needs from the node. Both answers come when the writes are durable.
 pub(super) trait Door: 'static {
@@ -49,30 +48,9 @@ impl Door for NodeDoor {
             let full = CommitError::Full(
                 "the disk is full; new schedules are taken again when there is space".to_owned(),
             );
-            return Box::pin(std::future::ready(Err(refusal(&full))));
+            return Box::pin(std::future::ready(Err(unwritten(full.into()))));
         }
-        let (tell, told) = oneshot::channel();
-        let done = Box::new(move |result| {
-            // Nobody listens when the node has been stopped meanwhile.
-            let _ = tell.send(result);
-        });
-        let submitted = self.writer.submit(Batch { writes: vec![write], settles, queue: None }, done);
-        Box::pin(async move {
-            match submitted {
-                Ok(()) => told.await.unwrap_or(Err(CommitError::Unknown("the writer is gone".to_owned()))),
-                Err(SubmitError::Busy(_)) => return Err(busy()),
-                Err(SubmitError::Stopped(_)) => return Err(stopping()),
-            }
-            .map_err(|error| refusal(&error))
-        })
+        let written = self.writer.write(vec![write], settles);
+        Box::pin(async move { written.await.map_err(unwritten) })
     }
-}
-
-fn refusal(error: &CommitError) -> ApiError {
-    let code = match error {
-        CommitError::Full(_) => ErrorCode::StoreFull,
-        CommitError::TooBig { .. } => ErrorCode::TooLarge,
-        _ => ErrorCode::StoreFailed,
-    };
-    ApiError::new(code, error.to_string())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
-use windlass_core::access::{Caller, Operation, Target};
+use windlass_core::access::{Caller, Operation};
 use windlass_core::api::{ApiError, ErrorCode, Request, Response};
 use windlass_core::id::{JobId, QueueName};
 use windlass_core::limits;
@@ -15,7 +15,8 @@ use super::joins::ReportJoin;
 use super::link::Link;
 use super::worker::Worker;
 use super::{MAILBOX_MESSAGES_MAX, SessionParts};
-use crate::access::guard::check_queues;
+use crate::access::guard::{check_frame, check_queues};
+use crate::access::no_longer;
 use crate::api::check_jobs;
 use crate::queue::{FromQueue, Op, QueueHandle, WorkerEvent};
 
@@ -167,7 +168,7 @@ impl SessionActor {
                 }
                 ClientFrame::Subscribe(subscription)
                     if subscription.queues.len() <= limits::WORKER_QUEUES_MAX
-                        && check_queues(&self.caller, Operation::Fetch, Target::of_frame(frame)).is_ok() =>
+                        && check_frame(&self.caller, frame).is_ok() =>
                 {
                     let names = subscription.queues.iter().map(|(name, _)| name);
                     missing.extend(names.filter(|name| !self.queues.contains_key(*name)).cloned());
@@ -210,7 +211,7 @@ impl SessionActor {
         // A refused call is answered; a refused word about jobs ends the conversation, since nothing else would tell.
         let is_call = matches!(frame, ClientFrame::Call { .. });
         if !is_call {
-            check_queues(&self.caller, Operation::of_frame(&frame), Target::of_frame(&frame))?;
+            check_frame(&self.caller, &frame)?;
         }
         match frame {
             ClientFrame::Hello(_) => {
@@ -335,11 +336,6 @@ impl SessionActor {
             self.gather(&handle, Op::Report { outcomes, then });
         }
     }
-}
-
-/// The token that the peer came in with is good for nothing any more.
-pub(super) fn no_longer() -> ApiError {
-    ApiError::new(ErrorCode::Denied, "the access token has expired or was revoked")
 }
 
 /// The conversation cannot go on.

@@ -17,12 +17,13 @@ use windlass_core::wire::{
     decode_exact, encode_frame, next_frame,
 };
 
-use super::actor::{Ended, Frames, SessionActor, no_longer};
+use super::actor::{Ended, Frames, SessionActor};
 use super::hub::Arrival;
 use super::link::Link;
 use super::{
     Budget, FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX,
 };
+use crate::access::no_longer;
 use crate::door::Pass;
 use crate::fault::{self, Point};
 

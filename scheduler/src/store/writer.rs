@@ -8,6 +8,7 @@
 //!
 //! A simulation has no threads: there the same groups are committed by a task ([`simulated`]).
 
+pub(crate) mod alone;
 pub mod simulated;
 
 use std::future::Future;
