@@ -20,7 +20,7 @@ async fn nothing_is_lost_when_the_database_is_killed() -> Result<()> {
         // It says so, and takes nothing that it could not keep.
         let (status, body) = windlass_tests::http::post(
             fleet.nodes["n1"].http,
-            "/api/v1/queues/default/jobs",
+            "/api/v1/jobs",
             r#"{"kind": "record", "payload": "x"}"#,
         )?;
         ensure!(status == 503 || status == 507 || status == 429, "{status}: {body}");
