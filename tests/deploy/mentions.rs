@@ -63,7 +63,7 @@ fn code(text: &str) -> Vec<String> {
     for line in text.lines() {
         match (line.trim_start().strip_prefix("```"), &mut block) {
             (Some(language), None) => {
-                block = Some((matches!(language, "sh" | "bash" | "console"), String::new()))
+                block = Some((matches!(language, "sh" | "bash" | "console"), String::new()));
             }
             (Some(_), Some((shell, inside))) => {
                 if *shell {
@@ -100,41 +100,44 @@ fn lines(text: &str) -> Vec<String> {
 fn commands(line: &str, command: &str, known: &Known, found: &mut BTreeSet<String>) {
     let separators =
         |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '[' | ']' | '(' | ')' | ',' | ';');
-    let mut words = line.split(separators).filter(|word| !word.is_empty()).peekable();
+    let words: Vec<&str> = line.split(separators).filter(|word| !word.is_empty()).collect();
     let mut command = Some(command.to_owned());
-    while let Some(word) = words.next() {
-        if word == "windlass" || word.ends_with("/windlass") {
-            let mut path = "windlass".to_owned();
-            while let Some(verb) = words.peek().filter(|_| known.wants_verb(&path) || !known.has(&path)) {
-                let longer = format!("{path} {verb}");
-                // Where no command is meant, as in the name of an image, nothing that looks like one follows.
-                let meant = path != "windlass" || known.has(&longer) || is_coming(&longer);
-                if !meant
-                    || !verb.chars().all(|c| c.is_ascii_lowercase() || c == '-')
-                    || verb.starts_with('-')
-                {
-                    break;
-                }
-                path = longer;
-                words.next();
-                if !known.has(&path) && !is_coming(&path) {
-                    break;
-                }
+    for (at, word) in words.iter().enumerate() {
+        if let Some(flag) = word.strip_prefix("--").and_then(|rest| rest.split(['=', ':', '.']).next()) {
+            let ours = flag.starts_with(|c: char| c.is_ascii_lowercase());
+            if let Some(command) = command.as_ref().filter(|_| ours) {
+                found.insert(format!("{command} --{flag}").trim_start().to_owned());
             }
-            if path != "windlass" {
+        } else if *word == "windlass" || word.ends_with("bin/windlass") {
+            // Elsewhere it may be the name of an image or a user, and what follows no verb.
+            let is_run = *word != "windlass" || at == 0 || words[at - 1] == "exec";
+            if let Some(path) = verbs(&words[at + 1..], is_run, known) {
                 found.insert(path.clone());
                 command = Some(path);
             }
-        } else if OTHERS.contains(&word) {
+        } else if OTHERS.contains(word) {
             command = None;
-        } else if let Some(flag) = word.strip_prefix("--").and_then(|rest| rest.split(['=', ':', '.']).next())
-            && let Some(command) = &command
-            && flag.starts_with(|c: char| c.is_ascii_lowercase())
-        {
-            let name = if command.is_empty() { format!("--{flag}") } else { format!("{command} --{flag}") };
-            found.insert(name);
         }
     }
+}
+
+/// The command that these words begin with: its verbs, and the first word that should be one and is not.
+fn verbs(words: &[&str], is_run: bool, known: &Known) -> Option<String> {
+    let exists = |path: &str| known.has(path) || is_coming(path);
+    let mut path = "windlass".to_owned();
+    for word in words {
+        let is_verb = word.chars().all(|c| c.is_ascii_lowercase());
+        let longer = format!("{path} {word}");
+        let wanted = path != "windlass" || is_run || exists(&longer);
+        if !is_verb || !wanted || known.has(&path) && !known.wants_verb(&path) {
+            break;
+        }
+        path = longer;
+        if !exists(&path) {
+            break;
+        }
+    }
+    (path != "windlass").then_some(path)
 }
 
 /// Whether the list of what is coming has a command that begins so.
@@ -158,9 +161,14 @@ fn names_are_found() {
         let file = Source { path: path.to_owned(), text: text.to_owned() };
         of(&file, &known).into_iter().collect::<Vec<_>>()
     };
-    let unit = "# ExecStart=/usr/bin/windlass server \\\n#   --memory=1GiB \\\n#   --log json\n# --no-such\n# docker run --rm windlass\n";
-    let expected =
-        ["windlass server", "windlass server --log", "windlass server --memory", "windlass server --no-such"];
+    let unit = "# ExecStart=/usr/bin/windlass server \\\n#   --memory=1GiB \\\n#   --log json\n# --no-such\n# docker run --rm windlass it\n/usr/bin/windlass serve\n";
+    let expected = [
+        "windlass serve",
+        "windlass server",
+        "windlass server --log",
+        "windlass server --memory",
+        "windlass server --no-such",
+    ];
     assert_eq!(named("a.service", unit), expected);
     let manual = "`windlass token creat x`, `--seed` (windlass job)\n```sh\n$ windlass job list --all --odd=1\nkubectl get --all\n```\n";
     let expected = [
