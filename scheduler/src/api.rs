@@ -80,6 +80,13 @@ pub struct ApiHandle {
     caller: Arc<Caller>,
 }
 
+impl Default for ApiHandle {
+    /// A handle that leads nowhere: every request is answered with `Unavailable`.
+    fn default() -> ApiHandle {
+        ApiHandle { parts: Weak::new(), caller: Arc::new(Caller::process()) }
+    }
+}
+
 impl ApiHandle {
     /// A handle over the node's actors.
     #[must_use]

@@ -178,6 +178,10 @@ fn banner(node: &RunningNode, config: &Config, native: SocketAddr, shown: &Shown
                 "kept; --ephemeral keeps nothing",
             ));
         }
+        StoreKind::Postgres => {
+            let place = config.database.as_ref().map_or_else(String::new, |database| database.place());
+            lines.push(row("data", &place, "shared with other servers"));
+        }
         StoreKind::Memory => lines.push(row("data", "in memory", "gone when this ends")),
     }
     let worker = format!("kind shell, queue default, {} at a time", shown.concurrency);

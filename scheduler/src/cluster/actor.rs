@@ -33,12 +33,18 @@ impl Cluster {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn join(config: GossipConfig, clock: Clock, hub: Hub) -> Result<Cluster, GossipError> {
+    pub async fn join(config: GossipConfig, clock: Clock) -> Result<Cluster, GossipError> {
         let stop = CancellationToken::new();
         let gossip = gossip::start(config, clock, stop.clone()).await?;
-        let cluster = Cluster { addr: Some(gossip.addr), members: gossip.members.clone(), stop };
-        ClusterActor { hub, members: gossip.members, known: BTreeSet::new() }.start();
-        Ok(cluster)
+        Ok(Cluster { addr: Some(gossip.addr), members: gossip.members, stop })
+    }
+
+    /// Lets a hub hear who is alive, from now on. Must run on the hub's arbiter, and ends with it.
+    pub fn tell(&self, hub: Hub) {
+        let mut members = self.members.clone();
+        // What is known already counts as news to this one.
+        members.mark_changed();
+        ClusterActor { hub, members, known: BTreeSet::new() }.start();
     }
 
     /// A node without gossip: workers are watched by heartbeats alone.

@@ -40,6 +40,14 @@ pub(super) struct Bound<L> {
     pub(super) tls: Option<Tls>,
 }
 
+/// How a node takes part in the gossip.
+pub(super) enum Membership {
+    /// It joins, and leaves when it stops.
+    Joins,
+    /// It is a member before and after.
+    Member(Cluster),
+}
+
 /// A node that lives on the present arbiter and ends with it.
 pub struct LocalNode {
     pub(super) api: Arc<ApiParts>,
@@ -47,6 +55,7 @@ pub struct LocalNode {
     registry: Registry,
     schedules: schedules::Handle,
     cluster: Cluster,
+    leaves: bool,
     door: Option<Door>,
     faktory: Option<Door>,
     phases: Phases,
@@ -87,7 +96,7 @@ impl LocalNode {
         let bound = Bound { http: None, native: Some((listener, addr)), faktory: None, tls: None };
         // Where there are no descriptors they cannot run out.
         let doors = Doors::share(u64::from(u32::MAX));
-        LocalNode::compose(config, doors, bound, writer).await
+        LocalNode::compose(config, doors, bound, writer, Membership::Joins).await
     }
 
     pub(super) async fn compose<L: Listen>(
@@ -95,10 +104,14 @@ impl LocalNode {
         doors: Doors,
         bound: Bound<L>,
         writer: StoreWriter,
+        membership: Membership,
     ) -> Result<LocalNode, StartError> {
         let (clock, chance) = (config.clock.clone(), config.chance.clone());
         actix_rt::spawn(clock.clone().keep_pace());
-        let node = node_id(&writer, &chance).await?;
+        let node = match &config.name {
+            Some(name) => name.to_string(),
+            None => node_id(&writer, &chance).await?,
+        };
         let guards = guards(&config, &writer)?;
         let registry = Registry::recover(RegistryParts {
             writer: writer.clone(),
@@ -112,7 +125,12 @@ impl LocalNode {
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
         let http_addr = bound.http.as_ref().map(TcpListener::local_addr).transpose()?;
         let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
-        let cluster = gossip(&config, &node, facts(http_addr, native_addr), &hub).await?;
+        let leaves = matches!(membership, Membership::Joins);
+        let cluster = match membership {
+            Membership::Joins => gossip(&config, &node, facts(http_addr, native_addr)).await?,
+            Membership::Member(cluster) => cluster,
+        };
+        cluster.tell(hub.clone());
         let budget = Arc::new(Budget::new(doors.native, config.memory.enqueue_bytes()));
         let history = history(&registry, &clock);
         let phases = Phases::default();
@@ -158,7 +176,19 @@ impl LocalNode {
         let http = bound.http.map(serve).transpose()?;
         let addrs =
             Addrs { http: http_addr, native: native_addr, faktory: faktory_addr, gossip: cluster.addr() };
-        Ok(LocalNode { api: parts, writer, registry, schedules, cluster, door, faktory, phases, http, addrs })
+        Ok(LocalNode {
+            api: parts,
+            writer,
+            registry,
+            schedules,
+            cluster,
+            leaves,
+            door,
+            faktory,
+            phases,
+            http,
+            addrs,
+        })
     }
 
     /// Carries out requests without a socket.
@@ -196,7 +226,9 @@ impl LocalNode {
         }
         // What came in while the connections were closing.
         flush(&self.registry).await;
-        self.cluster.leave();
+        if self.leaves {
+            self.cluster.leave();
+        }
     }
 }
 
@@ -263,15 +295,14 @@ async fn gossip(
     config: &NodeConfig,
     node: &str,
     facts: Vec<(String, String)>,
-    hub: &Hub,
 ) -> Result<Cluster, StartError> {
     let Some(listen) = config.gossip else { return Ok(Cluster::alone()) };
     let (cluster, seeds) = (config.cluster.clone(), config.seeds.clone());
     let gossip = GossipConfig { listen, cluster, seeds, node: node.to_owned(), facts };
-    Ok(Cluster::join(gossip, config.clock.clone(), hub.clone()).await?)
+    Ok(Cluster::join(gossip, config.clock.clone()).await?)
 }
 
-fn facts(http: Option<SocketAddr>, native: Option<SocketAddr>) -> Vec<(String, String)> {
+pub(super) fn facts(http: Option<SocketAddr>, native: Option<SocketAddr>) -> Vec<(String, String)> {
     let mut facts = vec![
         ("role".to_owned(), "server".to_owned()),
         ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
