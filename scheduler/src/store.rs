@@ -1,5 +1,6 @@
 //! Stores: opening one, the sled engine, the thread that commits in groups, the doctor's look at a data directory.
 
+pub mod copy;
 mod damage;
 pub mod postgres;
 mod rest;
@@ -10,8 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use windlass_core::store::Store;
 use windlass_core::store::memory::MemoryStore;
+use windlass_core::store::{Epoch, Store};
 
 pub use self::sled::doctor::{Report, SegmentReport, examine};
 
@@ -61,6 +62,8 @@ pub struct StoreConfig {
     /// sled's files are rewritten, to give space back, when they have at least this size and four times what rests in
     /// them. Defaults to 256 MiB.
     pub rewrite_bytes_min: u64,
+    /// The least epoch that an owner gets: larger than all that another store had whose content this one takes over. Defaults to 0.
+    pub epoch_min: Epoch,
 }
 
 impl Default for StoreConfig {
@@ -75,6 +78,7 @@ impl Default for StoreConfig {
             block_bytes: None,
             low_water_bytes: None,
             rewrite_bytes_min: 256 * 1024 * 1024,
+            epoch_min: 0,
         }
     }
 }
@@ -90,6 +94,16 @@ impl StoreConfig {
     #[must_use]
     pub fn postgres(database: DatabaseUrl) -> StoreConfig {
         StoreConfig { engine: Engine::Postgres, database: Some(database), ..StoreConfig::default() }
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match (self.engine, &self.database) {
+            (Engine::Postgres, Some(database)) => database.place(),
+            (Engine::Memory, _) => "memory".to_owned(),
+            _ => self.data_dir.display().to_string(),
+        }
     }
 
     /// How much memory the PostgreSQL engine may take: as much as sled would.

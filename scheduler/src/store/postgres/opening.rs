@@ -139,12 +139,18 @@ pub fn open_alone(config: &StoreConfig) -> Result<PgStore, OpenError> {
         let row = database.wait(async move { seat::read(&mut *theirs.lock().await, SHARD).await });
         row.map_err(|e| failed(&e))?.ok_or_else(|| failed(&"there is no shard 0"))
     };
-    let first = read()?;
+    let mut first = read()?;
     if let Some(holder) = &first.seat.owner {
         std::thread::sleep(Duration::from_millis(limits::SILENCE_MS));
         if read()?.seat != first.seat {
             return Err(OpenError::Owned { place: place.clone(), holder: holder.to_string() });
         }
+    }
+    if first.seat.epoch < config.epoch_min {
+        let (theirs, seen, least) = (Arc::clone(&session), first.seat.clone(), config.epoch_min);
+        let raised = async move { seat::raise(&mut *theirs.lock().await, SHARD, &seen, least).await };
+        database.wait(raised).map_err(|e| failed(&e))?;
+        first = read()?;
     }
     let name = NodeName::new("alone").map_err(|e| failed(&e))?;
     let who = Claimant { name, presence: Presence::default(), shard: SHARD };

@@ -145,6 +145,28 @@ pub async fn claim(
     }))
 }
 
+/// Lets epochs go on from `least`, if nothing has happened to the shard since `seen`.
+///
+/// # Errors
+/// [`DbError`].
+pub(super) async fn raise(
+    session: &mut Session,
+    shard: ShardNo,
+    seen: &Seat,
+    least: Epoch,
+) -> Result<(), DbError> {
+    const SQL: &str =
+        "UPDATE windlass.shard SET epoch = $4, owner = NULL WHERE id = $1 AND epoch = $2 AND beat = $3";
+    let (epoch, beat, least) = (column(seen.epoch), column(seen.beat), column(least));
+    let params: &[Param<'_>] = &[
+        (&shard_column(shard), Type::INT2),
+        (&epoch, Type::INT8),
+        (&beat, Type::INT8),
+        (&least, Type::INT8),
+    ];
+    session.query(SQL, params).await.map(drop)
+}
+
 /// The last changes of the owner, newest first.
 ///
 /// # Errors

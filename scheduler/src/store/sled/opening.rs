@@ -106,7 +106,7 @@ fn make(config: &StoreConfig, limits: Limits, lock: Lock) -> Result<Parts, OpenE
         Shape { dir: dir.join(JOURNAL_DIR), salt: rand::random(), segment_bytes: limits.segment_bytes };
     fs::create_dir(&shape.dir).map_err(at)?;
     files::sync_dir(dir).map_err(at)?;
-    let epoch = 1;
+    let epoch = config.epoch_min.max(1);
     let start = Start { segment: 1, lsn: 1 };
     let mut journal = Journal::create(shape.clone(), epoch, start).map_err(at)?;
     journal.write(&mut Group::default()).map_err(at)?;
@@ -187,7 +187,7 @@ fn reopen(
     } else {
         manifest
     };
-    let epoch = manifest.epoch.max(replayed.epoch) + 1;
+    let epoch = (manifest.epoch.max(replayed.epoch) + 1).max(config.epoch_min);
     let mut journal = replayed.into_journal(shape.clone(), epoch, row).map_err(at)?;
     announce(&mut journal, &shape).map_err(at)?;
     fault::pass_or_fail(Point::OpenAnnounced).map_err(at)?;
