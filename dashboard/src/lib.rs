@@ -36,6 +36,7 @@ use std::sync::Arc;
 use windlass_core::access::Caller;
 use windlass_core::api::{ApiError, ErrorCode, Request, Response, WorkRequest, WorkResponse};
 
+pub use problem::refusal;
 pub use routes::{Gate, ROUTES, Route, Verb};
 
 /// The answer of a [`Backend`] call.

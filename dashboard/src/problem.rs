@@ -24,6 +24,12 @@ pub(crate) struct Problem {
     allow: Option<Box<str>>,
 }
 
+/// An error as the API answers it, for who has to answer in its place.
+#[must_use]
+pub fn refusal(error: ApiError) -> HttpResponse {
+    Problem::from(error).error_response()
+}
+
 /// The members of RFC 9457, and ours.
 #[derive(Serialize)]
 struct Body<'a> {

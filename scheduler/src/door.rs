@@ -31,6 +31,7 @@ pub use tls::Tls;
 
 pub(crate) use accept::part;
 pub(crate) use hush::Hush;
+pub(crate) use port::settle;
 pub(crate) use tls::{is_gone, speaks_tls};
 
 use windlass_core::limits;

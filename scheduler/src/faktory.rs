@@ -45,6 +45,7 @@ mod workers;
 
 pub use desk::{Desk, DeskParts};
 pub use greeting::Password;
+pub(crate) use listener::refusal;
 pub use listener::{FaktoryParts, open};
 
 use std::time::Duration;

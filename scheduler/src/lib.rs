@@ -6,6 +6,7 @@
 //! - [`door`]: TCP ports: who is let in, limits before a peer is known, TLS.
 //! - [`session`]: an actor per native connection; a worker's session is its actor on the server.
 //! - [`faktory`]: the door for clients and workers of the Faktory Work Protocol.
+//! - [`relay`]: what a standby does with its ports: it carries connections to the owner.
 //! - [`cluster`]: gossip; who is alive.
 //! - [`schedules`]: the actor that fires schedules.
 //! - [`bulk`]: operations on many jobs.
@@ -30,6 +31,7 @@ pub mod fault;
 pub mod lifeline;
 pub mod node;
 pub mod queue;
+pub mod relay;
 pub mod schedules;
 pub mod session;
 pub mod store;

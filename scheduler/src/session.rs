@@ -23,6 +23,7 @@ mod worker;
 
 pub use hub::{Hub, HubParts, Listed};
 pub use listener::open;
+pub(crate) use listener::refusal;
 pub use poll::{PollParts, Polls};
 
 use std::sync::Arc;

@@ -73,10 +73,12 @@ impl Door {
     pub fn open(listener: impl Listen, serve: impl Serve, places: Arc<Places>, phases: Phases) -> Door {
         let door = Door { stop: CancellationToken::new(), sessions: TaskTracker::new(), phases };
         let (stop, sessions) = (door.stop.clone(), door.sessions.clone());
+        let closing = door.phases.closing.clone();
         actix_rt::spawn(async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
+                () = closing.cancelled() => {}
                 () = accept(listener, serve, places, sessions) => {}
             }
         });

@@ -62,11 +62,30 @@ impl Port {
         Ok(Port { listener, addr, tls })
     }
 
+    /// Takes over a listener that somebody else has bound and keeps: dropping the port does not free the address. It must not block.
+    /// Must run on the arbiter.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn adopt(listener: std::net::TcpListener, tls: Option<Tls>) -> io::Result<Port> {
+        let addr = listener.local_addr()?;
+        Ok(Port { listener: TcpListener::from_std(listener)?, addr, tls })
+    }
+
     /// The address, with the real port.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
+}
+
+/// Sets a connection up. A system that refuses this serves it all the same.
+pub(crate) fn settle(stream: &TcpStream) {
+    // A frame is written as a whole, so waiting for more would only cost time.
+    let _ = stream.set_nodelay(true);
+    // A peer whose machine vanished says nothing for ever; the system finds out. Workers are watched more closely.
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
+    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
 impl Listen for Port {
@@ -76,11 +95,7 @@ impl Listen for Port {
 
     async fn accept(&self) -> io::Result<(Self::Raw, SocketAddr)> {
         let (stream, peer) = self.listener.accept().await?;
-        // A frame is written as a whole, so waiting for more would only cost time.
-        let _ = stream.set_nodelay(true);
-        // A client whose machine vanished says nothing for ever; the system finds out. Workers are watched more closely.
-        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
-        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        settle(&stream);
         Ok(((stream, self.tls.clone()), peer))
     }
 

@@ -76,15 +76,19 @@ impl Serve for FaktoryParts {
     }
 
     fn excuse(&self, why: Excuse) -> Bytes {
-        // Clients read a greeting first.
-        let mut out = BytesMut::from(hi(None).as_str());
-        let text = match why {
+        refusal(&match why {
             Excuse::TooMany(max) => format!("too many connections: {max}"),
             Excuse::SpeaksTls => "this port speaks TLS; use tcp+tls:// in the URL".to_owned(),
-        };
-        Reply::error(text).write(&mut out);
-        out.freeze()
+        })
     }
+}
+
+/// What a peer is told that is not served.
+pub(crate) fn refusal(text: &str) -> Bytes {
+    // Clients read a greeting first.
+    let mut out = BytesMut::from(hi(None).as_str());
+    Reply::error(text).write(&mut out);
+    out.freeze()
 }
 
 /// Starts to accept. Must run on the arbiter.

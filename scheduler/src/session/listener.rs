@@ -33,10 +33,15 @@ impl Serve for SessionParts {
                 "this port speaks TLS; write tls://HOST:PORT".to_owned(),
             ),
         };
-        let mut out = BytesMut::new();
-        encode_frame(&mut out, &ServerFrame::Refused(error));
-        out.freeze()
+        refusal(error)
     }
+}
+
+/// What a peer is told that is not served.
+pub(crate) fn refusal(error: ApiError) -> Bytes {
+    let mut out = BytesMut::new();
+    encode_frame(&mut out, &ServerFrame::Refused(error));
+    out.freeze()
 }
 
 /// Opens the native port. Must run on the arbiter.
