@@ -1,8 +1,9 @@
-//! Where servers are: `host:port` or `tls://host:port`, several separated by commas, tried in order.
+//! Where servers are: `host:port` or `tls://host:port`, several separated by commas, tried in turn.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::pki_types::ServerName;
 
@@ -23,9 +24,13 @@ pub(crate) struct Address {
     pub(crate) tls: Option<(Tls, ServerName<'static>)>,
 }
 
-/// A list of servers.
-#[derive(Debug, Clone)]
-pub(crate) struct Addresses(Vec<Address>);
+/// A list of servers, and with which of them the next round begins: behind the one that served last. A server that was lost may
+/// take the next connection and stand still all the same, so another one is asked first.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    list: Vec<Address>,
+    next: AtomicUsize,
+}
 
 impl Addresses {
     /// Reads a list. A CA file means TLS for all of them, whether they say so or not: whoever names one must not be talked to
@@ -52,11 +57,26 @@ impl Addresses {
             };
             Ok(Address { name, tls })
         };
-        Ok(Addresses(list.iter().zip(&hosts).map(address).collect::<Result<_, Error>>()?))
+        let list = list.iter().zip(&hosts).map(address).collect::<Result<_, Error>>()?;
+        Ok(Addresses { list, next: AtomicUsize::new(0) })
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Address> {
-        self.0.iter()
+    /// All of them once, with their places.
+    pub(crate) fn round(&self) -> impl Iterator<Item = (usize, &Address)> {
+        let next = self.next.load(Ordering::Relaxed) % self.list.len();
+        let (before, behind) = self.list.split_at(next);
+        let behind = behind.iter().enumerate().map(move |(index, address)| (next + index, address));
+        behind.chain(before.iter().enumerate())
+    }
+
+    /// The one at this place serves.
+    pub(crate) fn serves(&self, place: usize) {
+        self.next.store(place + 1, Ordering::Relaxed);
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.list.len()
     }
 }
 
@@ -82,7 +102,7 @@ impl fmt::Display for Address {
 
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list: Vec<String> = self.0.iter().map(Address::to_string).collect();
+        let list: Vec<String> = self.list.iter().map(Address::to_string).collect();
         f.write_str(&list.join(", "))
     }
 }
@@ -95,9 +115,22 @@ mod tests {
     fn lists_names_and_ipv6_are_addresses() {
         let list = Addresses::parse("127.0.0.1:7421, queue.example:7421,[::1]:7421", None);
         let list = list.expect("three good addresses");
-        let names: Vec<&str> = list.iter().map(|address| address.name.as_str()).collect();
+        let names: Vec<&str> = list.list.iter().map(|address| address.name.as_str()).collect();
         assert_eq!(names, ["127.0.0.1:7421", "queue.example:7421", "[::1]:7421"]);
-        assert!(list.iter().all(|address| address.tls.is_none()));
+        assert!(list.list.iter().all(|address| address.tls.is_none()));
+    }
+
+    #[test]
+    fn a_round_begins_behind_the_one_that_served() {
+        let list = Addresses::parse("a:1,b:1,c:1", None).expect("good addresses");
+        let round = || list.round().map(|(place, at)| (place, at.name.clone())).collect::<Vec<_>>();
+        let named = |places: [usize; 3]| places.map(|place| (place, ["a:1", "b:1", "c:1"][place].to_owned()));
+        assert_eq!(round(), named([0, 1, 2]));
+        assert_eq!(round(), named([0, 1, 2]), "a round that nobody has answered changes nothing");
+        list.serves(1);
+        assert_eq!(round(), named([2, 0, 1]));
+        list.serves(2);
+        assert_eq!(round(), named([0, 1, 2]));
     }
 
     #[test]
@@ -107,6 +140,7 @@ mod tests {
         std::io::Write::write_all(&mut ca, signed.cert.pem().as_bytes()).expect("written");
         let list = Addresses::parse("queue.example:1,[::1]:2", Some(ca.path())).expect("good addresses");
         let proved: Vec<String> = list
+            .list
             .iter()
             .filter_map(|at| at.tls.as_ref())
             .map(|(_, name)| name.to_str().into_owned())
@@ -114,7 +148,7 @@ mod tests {
         assert_eq!(proved, ["queue.example", "::1"]);
         assert_eq!(list.to_string(), "tls://queue.example:1, tls://[::1]:2");
         let list = Addresses::parse("tls://queue.example:1", Some(ca.path())).expect("a good address");
-        assert_eq!(list.iter().next().map(|at| at.name.as_str()), Some("queue.example:1"));
+        assert_eq!(list.list.first().map(|at| at.name.as_str()), Some("queue.example:1"));
     }
 
     #[test]

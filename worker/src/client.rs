@@ -247,8 +247,10 @@ async fn first_link(route: &Route) -> Result<Link, Error> {
 
 /// A connection to a Windlass server; cheap to clone, all clones share it.
 ///
-/// Calls are pipelined, and enqueues that wait in the same moment share a frame. After a loss the client comes back by itself;
-/// what was not answered is sent again, which makes no second job, since ids are made on this side.
+/// Calls are pipelined, and enqueues that wait in the same moment share a frame. After a loss the client comes back by itself, to the
+/// next server where it knows several ([servers](crate#servers)). What was not answered is sent again there: enqueues, which makes no
+/// second job, since ids are made on this side and all servers of a cluster share their queues; and every other request but those
+/// that trigger a schedule or delete something, which end with [`Error::AnswerLost`].
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -262,7 +264,8 @@ struct Shared {
 }
 
 impl Client {
-    /// Connects to `host:port`, or with TLS to `tls://host:port`, or to the first that answers of several separated by commas.
+    /// Connects to `host:port`, or with TLS to `tls://host:port`, or to the first that serves of several separated by commas; see
+    /// [servers](crate#servers).
     ///
     /// # Errors
     /// See [`ClientBuilder::connect`].

@@ -1,6 +1,7 @@
 //! The worker as a member of the server's gossip: its death is noticed within about a second. Soft state only, and never an
 //! error: where UDP does not get through, the heartbeats of the connection are enough.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -8,7 +9,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use chitchat::transport::{Socket, Transport, UdpTransport};
-use chitchat::{ChitchatConfig, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat};
+use chitchat::{
+    ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat,
+};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use windlass_core::id::WorkerId;
 use windlass_core::wire::Welcome;
@@ -28,61 +32,73 @@ const PHI: f64 = 8.0;
 const SAMPLES: usize = 1_000;
 /// How long dead members and deleted keys are remembered.
 const GRACE: Duration = Duration::from_secs(15 * 60);
+/// Time between two words to a server that is not known yet.
+const APPROACH: Duration = Duration::from_millis(500);
+/// Words to such a server at most: where so many datagrams are lost, the heartbeats have to do.
+const APPROACHES_MAX: u32 = 20;
 
 /// Which cluster is gossiped with, from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     cluster: String,
-    seed: String,
     local: SocketAddr,
+}
+
+/// A membership that lasts for as long as this is there.
+#[derive(Debug)]
+struct Member {
+    place: Place,
+    /// Where the server gossips that the worker is connected to.
+    server: watch::Sender<String>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// The worker's membership.
 #[derive(Debug)]
 pub(crate) struct Gossip {
     id: Option<WorkerId>,
-    place: Option<Place>,
-    member: Option<JoinHandle<()>>,
+    member: Option<Member>,
 }
 
 impl Gossip {
     /// `None` never gossips.
     pub(crate) fn new(id: Option<WorkerId>) -> Gossip {
-        Gossip { id, place: None, member: None }
+        Gossip { id, member: None }
     }
 
-    /// Joins the gossip of the server that the worker is connected to, unless it is a member there already.
+    /// Joins the gossip of the server that the worker is connected to. Who is a member of its cluster already stays what it is and
+    /// makes itself known to this server, so that a move to another one looks like nothing to the rest.
     pub(crate) fn follow(&mut self, plan: &Plan, welcome: &Welcome, local: SocketAddr, peer: SocketAddr) {
         let Some(id) = self.id else { return };
-        let place = (!welcome.gossip_addr.is_empty()).then(|| Place {
-            cluster: welcome.cluster.clone(),
-            seed: seed(&welcome.gossip_addr, peer),
-            local: SocketAddr::new(local.ip(), 0),
-        });
-        let lives = self.member.as_ref().is_some_and(|member| !member.is_finished());
-        if place == self.place && (lives || place.is_none()) {
+        if welcome.gossip_addr.is_empty() {
+            self.member = None;
             return;
         }
-        if let Some(old) = self.member.take() {
-            old.abort();
+        let place = Place { cluster: welcome.cluster.clone(), local: SocketAddr::new(local.ip(), 0) };
+        let server = seed(&welcome.gossip_addr, peer);
+        if let Some(member) = self.member.as_ref()
+            && member.place == place
+            && !member.task.is_finished()
+        {
+            // To the same server, too: it may be another process that knows nobody yet.
+            member.server.send_replace(server);
+            return;
         }
-        self.member = place.clone().map(|place| {
-            let name = plan.introduce().name;
-            tokio::spawn(async move {
-                if let Err(e) = member(id, name, place).await {
-                    tracing::warn!(error = %format!("{e:#}"), "the worker does not gossip; heartbeats alone tell that it lives");
-                }
-            })
+        let name = plan.introduce().name;
+        let (server, servers) = watch::channel(server);
+        let joining = member(id, name, place.clone(), servers);
+        let task = tokio::spawn(async move {
+            if let Err(e) = joining.await {
+                tracing::warn!(error = %format!("{e:#}"), "the worker does not gossip; heartbeats alone tell that it lives");
+            }
         });
-        self.place = place;
-    }
-}
-
-impl Drop for Gossip {
-    fn drop(&mut self) {
-        if let Some(member) = self.member.take() {
-            member.abort();
-        }
+        self.member = Some(Member { place, server, task });
     }
 }
 
@@ -96,7 +112,12 @@ fn seed(address: &str, peer: SocketAddr) -> String {
     }
 }
 
-async fn member(id: WorkerId, name: String, place: Place) -> anyhow::Result<()> {
+async fn member(
+    id: WorkerId,
+    name: String,
+    place: Place,
+    mut servers: watch::Receiver<String>,
+) -> anyhow::Result<()> {
     // Opened first, since the members are told the port and it is only known then.
     let socket = UdpTransport.open(place.local).await?;
     let address = socket.local_addr()?;
@@ -106,7 +127,7 @@ async fn member(id: WorkerId, name: String, place: Place) -> anyhow::Result<()> 
         cluster_id: place.cluster,
         gossip_interval: INTERVAL,
         listen_addr: address,
-        seed_nodes: vec![place.seed],
+        seed_nodes: vec![servers.borrow_and_update().clone()],
         failure_detector_config: FailureDetectorConfig::new(
             PHI,
             SAMPLES,
@@ -128,7 +149,35 @@ async fn member(id: WorkerId, name: String, place: Place) -> anyhow::Result<()> 
     let keys = keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let handle = spawn_chitchat(config, keys, &Opened(Mutex::new(Some(socket)))).await?;
     // The handle is held by this task: when the task is aborted, the member falls silent.
-    handle.termination_watcher().await
+    tokio::select! {
+        ended = handle.termination_watcher() => ended,
+        never = approach(&handle, servers) => match never {},
+    }
+}
+
+/// Makes the member known to every server that the worker moves to: the library itself goes on asking the first one alone.
+async fn approach(handle: &ChitchatHandle, mut servers: watch::Receiver<String>) -> Infallible {
+    while servers.changed().await.is_ok() {
+        let server = servers.borrow_and_update().clone();
+        for _ in 0..APPROACHES_MAX {
+            if servers.has_changed().unwrap_or(false) {
+                break;
+            }
+            // A name that cannot be looked up, or a member that has ended, may be better at the next try.
+            if let Ok(mut found) = tokio::net::lookup_host(&server).await
+                && let Some(address) = found.next()
+            {
+                let hears = |node: &ChitchatId| node.gossip_advertise_addr == address;
+                if handle.with_chitchat(|chitchat| chitchat.live_nodes().any(hears)).await {
+                    break;
+                }
+                let _ = handle.gossip(address);
+            }
+            tokio::time::sleep(APPROACH).await;
+        }
+    }
+    // The worker has gone, and takes this task with it.
+    std::future::pending().await
 }
 
 /// Hands over a socket that is open already.

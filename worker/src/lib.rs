@@ -40,6 +40,17 @@
 //! A handler may run more than once for a job (its worker was lost, its report did not arrive), never at the same time under
 //! two leases that both count: [`JobCtx::token`] grows with every hand-out, and reports with an older one are refused.
 //!
+//! # Servers
+//! `"a.example:7421,b.example:7421"` names several nodes of one cluster; each of them serves, or carries the connection to the one that
+//! does. They are tried in turn without a wait in between, a second at most for a machine that does not answer. Between two rounds in
+//! which nobody served there is a random wait of at most 50 ms, later up to a second. A connection stays where it is until it breaks
+//! or is ended; then the round begins with the next server, since one that stands still takes connections all the same. A server
+//! that stops or knows no owner refuses, and is passed over. Only a token that is denied ends the trying, or that all of them refuse
+//! the client for what it is.
+//!
+//! A worker presents the leases of its running jobs wherever it comes back, and those that the server still knows go on. It gossips
+//! with whoever has greeted it.
+//!
 //! # Map
 //! - [`Client`], [`Job`], [`JobKind`], [`Schedule`]: enqueue, wait, steer.
 //! - [`Worker`], [`WorkerBuilder`], [`handler`], [`JobCtx`], [`Verdict`]: run.
@@ -64,6 +75,8 @@ mod transport;
 mod verdict;
 mod worker;
 
+#[cfg(test)]
+mod failover_test;
 #[cfg(test)]
 mod peer_test;
 

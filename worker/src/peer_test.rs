@@ -24,7 +24,11 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn bind() -> Peer {
-        Peer { listener: TcpListener::bind("127.0.0.1:0").await.expect("a free port") }
+        Peer::bind_at("127.0.0.1:0").await
+    }
+
+    pub(crate) async fn bind_at(address: &str) -> Peer {
+        Peer { listener: TcpListener::bind(address).await.expect("a free port") }
     }
 
     pub(crate) fn address(&self) -> String {

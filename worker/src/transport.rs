@@ -17,8 +17,12 @@ use crate::address::{Address, Addresses};
 use crate::surroundings::{Conn, Surroundings};
 use crate::tls::explain;
 
-/// Longest wait for one TCP connection: an address that swallows packets must not hold up the next one.
+/// Longest wait for one TCP connection when there is no other address to try: one lost packet costs a second.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// The same among several: one that swallows packets must not hold up the next one.
+const CONNECT_AMONG_MAX: Duration = Duration::from_secs(1);
+/// Longest wait for the lookup of a name.
+const LOOKUP_MAX: Duration = Duration::from_secs(3);
 /// Bytes to be sent that are encoded ahead of the socket.
 pub(crate) const OUT_BYTES_HIGH: usize = 1024 * 1024;
 /// Free space kept in the read buffer.
@@ -51,6 +55,17 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
+    /// What a round has to say in which two servers have failed. A token that one of them denies is no good at any of them. Whatever
+    /// else one of them has against this client may be its own matter, such as its age, as long as another one may be better.
+    fn or(self, later: ConnectError) -> ConnectError {
+        let weight = |error: &ConnectError| match error {
+            ConnectError::Refused(e) if e.code == ErrorCode::Denied => 2,
+            error if error.is_final() => 0,
+            _ => 1,
+        };
+        if weight(&self) > weight(&later) { self } else { later }
+    }
+
     /// Whether trying again with the same greeting cannot help.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, ConnectError::Refused(e)
@@ -153,42 +168,63 @@ pub(crate) fn hello(token: Option<String>, worker: Option<WorkerHello>) -> Hello
     }
 }
 
-/// Tries every address once, in order, and greets the first server that answers.
+/// Tries every address once, without a wait in between, beginning behind the one that served last, and greets the first server
+/// that takes this client. One that refuses because it stops or knows no owner is passed over like one that is away.
 pub(crate) async fn connect(
     addresses: &Addresses,
     hello: &Hello,
     surroundings: &Surroundings,
 ) -> Result<Link, ConnectError> {
-    let mut last = ConnectError::Unreachable("there is no address".to_owned());
-    for server in addresses.iter() {
-        let name = &server.name;
-        let resolved = match tokio::net::lookup_host(name).await {
-            Ok(resolved) => resolved.collect::<Vec<_>>(),
-            Err(e) => {
-                last = ConnectError::Unreachable(format!("{name} cannot be looked up: {e}"));
+    let mut failed: Option<ConnectError> = None;
+    let mut fail = |error: ConnectError| {
+        failed = Some(match failed.take() {
+            Some(earlier) => earlier.or(error),
+            None => error,
+        });
+    };
+    for (place, server) in addresses.round() {
+        let resolved = match lookup(&server.name).await {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                fail(error);
                 continue;
             }
         };
+        let alone = addresses.count() == 1 && resolved.len() == 1;
+        let patience = if alone { CONNECT_MAX } else { CONNECT_AMONG_MAX };
         for address in resolved {
-            match reach(server, address, hello, surroundings).await {
-                Ok(link) => return Ok(link),
-                Err(e) => last = e,
+            match reach(server, address, patience, hello, surroundings).await {
+                Ok(link) => {
+                    addresses.serves(place);
+                    return Ok(link);
+                }
+                Err(error) => fail(error),
             }
         }
     }
-    Err(last)
+    Err(failed.unwrap_or_else(|| ConnectError::Unreachable("there is no address".to_owned())))
+}
+
+async fn lookup(name: &str) -> Result<Vec<SocketAddr>, ConnectError> {
+    let fail = |why: String| ConnectError::Unreachable(format!("{name} cannot be looked up: {why}"));
+    match tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host(name)).await {
+        Ok(Ok(resolved)) => Ok(resolved.collect()),
+        Ok(Err(error)) => Err(fail(error.to_string())),
+        Err(_) => Err(fail(format!("no answer within {LOOKUP_MAX:?}"))),
+    }
 }
 
 async fn reach(
     server: &Address,
     address: SocketAddr,
+    patience: Duration,
     hello: &Hello,
     surroundings: &Surroundings,
 ) -> Result<Link, ConnectError> {
     let gone = |what: String| ConnectError::Unreachable(format!("{address}: {what}"));
-    let conn = match tokio::time::timeout(CONNECT_MAX, surroundings.connect(address)).await {
+    let conn = match tokio::time::timeout(patience, surroundings.connect(address)).await {
         Ok(conn) => conn.map_err(|e| gone(e.to_string()))?,
-        Err(_) => return Err(gone(format!("no connection within {CONNECT_MAX:?}"))),
+        Err(_) => return Err(gone(format!("no connection within {patience:?}"))),
     };
     let handshake = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
     let greeting = async {
@@ -252,6 +288,21 @@ mod tests {
     use tokio::io::BufWriter;
 
     use super::*;
+
+    #[test]
+    fn a_token_that_is_denied_outweighs_servers_that_are_away_and_they_outweigh_an_old_server() {
+        let refused = |code| ConnectError::Refused(ApiError::new(code, "no"));
+        let away = || ConnectError::Unreachable("away".to_owned());
+        let is_final = |first: ConnectError, second: ConnectError| first.or(second).is_final();
+        assert!(is_final(refused(ErrorCode::Denied), away()) && is_final(away(), refused(ErrorCode::Denied)));
+        for code in [ErrorCode::Unsupported, ErrorCode::Invalid] {
+            assert!(!is_final(refused(code), away()) && !is_final(away(), refused(code)));
+            assert!(is_final(refused(code), refused(code)));
+        }
+        assert!(!is_final(refused(ErrorCode::Unavailable), away()));
+        let said = away().or(refused(ErrorCode::Unavailable)).to_string();
+        assert_eq!(said, "refused: no", "of two that weigh the same the later one is told");
+    }
 
     /// A stream that keeps back what it has taken until it is flushed, as TLS may.
     #[tokio::test]

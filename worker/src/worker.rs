@@ -105,7 +105,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker for the server at `host:port`, or with TLS at `tls://host:port`, or the first that answers of several separated by commas.
+    /// A worker for the server at `host:port`, or with TLS at `tls://host:port`, or the first that serves of several separated by
+    /// commas; see [servers](crate#servers). Its running jobs go on while it changes from one to another.
     pub fn builder(server: impl Into<String>) -> WorkerBuilder {
         WorkerBuilder::new(server.into())
     }

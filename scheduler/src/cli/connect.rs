@@ -23,8 +23,8 @@ const GLANCE: Duration = Duration::from_millis(500);
 /// Which server a client command talks to.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ClientArgs {
-    /// Native address of the server; tls://HOST:PORT with TLS
-    #[arg(long, global = true, env = "WINDLASS_SERVER", value_name = "HOST:PORT", default_value = NATIVE_DEFAULT)]
+    /// Native address of the server, tls://HOST:PORT with TLS; of several, separated by commas, the first that serves
+    #[arg(long, global = true, env = "WINDLASS_SERVER", value_name = "HOST:PORT,…", default_value = NATIVE_DEFAULT)]
     #[arg(help_heading = "Server", hide_env_values = true)]
     pub(crate) server: String,
     /// PEM file with the authorities to trust, and no others; speaks TLS. Defaults to those that this system trusts
