@@ -19,7 +19,8 @@ async fn a_client_and_a_worker_meet_through_it() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (standby, owner) = (Standby::start(), node(dir.path()));
     standby.follow(Some(&owner));
-    let worker = Worker::builder(standby.address()).handle("double", async |n: u64| Ok::<_, String>(n * 2)).build();
+    let worker =
+        Worker::builder(standby.address()).handle("double", async |n: u64| Ok::<_, String>(n * 2)).build();
     let working = tokio::spawn(worker.run_until(std::future::pending()));
     let client = Client::connect(standby.address()).await?;
     let id = client.enqueue(Job::new("double", &21)?).await?.id;
