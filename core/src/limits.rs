@@ -130,3 +130,11 @@ pub const TOKEN_QUEUES_MAX: usize = 64;
 pub const AUDIT_ENTRIES_MAX: u64 = 10_000;
 /// Longest text of one field of an audit entry, in bytes.
 pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
+/// Moves of ownership that are remembered and shown: a cluster that moves more often than people read has another trouble.
+pub const MOVES_MAX: usize = 100;
+/// Nodes of one cluster that are shown. Whoever reaches the gossip could make up any number.
+pub const CLUSTER_NODES_MAX: usize = 64;
+/// For how long a drained node claims nothing unless it is told otherwise, in milliseconds: longer than a restart takes.
+pub const DRAIN_HOLD_MS_DEFAULT: u64 = 30_000;
+/// The longest that a drained node can be told to claim nothing: a cluster must not lack a node for good by one command.
+pub const DRAIN_HOLD_MS_MAX: u64 = 60 * 60 * 1000;

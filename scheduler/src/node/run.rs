@@ -111,7 +111,9 @@ async fn start(config: NodeConfig, doors: Doors) -> Result<LocalNode, (StartErro
     let store = crate::store::open(&config.store).map_err(|error| (error.into(), None))?;
     let writer = StoreWriter::bounded(store, config.memory.waiting_bytes());
     let writer = writer.map_err(|error| (error.into(), None))?;
-    LocalNode::compose(config, doors, bound, writer.clone()).await.map_err(|error| (error, Some(writer)))
+    LocalNode::compose(config, doors, bound, writer.clone(), None)
+        .await
+        .map_err(|error| (error, Some(writer)))
 }
 
 fn bind(config: &NodeConfig) -> Result<Bound<Port>, StartError> {
