@@ -4,6 +4,7 @@
 //! a failure. `WINDLASS_CHAOS=50` repeats the faults as often as that.
 
 mod conformance;
+mod copies;
 mod database;
 mod fleet;
 mod owners;

@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use windlass_core::api::{NodeState, Request, Response};
 use windlass_tests::process::cycles;
+use windlass_worker::Client;
 
 use crate::fleet::{Fleet, firings, load, schedule_every_second};
 
@@ -116,9 +118,41 @@ async fn an_owner_that_stops_in_order_hands_over_at_once_and_nothing_runs_twice(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_owner_hands_over_and_everybody_knows_who_owns_what() -> Result<()> {
+    let Some(fleet) = Fleet::start(&NAMES, false)? else { return Ok(()) };
+    let running = load(&fleet.addresses(), 6, 3).await?;
+    let client = Client::connect(fleet.addresses().join(",")).await?;
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        let (owner, epoch) = fleet.owner()?;
+        let Response::Cluster(view) = client.call(Request::GetCluster).await? else {
+            bail!("not the cluster")
+        };
+        ensure!(view.shards[0].owner.as_deref() == Some(&owner) && view.shards[0].epoch == epoch, "{view:?}");
+        ensure!(view.nodes.len() == 3 && view.nodes[0].name == owner, "{:?}", view.nodes);
+        ensure!(
+            view.nodes.iter().filter(|node| node.state == NodeState::Standby).count() == 2,
+            "{:?}",
+            view.nodes
+        );
+        let asked = Instant::now();
+        client.call(Request::DrainNode { node: None, hold_ms: 60_000 }).await?;
+        let (next, later) = fleet.owned_by_another(&owner, Duration::from_secs(20)).await?;
+        println!("{owner} drained, {next} owns epoch {later} after {:?}", asked.elapsed());
+    }
+    // The history tells it, newest first.
+    let Response::Cluster(view) = client.call(Request::GetCluster).await? else { bail!("not the cluster") };
+    ensure!(view.moves.len() == 3 && view.moves[0].to == view.shards[0].owner, "{:?}", view.moves);
+    let (confirmed, ran, again) = running.settle(Duration::from_secs(60)).await?;
+    println!("{confirmed} jobs confirmed, {ran} run, {again} runs again");
+    ensure!(again == 0, "{again} jobs ran twice");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schedule_fires_once_per_time_whoever_owns_it() -> Result<()> {
     let Some(mut fleet) = Fleet::start(&NAMES, false)? else { return Ok(()) };
-    let client = windlass_worker::Client::connect(fleet.addresses().pop().expect("three")).await?;
+    let client = Client::connect(fleet.addresses().pop().expect("three")).await?;
     schedule_every_second(&client).await?;
     let kills = cycles(3);
     for _ in 0..kills {

@@ -14,7 +14,7 @@ use crate::config::{ServerFlags, resolve};
 use crate::store::copy::{Copied, CopyError, copy};
 use crate::store::postgres::database::{Database, DbError, Session, is_database_url};
 use crate::store::postgres::schema::{self, Schema};
-use crate::store::postgres::{SHARD, prepare, seat};
+use crate::store::postgres::{SHARD, seat};
 use crate::store::{DatabaseUrl, OpenError, StoreConfig};
 
 /// Arguments of `windlass store`.
@@ -240,14 +240,6 @@ fn copy_store(from: &StoreConfig, to: &StoreConfig, out: Output) -> Result<(), C
     if from.database.is_none() && !from.data_dir.join("MANIFEST").exists() {
         let text = format!("store: there is no store in {}", from.data_dir.display());
         return Err(CliError::new(Exit::NotFound, text));
-    }
-    if let Some(url) = to.database.clone() {
-        let database = connect(url)?;
-        let (place, theirs) = (database.place(), database.clone());
-        let prepared = database.wait(async move { Ok(prepare(&mut Session::new(theirs)).await) });
-        prepared
-            .map_err(|e| db_error(&place, &e))?
-            .map_err(|e| CliError::failure(format!("store: {place}: {e}")))?;
     }
     let bar = (!out.json && std::io::stderr().is_terminal()).then(|| {
         let style = ProgressStyle::with_template("{spinner} {pos} records, {msg} [{elapsed}]");

@@ -189,6 +189,7 @@ impl Life {
     async fn watch_row(&self, standby: &mut Standby, relays: &Relays, ready: &mut Option<Ready>) -> Watched {
         let mut tick = tokio::time::interval(Duration::from_millis(limits::SEAT_READ_MS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut first = None;
         loop {
             tick.tick().await;
             let asked = self.config.clock.now().mono;
@@ -211,8 +212,10 @@ impl Life {
                 };
                 return Watched::Claim { seat: row.seat, why };
             }
-            // Somebody serves, so this node does, too.
-            if row.seat.owner.as_ref().is_some_and(|owner| *owner != self.who.name) && !self.tell(ready) {
+            // Somebody was seen to serve, so this node does, too.
+            let lives = *first.get_or_insert(row.seat.beat) != row.seat.beat;
+            let other = row.seat.owner.as_ref().is_some_and(|owner| *owner != self.who.name);
+            if lives && other && !self.tell(ready) {
                 return Watched::Ordered(Order::Kill);
             }
         }

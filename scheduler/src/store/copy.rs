@@ -64,11 +64,25 @@ pub fn copy(
     let epoch = source.epoch();
     let config = StoreConfig { epoch_min: epoch + 1, ..to.clone() };
     let target = open(&config)?;
-    if count(&*target)? > 0 {
-        return Err(CopyError::NotEmpty(to.place()));
-    }
-    let mut writer = Writer { target: &*target, group: Vec::new(), batch: Batch::default(), bytes: 0 };
-    let mut done = Copied { epoch, ..Copied::default() };
+    let copied = if count(&*target)? > 0 {
+        Err(CopyError::NotEmpty(to.place()))
+    } else {
+        fill(&*source, &*target, Copied { epoch, ..Copied::default() }, progress)
+    };
+    // Whatever came of it, so that nobody waits for owners that are gone.
+    let closed = target.close().and(source.close());
+    let copied = copied?;
+    closed?;
+    Ok(copied)
+}
+
+fn fill(
+    source: &dyn Store,
+    target: &dyn Store,
+    mut done: Copied,
+    progress: &mut dyn FnMut(Copied),
+) -> Result<Copied, CopyError> {
+    let mut writer = Writer { target, group: Vec::new(), batch: Batch::default(), bytes: 0 };
     let mut failed = None;
     source.scan(&[], &END, &mut |key, value| {
         done.pairs += 1;
@@ -81,12 +95,10 @@ pub fn copy(
     })?;
     failed.map_or(Ok(()), Err)?;
     writer.flush()?;
-    let copied = count(&*target)?;
+    let copied = count(target)?;
     if copied != done.pairs {
         return Err(CopyError::Incomplete { pairs: done.pairs, copied });
     }
-    target.close()?;
-    source.close()?;
     Ok(done)
 }
 
