@@ -85,6 +85,23 @@ fn the_engine_keeps_the_contract_with_its_own_bounds() -> Result<()> {
     })
 }
 
+/// Whatever session a statement gets, it finds all that it needs.
+#[test]
+fn the_engine_keeps_the_contract_behind_a_pooler() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let Some(pooler) = server.pooler()? else { return Ok(()) };
+    let mut made = 0;
+    conformance::run(&mut || {
+        made += 1;
+        let name = format!("theme{made}");
+        server.database(&name).unwrap();
+        let database = database(&pooler.url(&name));
+        let store = Some(take(&database, "first", TINY).unwrap());
+        Box::new(InDatabase { database, bounds: TINY, store })
+    });
+    Ok(())
+}
+
 #[test]
 fn a_replaced_owner_writes_nothing_more_and_its_successor_sees_everything() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };

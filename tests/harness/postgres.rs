@@ -251,6 +251,80 @@ impl Postgres {
     }
 }
 
+/// A PgBouncer in front of a server, which gives each transaction whatever session is free.
+pub struct Pooler {
+    _dir: TempDir,
+    process: Child,
+    port: u16,
+}
+
+impl Postgres {
+    /// Puts a pooler in front, in transaction mode and with two sessions for all. `None`, with a word on stderr, where PgBouncer is
+    /// not installed; with `WINDLASS_REQUIRE_POSTGRES=1` that is a failure.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    ///
+    /// # Panics
+    /// When it must be there and is not.
+    pub fn pooler(&self) -> Result<Option<Pooler>> {
+        let program = Path::new("/usr/sbin/pgbouncer");
+        if !program.exists() {
+            let must = std::env::var("WINDLASS_REQUIRE_POSTGRES").is_ok_and(|value| value == "1");
+            assert!(!must, "WINDLASS_REQUIRE_POSTGRES=1, and there is no PgBouncer at {}", program.display());
+            eprintln!("SKIP: there is no PgBouncer (apt install pgbouncer)");
+            return Ok(None);
+        }
+        let (dir, port) = (TempDir::new()?, free_port()?);
+        let ini = dir.path().join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\n* = host=127.0.0.1 port={} user=windlass\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 200\n",
+            self.port
+        );
+        std::fs::write(&ini, text)?;
+        let mut command = Command::new(program);
+        if rustix::process::getuid().is_root() {
+            anyhow::ensure!(Command::new("chown").arg("-R").arg(ACCOUNT).arg(dir.path()).status()?.success());
+            command = Command::new("setpriv");
+            command.args(["--reuid", ACCOUNT, "--regid", ACCOUNT, "--clear-groups"]).arg(program);
+        }
+        let log = std::fs::File::create(dir.path().join("log"))?;
+        command
+            .arg("-q")
+            .arg(&ini)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .current_dir("/");
+        let process = command.spawn()?;
+        let deadline = Instant::now() + PATIENCE;
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if Instant::now() > deadline {
+                bail!("PgBouncer did not start: {}", std::fs::read_to_string(dir.path().join("log"))?);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(Some(Pooler { _dir: dir, process, port }))
+    }
+}
+
+impl Pooler {
+    /// URL of a database behind it.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://windlass@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        // It may have ended already; either way nothing is left running.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
         if self.server.is_some() {
