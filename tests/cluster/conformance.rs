@@ -170,6 +170,31 @@ fn a_database_that_would_lose_commits_is_refused() -> Result<()> {
 }
 
 #[test]
+fn the_databases_certificate_is_checked() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let make = || rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+    let (own, other) = (make()?, make()?);
+    server.offer_tls(&own.cert.pem(), &own.signing_key.serialize_pem())?;
+    let dir = tempfile::tempdir()?;
+    let (trusted, stranger) = (dir.path().join("trusted.pem"), dir.path().join("stranger.pem"));
+    std::fs::write(&trusted, own.cert.pem())?;
+    std::fs::write(&stranger, other.cert.pem())?;
+    let url = server.url().replace("127.0.0.1", "localhost").replace("disable", "require");
+    let connect = |ca: &std::path::Path| {
+        let mut url = DatabaseUrl::parse(&url).unwrap();
+        url.trust(Some(ca.to_owned()));
+        let database = Database::new(url).unwrap();
+        let theirs = database.clone();
+        let ask = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        database.wait(async move { Ok(Session::new(theirs).query(ask, &[]).await?[0].get::<_, bool>(0)) })
+    };
+    assert_eq!(connect(&trusted), Ok(true));
+    let error = connect(&stranger).unwrap_err().to_string();
+    assert!(error.contains("certificate"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn commits_wait_for_a_database_that_is_started_again() -> Result<()> {
     let Some(mut server) = Postgres::start()? else { return Ok(()) };
     let database = database(&server.url());

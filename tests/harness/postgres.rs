@@ -221,6 +221,30 @@ impl Postgres {
         Ok(())
     }
 
+    /// From now on the server offers TLS with this certificate and key, both PEM.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn offer_tls(&self, certificate: &str, key: &str) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = self.data().join(name);
+            std::fs::write(&path, text)?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+            if rustix::process::getuid().is_root() {
+                anyhow::ensure!(Command::new("chown").arg(ACCOUNT).arg(&path).status()?.success());
+            }
+        }
+        self.sql("ALTER SYSTEM SET ssl = on")?;
+        self.sql("SELECT pg_reload_conf()")?;
+        let deadline = Instant::now() + PATIENCE;
+        while self.sql("SHOW ssl")? != "on" {
+            anyhow::ensure!(Instant::now() < deadline, "TLS was not switched on");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
     fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
