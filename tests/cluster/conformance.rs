@@ -18,10 +18,10 @@ use windlass_tests::postgres::Postgres;
 const TINY: Bounds = Bounds { overlay_bytes: 100 * 1024, cache_bytes: 256 * 1024, block_bytes: 2 * 1024 };
 
 fn database(url: &str) -> Database {
-    let database = Database::new(DatabaseUrl::parse(url).unwrap()).unwrap();
+    let database = Database::new(DatabaseUrl::parse(url).expect("a URL")).expect("a thread");
     let theirs = database.clone();
     let prepared = database.wait(async move { Ok(prepare(&mut Session::new(theirs)).await) });
-    prepared.unwrap().unwrap();
+    prepared.expect("it answers").expect("it is fit");
     database
 }
 
@@ -31,7 +31,7 @@ fn take(database: &Database, name: &str, bounds: Bounds) -> Result<PgStore, Clai
     let theirs = database.clone();
     let read = async move { seat::read(&mut Session::new(theirs), SHARD).await };
     let seen = database.wait(read)?.expect("there is a shard").seat;
-    let name = NodeName::new(name).unwrap();
+    let name = NodeName::new(name).expect("a name");
     let who = Claimant { name, presence: Presence::default(), shard: SHARD };
     let nonce = Nonce(NONCE.fetch_add(1, Ordering::Relaxed).into());
     PgStore::claim(database, &who, &seen, nonce, bounds, "a test")
@@ -45,16 +45,16 @@ struct InDatabase {
 
 impl Subject for InDatabase {
     fn store(&self) -> &dyn Store {
-        self.store.as_ref().unwrap()
+        self.store.as_ref().expect("it is open")
     }
 
     fn reopen(&mut self, orderly: bool) -> bool {
-        let store = self.store.take().unwrap();
+        let store = self.store.take().expect("it is open");
         if orderly {
-            store.close().unwrap();
+            store.close().expect("it is closed in order");
         }
         drop(store);
-        self.store = Some(take(&self.database, "again", self.bounds).unwrap());
+        self.store = Some(take(&self.database, "again", self.bounds).expect("it is opened again"));
         true
     }
 }
@@ -64,8 +64,8 @@ fn conform(bounds: Bounds) -> Result<()> {
     let mut made = 0;
     conformance::run(&mut || {
         made += 1;
-        let database = database(&server.database(&format!("theme{made}")).unwrap());
-        let store = Some(take(&database, "first", bounds).unwrap());
+        let database = database(&server.database(&format!("theme{made}")).expect("a database"));
+        let store = Some(take(&database, "first", bounds).expect("it is taken"));
         Box::new(InDatabase { database, bounds, store })
     });
     Ok(())

@@ -125,7 +125,8 @@ async fn start_nodes(
         if count > 1 {
             let place =
                 |addr: SocketAddr| SocketAddr::new(addr.ip(), addr.port().saturating_add(at * PORTS_APART));
-            config.native = place(config.native);
+            let native = config.native;
+            config.native = place(native);
             config.http = config.http.map(place);
             config.faktory = config.faktory.map(place);
             config.gossip = config.gossip.map(place);
@@ -218,20 +219,8 @@ fn banner(nodes: &[RunningNode], config: &Config, native: SocketAddr, shown: &Sh
         }
         None => lines.push(row("Faktory", "off", "")),
     }
-    match config.store {
-        StoreKind::Sled => {
-            lines.push(row(
-                "data",
-                &config.data_dir.display().to_string(),
-                "kept; --ephemeral keeps nothing",
-            ));
-        }
-        StoreKind::Postgres => {
-            let place = config.database.as_ref().map_or_else(String::new, |database| database.place());
-            lines.push(row("data", &place, "shared with other servers"));
-        }
-        StoreKind::Memory => lines.push(row("data", "in memory", "gone when this ends")),
-    }
+    let (place, remark) = data(config);
+    lines.push(row("data", &place, remark));
     for (at, other) in nodes.iter().enumerate().skip(1) {
         if let (Some(http), Some(native)) = (other.http_addr(), other.native_addr()) {
             let text = format!("http://{}/ and {}", reachable(http), reachable(native));
@@ -263,6 +252,15 @@ fn banner(nodes: &[RunningNode], config: &Config, native: SocketAddr, shown: &Sh
     lines.push(format!("  {}", paint("2", "Ctrl-C stops it in order")));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Where jobs are kept, and a remark.
+fn data(config: &Config) -> (String, &'static str) {
+    match (config.store, &config.database) {
+        (StoreKind::Memory, _) => ("in memory".to_owned(), "gone when this ends"),
+        (StoreKind::Postgres, Some(database)) => (database.place(), "shared with other servers"),
+        _ => (config.data_dir.display().to_string(), "kept; --ephemeral keeps nothing"),
+    }
 }
 
 /// How the user can call this program again: by its name, unless it was called by a path, as `cargo run` does.

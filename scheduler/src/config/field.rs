@@ -190,7 +190,10 @@ pub const FIELDS: &[Field] = &[
         doc: "Name of this server among those that share a PostgreSQL, the same after a restart, or auto for host name and native port. Defaults to auto",
         default: "auto",
         set: |c, v| match v {
-            "auto" => Ok(c.name = None),
+            "auto" => {
+                c.name = None;
+                Ok(())
+            }
             name => NodeName::new(name).map(|name| c.name = Some(name)).map_err(|e| e.to_string()),
         },
         get: |c| c.name.as_ref().map_or_else(|| "auto".to_owned(), ToString::to_string),
@@ -352,7 +355,10 @@ fn seeds(config: &mut Config, text: &str) -> Result<(), String> {
     let port = |seed: &str| seed.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
     match seeds.iter().find(|seed| port(seed).is_none()) {
         Some(seed) => Err(format!("{seed:?} is no HOST:PORT such as node2:7422")),
-        None => Ok(config.seeds = seeds),
+        None => {
+            config.seeds = seeds;
+            Ok(())
+        }
     }
 }
 

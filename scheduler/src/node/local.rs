@@ -9,8 +9,8 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use futures_util::future::join_all;
 use windlass_core::api::NodeState;
-use windlass_core::store::Write;
 use windlass_core::store::keys::meta_key;
+use windlass_core::store::{Epoch, Write};
 use windlass_dashboard::{Dashboard, Options};
 
 use super::descriptors::Doors;
@@ -48,6 +48,24 @@ pub(super) enum Membership {
     Joins,
     /// It is a member before and after; a supervisor knows who owns what.
     Member(Cluster, Seats),
+}
+
+impl Membership {
+    /// The gossip, who owns what, and whether the gossip ends with the node.
+    async fn take(
+        self,
+        config: &NodeConfig,
+        node: &str,
+        own: Facts,
+        epoch: Epoch,
+    ) -> Result<(Cluster, Seats, bool), StartError> {
+        Ok(match self {
+            Membership::Joins => {
+                (gossip(config, node, own).await?, Seats::alone(node, epoch, &config.clock), true)
+            }
+            Membership::Member(cluster, seats) => (cluster, seats, false),
+        })
+    }
 }
 
 /// A node that lives on the present arbiter and ends with it.
@@ -115,28 +133,14 @@ impl LocalNode {
             None => node_id(&writer, &chance).await?,
         };
         let guards = guards(&config, &writer)?;
-        let registry = Registry::recover(RegistryParts {
-            writer: writer.clone(),
-            clock: clock.clone(),
-            chance: chance.clone(),
-            lease_ms: config.lease_ms,
-            resume_grace_ms: config.resume_grace_ms,
-            memory: Shared::new(config.memory.window_bytes()),
-        })?;
+        let registry = recover(&config, &writer)?;
         let hub = hub(&config);
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
         let http_addr = bound.http.as_ref().map(TcpListener::local_addr).transpose()?;
         let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
         let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
-        let leaves = matches!(membership, Membership::Joins);
-        let (cluster, seats) = match membership {
-            Membership::Joins => {
-                let own = own_facts(http_addr, native_addr, faktory_addr);
-                let seats = Seats::alone(&node, writer.store().epoch(), &clock);
-                (gossip(&config, &node, own).await?, seats)
-            }
-            Membership::Member(cluster, seats) => (cluster, seats),
-        };
+        let own = own_facts(http_addr, native_addr, faktory_addr);
+        let (cluster, seats, leaves) = membership.take(&config, &node, own, writer.store().epoch()).await?;
         cluster.tell(hub.clone());
         let budget = Arc::new(Budget::new(doors.native, config.memory.enqueue_bytes()));
         let history = history(&registry, &clock);
@@ -157,27 +161,14 @@ impl LocalNode {
             writer: writer.clone(),
             clock: clock.clone(),
             history,
-            budget: Arc::clone(&budget),
+            budget,
             node: node.clone(),
             started_at: clock.now().wall,
             stopping: AtomicBool::new(false),
         });
         let api = ApiHandle::new(&parts);
         pulse(&parts);
-        let sessions = SessionParts {
-            registry: registry.clone(),
-            api: api.clone(),
-            hub,
-            clock,
-            chance,
-            greeting: Arc::new(greeting(&config, node, &cluster)),
-            access: guards.0.clone(),
-            heartbeat_ms: config.heartbeat_ms,
-            lease_ms: config.lease_ms,
-            resume_grace_ms: config.resume_grace_ms,
-            budget,
-            phases: phases.clone(),
-        };
+        let sessions = sessions(&config, &parts, greeting(&config, node, &cluster), &phases);
         let faktory = open_faktory(bound.faktory, desk, guards, &config, &phases).await?;
         let door = bound.native.map(|(listener, _)| session::open(listener, sessions));
         let serve = |listener| serve_http(listener, bound.tls, &config, doors, &api, native_addr);
@@ -252,6 +243,35 @@ fn history(registry: &Registry, clock: &Clock) -> History {
     let history = History::default();
     history.follow(registry.clone(), clock.clone());
     history
+}
+
+fn recover(config: &NodeConfig, writer: &StoreWriter) -> Result<Registry, StartError> {
+    let parts = RegistryParts {
+        writer: writer.clone(),
+        clock: config.clock.clone(),
+        chance: config.chance.clone(),
+        lease_ms: config.lease_ms,
+        resume_grace_ms: config.resume_grace_ms,
+        memory: Shared::new(config.memory.window_bytes()),
+    };
+    Ok(Registry::recover(parts)?)
+}
+
+fn sessions(config: &NodeConfig, api: &Arc<ApiParts>, greeting: Greeting, phases: &Phases) -> SessionParts {
+    SessionParts {
+        registry: api.registry.clone(),
+        api: ApiHandle::new(api),
+        hub: api.hub.clone(),
+        clock: config.clock.clone(),
+        chance: config.chance.clone(),
+        greeting: Arc::new(greeting),
+        access: api.access.clone(),
+        heartbeat_ms: config.heartbeat_ms,
+        lease_ms: config.lease_ms,
+        resume_grace_ms: config.resume_grace_ms,
+        budget: Arc::clone(&api.budget),
+        phases: phases.clone(),
+    }
 }
 
 fn hub(config: &NodeConfig) -> Hub {

@@ -277,7 +277,7 @@ impl Life {
         let bound = self.ports.share()?;
         let writer = StoreWriter::bounded(Arc::clone(store) as _, self.config.memory.waiting_bytes())?;
         let config = NodeConfig { name: Some(self.who.name.clone()), ..self.config.clone() };
-        let (doors, cluster, theirs) = (self.doors, self.cluster.clone(), writer.clone());
+        let (doors, cluster) = (self.doors, self.cluster.clone());
         let seats = self.board.seats.clone();
         let (orders, ordered) = watch::channel(Order::Run);
         let (begun, has_begun) = tokio::sync::oneshot::channel();
@@ -290,18 +290,18 @@ impl Life {
                     Err(error) => return drop(begun.send(Err(error.into()))),
                 };
                 let membership = Membership::Member(cluster, seats);
-                match LocalNode::compose(config, doors, bound, theirs.clone(), membership).await {
+                match LocalNode::compose(config, doors, bound, writer.clone(), membership).await {
                     Ok(node) => {
                         // The other side is there until this thread ends.
                         let _ = begun.send(Ok(node.api()));
-                        serve(&node, &theirs, ordered).await;
+                        serve(&node, &writer, ordered).await;
                     }
                     Err(error) => drop(begun.send(Err(error))),
                 }
             });
             // Everything that holds the store goes before it is closed.
             drop(system);
-            if let Err(error) = theirs.stop() {
+            if let Err(error) = writer.stop() {
                 tracing::warn!(%error, "the shard was not given up in order; nothing confirmed is lost");
             }
             tell_ended.send_replace(true);

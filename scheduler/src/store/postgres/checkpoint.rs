@@ -107,7 +107,7 @@ impl<'a> Checkpointer<'a> {
             CheckpointError::Merge(MergeError::Stopped) => {}
             // The next commit or sign of life says by whom.
             CheckpointError::Fenced => {
-                tracing::warn!("a checkpoint was refused: the shard has another owner")
+                tracing::warn!("a checkpoint was refused: the shard has another owner");
             }
             CheckpointError::Merge(MergeError::Blocks(BlocksError::Damaged(damage))) => {
                 self.engine.fail(CommitError::Failed(format!("failed to move data into blocks: {damage}")));
@@ -124,11 +124,10 @@ impl<'a> Checkpointer<'a> {
         let merged = merge.run(&frozen);
         let Merge { next_id, written, retired, .. } = merge;
         self.next_block = next_id;
-        let directory = merged.map_err(|error| {
+        let directory = merged.inspect_err(|_| {
             resting.blocks.forget_waiting();
             // Nobody reads them; when this fails too, the next owner finds them.
             let _ = resting.blocks.remove(written.iter().map(|name: &BlockName| name.id).collect());
-            error
         })?;
         let number = self.next_block;
         self.next_block += 1;

@@ -41,12 +41,15 @@ pub(super) struct Checkpointer<'a> {
     /// The number of the next block: ahead of the manifest's after a checkpoint that failed.
     next_block: BlockId,
     /// Blocks to be removed once no reader holds the state that needs them.
-    retired: Vec<(Option<Arc<Resting<Blocks>>>, Vec<BlockName>)>,
+    retired: Vec<Retired>,
     /// Whole sled directories to be removed once nobody reads them.
     abandoned: Vec<(Arc<Blocks>, PathBuf)>,
     failures: u32,
     not_before: Instant,
 }
+
+/// Blocks, and the state that needs them, if one does.
+type Retired = (Option<Arc<Resting<Blocks>>>, Vec<BlockName>);
 
 /// Why a checkpoint was not completed.
 #[derive(Debug, thiserror::Error)]
