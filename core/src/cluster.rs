@@ -23,6 +23,8 @@ pub use fence::{Answer, Fence, Statement, Step};
 pub use rank::rank;
 pub use standby::{Decision, Standby, Timing};
 
+use std::fmt;
+
 use crate::id::NodeName;
 use crate::store::Epoch;
 
@@ -31,8 +33,24 @@ pub type ShardNo = u16;
 
 /// 128 random bits, fresh for every claim. An epoch may come again after a database lost its newest commits; a nonce may not,
 /// so that a node whose claim was lost or superseded can never match the seat again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nonce(pub u128);
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl Nonce {
+    /// By how much a claim with this nonce raises the epoch: 1 to 2^20, at random. If every claim raised it by one, a claim
+    /// that a database lost and the next one would have the same epoch, and the tokens of one owner would prove leases of the
+    /// other.
+    #[must_use]
+    pub fn leap(self) -> Epoch {
+        1 + (self.0 & 0xf_ffff) as Epoch
+    }
+}
 
 /// What a standby reads of the row of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,6 +22,7 @@
 //!
 //! Stopping twice is legal, and so is stopping a node that has ended by itself.
 
+mod board;
 mod config;
 mod descriptors;
 mod http;

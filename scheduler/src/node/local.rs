@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use futures_util::future::join_all;
+use windlass_core::api::NodeState;
 use windlass_core::store::Write;
 use windlass_core::store::keys::meta_key;
 use windlass_dashboard::{Dashboard, Options};
@@ -19,7 +20,8 @@ use crate::api::{ApiHandle, ApiParts, History};
 use crate::bulk::Bulks;
 use crate::chance::Chance;
 use crate::clock::Clock;
-use crate::cluster::{Cluster, GossipConfig};
+use crate::cluster::facts::{self, Facts};
+use crate::cluster::{Cluster, GossipConfig, Seats, keep_pulse};
 use crate::door::{Door, Listen, Port, Tls};
 use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
 use crate::queue::{Op, Registry, RegistryParts, Shared};
@@ -44,8 +46,8 @@ pub(super) struct Bound<L> {
 pub(super) enum Membership {
     /// It joins, and leaves when it stops.
     Joins,
-    /// It is a member before and after.
-    Member(Cluster),
+    /// It is a member before and after; a supervisor knows who owns what.
+    Member(Cluster, Seats),
 }
 
 /// A node that lives on the present arbiter and ends with it.
@@ -125,10 +127,15 @@ impl LocalNode {
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
         let http_addr = bound.http.as_ref().map(TcpListener::local_addr).transpose()?;
         let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
+        let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
         let leaves = matches!(membership, Membership::Joins);
-        let cluster = match membership {
-            Membership::Joins => gossip(&config, &node, facts(http_addr, native_addr)).await?,
-            Membership::Member(cluster) => cluster,
+        let (cluster, seats) = match membership {
+            Membership::Joins => {
+                let own = own_facts(http_addr, native_addr, faktory_addr);
+                let seats = Seats::alone(&node, writer.store().epoch(), &clock);
+                (gossip(&config, &node, own).await?, seats)
+            }
+            Membership::Member(cluster, seats) => (cluster, seats),
         };
         cluster.tell(hub.clone());
         let budget = Arc::new(Budget::new(doors.native, config.memory.enqueue_bytes()));
@@ -146,6 +153,7 @@ impl LocalNode {
             audit: guards.1.clone(),
             schedules: schedules.clone(),
             cluster: cluster.clone(),
+            seats,
             writer: writer.clone(),
             clock: clock.clone(),
             history,
@@ -155,6 +163,7 @@ impl LocalNode {
             stopping: AtomicBool::new(false),
         });
         let api = ApiHandle::new(&parts);
+        pulse(&parts);
         let sessions = SessionParts {
             registry: registry.clone(),
             api: api.clone(),
@@ -169,7 +178,6 @@ impl LocalNode {
             budget,
             phases: phases.clone(),
         };
-        let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
         let faktory = open_faktory(bound.faktory, desk, guards, &config, &phases).await?;
         let door = bound.native.map(|(listener, _)| session::open(listener, sessions));
         let serve = |listener| serve_http(listener, bound.tls, &config, doors, &api, native_addr);
@@ -291,25 +299,39 @@ async fn open_faktory(
     Ok(Some(faktory::open(listener, parts)))
 }
 
-async fn gossip(
-    config: &NodeConfig,
-    node: &str,
-    facts: Vec<(String, String)>,
-) -> Result<Cluster, StartError> {
-    let Some(listen) = config.gossip else { return Ok(Cluster::alone()) };
+pub(super) async fn gossip(config: &NodeConfig, node: &str, facts: Facts) -> Result<Cluster, StartError> {
+    let Some(listen) = config.gossip else { return Ok(Cluster::alone(&config.cluster, facts)) };
     let (cluster, seeds) = (config.cluster.clone(), config.seeds.clone());
     let gossip = GossipConfig { listen, cluster, seeds, node: node.to_owned(), facts };
-    Ok(Cluster::join(gossip, config.clock.clone()).await?)
+    Ok(Cluster::open(gossip, config.clock.clone()).await?)
 }
 
-pub(super) fn facts(http: Option<SocketAddr>, native: Option<SocketAddr>) -> Vec<(String, String)> {
-    let mut facts = vec![
-        ("role".to_owned(), "server".to_owned()),
-        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+/// What the node says of itself. A server on an engine that is opened once owns what there is as soon as it can say so.
+pub(super) fn own_facts(
+    http: Option<SocketAddr>,
+    native: Option<SocketAddr>,
+    faktory: Option<SocketAddr>,
+) -> Facts {
+    let doors = [(facts::HTTP, http), (facts::NATIVE, native), (facts::FAKTORY, faktory)];
+    let words = [
+        (facts::ROLE, facts::SERVER.to_owned()),
+        (facts::VERSION, env!("CARGO_PKG_VERSION").to_owned()),
+        (facts::SEAT, NodeState::Owner.name().to_owned()),
     ];
-    facts.extend(http.map(|addr| ("http".to_owned(), addr.to_string())));
-    facts.extend(native.map(|addr| ("native".to_owned(), addr.to_string())));
-    facts
+    let doors = doors.into_iter().filter_map(|(door, addr)| Some((door, addr?.to_string())));
+    doors.chain(words).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Tells other nodes that this one lives, where there can be others.
+fn pulse(parts: &Arc<ApiParts>) {
+    if parts.seats.is_alone() {
+        return;
+    }
+    let weak = Arc::downgrade(parts);
+    keep_pulse(parts.cluster.clone(), parts.clock.clone(), async move || {
+        let parts = weak.upgrade()?;
+        parts.load().await.ok()
+    });
 }
 
 fn greeting(config: &NodeConfig, node: String, cluster: &Cluster) -> Greeting {

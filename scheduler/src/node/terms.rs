@@ -11,23 +11,27 @@
 //! Ports are bound once and stay bound: peers that come between two terms wait a moment. The gossip goes on through all terms.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use windlass_core::api::NodeState;
 use windlass_core::cluster::{Decision, Nonce, Seat, Standby, Timing};
 use windlass_core::id::NodeName;
 use windlass_core::limits;
+use windlass_core::store::{Epoch, Store};
 
+use super::board::{Board, drained, keep_board};
 use super::descriptors::{Doors, raise_limit};
-use super::local::{Addrs, LocalNode, Membership};
+use super::local::{Addrs, LocalNode, Membership, gossip, own_facts};
 use super::ports::{Ports, Relays};
 use super::run::{Order, Started, current_thread, serve};
 use super::{NodeConfig, StartError};
 use crate::api::ApiHandle;
-use crate::cluster::{Cluster, GossipConfig};
+use crate::cluster::{Cluster, Load, facts, keep_pulse};
 use crate::store::postgres::database::{Database, DbError, Session};
 use crate::store::postgres::seat::{self, SeatRow};
 use crate::store::postgres::{ClaimError, Claimant, PgStore, SHARD, Unfit, prepare};
@@ -53,8 +57,9 @@ struct Life {
     database: Database,
     session: Arc<tokio::sync::Mutex<Session>>,
     who: Claimant,
-    api: Arc<std::sync::RwLock<ApiHandle>>,
+    api: Arc<RwLock<ApiHandle>>,
     orders: watch::Receiver<Order>,
+    board: Board,
 }
 
 /// Why watching has ended.
@@ -107,10 +112,15 @@ impl Life {
             prepared = prepared(&database, &session) => prepared?,
         }
         let presence = ports.presence(config.advertise.as_deref());
-        let cluster = gossip(&config, &name, &ports).await?;
+        let cluster = gossip(
+            &config,
+            name.as_str(),
+            own_facts(ports.addrs.http, ports.addrs.native, ports.addrs.faktory),
+        )
+        .await?;
         let who = Claimant { name, presence, shard: SHARD };
-        let api = Arc::default();
-        Ok(Life { config, doors, ports, cluster, database, session, who, api, orders })
+        let (api, board) = (Arc::default(), Board::new());
+        Ok(Life { config, doors, ports, cluster, database, session, who, api, orders, board })
     }
 
     async fn live(mut self, ready: Ready) {
@@ -158,6 +168,12 @@ impl Life {
     /// Carries connections to the owner and reads the shard's row until it is this node's turn.
     async fn watch(&mut self, standby: &mut Standby, ready: &mut Option<Ready>) -> Watched {
         let relays = Relays::open(&self.ports, self.doors);
+        self.show(NodeState::Standby, 0);
+        let watching = CancellationToken::new();
+        let _ended = watching.clone().drop_guard();
+        keep_pulse(self.cluster.clone(), self.config.clock.clone(), async move || {
+            (!watching.is_cancelled()).then(Load::default)
+        });
         let mut orders = self.orders.clone();
         let watched = tokio::select! {
             biased;
@@ -244,12 +260,22 @@ impl Life {
         }
     }
 
+    /// Tells the others what this node does.
+    fn show(&self, state: NodeState, epoch: Epoch) {
+        self.cluster.set_all([
+            (facts::SEAT, state.name().to_owned()),
+            (facts::EPOCH, epoch.to_string()),
+            (facts::SINCE, self.config.clock.now().wall.0.to_string()),
+        ]);
+    }
+
     /// Starts the thread with everything an owner has.
     fn term(&self, store: &Arc<PgStore>) -> Result<Term, StartError> {
         let bound = self.ports.share()?;
         let writer = StoreWriter::bounded(Arc::clone(store) as _, self.config.memory.waiting_bytes())?;
         let config = NodeConfig { name: Some(self.who.name.clone()), ..self.config.clone() };
         let (doors, cluster, theirs) = (self.doors, self.cluster.clone(), writer.clone());
+        let seats = self.board.seats.clone();
         let (orders, ordered) = watch::channel(Order::Run);
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let (tell_ended, ended) = watch::channel(false);
@@ -260,7 +286,7 @@ impl Life {
                     Ok(bound) => bound,
                     Err(error) => return drop(begun.send(Err(error.into()))),
                 };
-                let membership = Membership::Member(cluster);
+                let membership = Membership::Member(cluster, seats);
                 match LocalNode::compose(config, doors, bound, theirs.clone(), membership).await {
                     Ok(node) => {
                         // The other side is there until this thread ends.
@@ -284,7 +310,7 @@ impl Life {
         let Term { orders, begun, mut ended, thread } = term;
         let began = match begun.await {
             Ok(Ok(api)) => {
-                *self.api.write().unwrap_or_else(std::sync::PoisonError::into_inner) = api;
+                *self.api.write().unwrap_or_else(PoisonError::into_inner) = api;
                 self.tell(ready)
             }
             Ok(Err(error)) => {
@@ -294,8 +320,12 @@ impl Life {
             }
             Err(_) => true,
         };
+        self.show(NodeState::Owner, store.epoch());
         let mut own_orders = self.orders.clone();
         let mut result = Ended::Lost;
+        let (cluster, me) = (self.cluster.clone(), self.who.name.clone());
+        let (drains, publish) = (&mut self.board.drains, &self.board.publish);
+        let published = keep_board(publish, &self.session, &self.database);
         let failed = async {
             while store.failure().is_none() {
                 tokio::time::sleep(LOOK).await;
@@ -308,13 +338,22 @@ impl Life {
                     result = Ended::Ordered(order.map_or(Order::Kill, |order| *order));
                 }
                 _ = ended.wait_for(|ended| *ended) => {}
+                hold = drained(drains, &cluster, &me) => result = Ended::Drained { hold },
+                never = published => match never {},
                 () = failed => tracing::warn!("the shard is not ours any more; this node stands by"),
             }
         } else {
             result = Ended::Ordered(Order::Kill);
         }
         // In order when it is asked for, at once when the shard is lost.
-        let order = if let Ended::Ordered(order) = &result { *order } else { Order::Kill };
+        let order = match &result {
+            Ended::Ordered(order) => *order,
+            Ended::Drained { .. } => Order::Stop,
+            Ended::Lost => Order::Kill,
+        };
+        if order == Order::Stop {
+            self.show(NodeState::Draining, store.epoch());
+        }
         orders.send_replace(order);
         let mut killed = self.orders.clone();
         let kill = tokio::select! {
@@ -327,7 +366,7 @@ impl Life {
             // An error means that it has ended.
             let _ = ended.wait_for(|ended| *ended).await;
         }
-        *self.api.write().unwrap_or_else(std::sync::PoisonError::into_inner) = ApiHandle::default();
+        *self.api.write().unwrap_or_else(PoisonError::into_inner) = ApiHandle::default();
         if thread.join().is_err() {
             tracing::error!("the owner's thread has panicked; this node stands by");
         }
@@ -365,14 +404,6 @@ async fn prepared(database: &Database, session: &Arc<tokio::sync::Mutex<Session>
             Err(error) => return Err(refuse(&error)),
         }
     }
-}
-
-async fn gossip(config: &NodeConfig, name: &NodeName, ports: &Ports) -> Result<Cluster, StartError> {
-    let Some(listen) = config.gossip else { return Ok(Cluster::alone()) };
-    let facts = super::local::facts(ports.addrs.http, ports.addrs.native);
-    let (cluster, seeds) = (config.cluster.clone(), config.seeds.clone());
-    let gossip = GossipConfig { listen, cluster, seeds, node: name.to_string(), facts };
-    Ok(Cluster::join(gossip, config.clock.clone()).await?)
 }
 
 /// The name that was given, or one that stays the same on this machine at this port.

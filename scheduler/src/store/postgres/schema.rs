@@ -13,6 +13,7 @@ CREATE TABLE windlass.shard (
     rested bigint NOT NULL DEFAULT 0,
     next_block bigint NOT NULL DEFAULT 1,
     directory bigint NOT NULL DEFAULT 0,
+    moves bigint NOT NULL DEFAULT 0,
     owner text, native text, http text, faktory text
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 CREATE TABLE windlass.journal (

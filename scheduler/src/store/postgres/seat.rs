@@ -32,6 +32,8 @@ pub struct SeatRow {
     pub seat: Seat,
     /// Where the owner is.
     pub presence: Presence,
+    /// How often the shard was claimed, as far as the history goes back.
+    pub moves: u64,
 }
 
 /// What a claim has brought.
@@ -84,7 +86,8 @@ pub(super) fn shard_column(shard: ShardNo) -> i16 {
 /// # Errors
 /// [`DbError`].
 pub async fn read(session: &mut Session, shard: ShardNo) -> Result<Option<SeatRow>, DbError> {
-    const SQL: &str = "SELECT epoch, beat, owner, native, http, faktory FROM windlass.shard WHERE id = $1";
+    const SQL: &str =
+        "SELECT epoch, beat, owner, native, http, faktory, moves FROM windlass.shard WHERE id = $1";
     let rows = session.query(SQL, &[(&shard_column(shard), Type::INT2)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let owner: Option<String> = row.get(2);
@@ -92,7 +95,7 @@ pub async fn read(session: &mut Session, shard: ShardNo) -> Result<Option<SeatRo
     let owner = owner.transpose().map_err(|error| DbError::Refused(format!("the owner's name: {error}")))?;
     let seat = Seat { epoch: number(row, 0), beat: number(row, 1), owner };
     let presence = Presence { native: row.get(3), http: row.get(4), faktory: row.get(5) };
-    Ok(Some(SeatRow { seat, presence }))
+    Ok(Some(SeatRow { seat, presence, moves: number(row, 6) }))
 }
 
 /// Takes the shard if nothing has happened to it since `seen`; `None` when somebody was quicker, or the owner lives. Waits for a commit that is under way.
@@ -109,7 +112,7 @@ pub async fn claim(
 ) -> Result<Option<Claimed>, DbError> {
     const SQL: &str = "\
         WITH before AS (SELECT owner FROM windlass.shard WHERE id = $1), \
-        own AS (UPDATE windlass.shard SET epoch = epoch + 1, nonce = $3, beat = beat + 1, \
+        own AS (UPDATE windlass.shard SET epoch = epoch + 1, nonce = $3, beat = beat + 1, moves = moves + 1, \
             owner = $4, native = $5, http = $6, faktory = $7 WHERE id = $1 AND epoch = $2 AND beat = $10 \
             RETURNING epoch, seq, rested, next_block, directory), \
         gone AS (DELETE FROM windlass.move USING own WHERE shard = $1 AND move.epoch < own.epoch - $9), \
