@@ -16,28 +16,10 @@ use std::collections::BTreeSet;
 
 use known::Known;
 
-/// Named before they exist: what comes with the store on PostgreSQL. Each goes as soon as it is here, and the test says so.
+/// Named before they exist: what comes for clusters. Each goes as soon as it is here, and the test says so.
 const COMING: &[&str] = &[
-    "--seed",
-    "--store-ca",
-    "--store-file",
-    "--advertise",
-    "WINDLASS_SEED",
-    "WINDLASS_STORE_CA",
-    "WINDLASS_STORE_FILE",
-    "key seed",
-    "key store_file",
     "windlass cluster status",
-    "windlass dev --nodes",
     "windlass node drain",
-    "windlass server --advertise",
-    "windlass server --name",
-    "windlass server --seed",
-    "windlass server --store-ca",
-    "windlass server --store-file",
-    "windlass store check",
-    "windlass store copy",
-    "windlass store migrate",
     "windlass_shard_epoch",
     "windlass_shard_moves_total",
     "windlass_shard_owned",

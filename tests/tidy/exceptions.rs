@@ -5,7 +5,7 @@ pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
     (
         "commands",
         "docs/operations.md",
-        "commands of the store on PostgreSQL, which comes; tests/deploy lists them one by one",
+        "commands for clusters, which come; tests/deploy lists them one by one",
     ),
     (
         "HashMap",
