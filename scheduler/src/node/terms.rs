@@ -112,12 +112,7 @@ impl Life {
             prepared = prepared(&database, &session) => prepared?,
         }
         let presence = ports.presence(config.advertise.as_deref());
-        let cluster = gossip(
-            &config,
-            name.as_str(),
-            own_facts(ports.addrs.http, ports.addrs.native, ports.addrs.faktory),
-        )
-        .await?;
+        let cluster = gossip(&config, name.as_str(), own_facts(ports.addrs)).await?;
         let who = Claimant { name, presence, shard: SHARD };
         let (api, board) = (Arc::default(), Board::new());
         Ok(Life { config, doors, ports, cluster, database, session, who, api, orders, board })
