@@ -131,10 +131,16 @@ impl Judges {
         verdict
     }
 
-    /// Jobs whose record was lost by a fail-over.
+    /// Whether a fail-over has lost the record of a job.
     #[must_use]
-    pub fn lost(&self) -> &BTreeSet<Job> {
-        &self.journal.lost_jobs
+    pub fn is_lost(&self, job: Job) -> bool {
+        self.journal.lost_jobs.contains(&job)
+    }
+
+    /// Whether the end of a job is in the journal.
+    #[must_use]
+    pub fn has_ended(&self, job: Job) -> bool {
+        self.work.has_ended(job)
     }
 
     /// Whether the seat is that of this claim.

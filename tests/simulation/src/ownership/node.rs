@@ -231,12 +231,12 @@ impl World {
                 self.node_later(index, 0, NodeEvent::Tick(claim.claim));
                 return;
             }
-            (Asked::Read(_), _) => {
+            (Asked::Claim(_), Reply::Claimed(None)) => {}
+            (Asked::Read(_) | Asked::Claim(_), _) => {
                 if let Mode::Standby { standby, .. } = &mut self.nodes[index].mode {
                     standby.unreadable();
                 }
             }
-            (Asked::Claim(_), _) => {}
         }
         self.node_later(index, self.setup.timing.read_ms, NodeEvent::Read);
     }

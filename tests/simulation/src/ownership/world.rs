@@ -304,8 +304,9 @@ impl World {
             return self
                 .violated("somebody owns", format!("no owner, and the seat is still for {quiet_ms} ms"));
         }
-        let lost = self.judges.lost();
-        self.running.retain(|job| !lost.contains(job));
+        // The journal says what has ended: who was told may be gone.
+        let judges = &self.judges;
+        self.running.retain(|job| !judges.is_lost(*job) && !judges.has_ended(*job));
         if self.submitted.is_empty() && self.running.is_empty() {
             self.ended = true;
         } else if self.at > self.heal_at + self.owned_within_ms() + DRAIN_MS_MAX {

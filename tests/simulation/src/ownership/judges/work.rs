@@ -48,6 +48,10 @@ impl Judge {
         }
     }
 
+    pub(super) fn has_ended(&self, job: Job) -> bool {
+        self.jobs.get(&job).is_some_and(|entry| entry.ended)
+    }
+
     /// A group is about to stand in the journal.
     fn grouped(&self, group: &Group, known: u64, journal: &Journal) -> Verdict {
         let promise = "groups once, in order";
