@@ -23,7 +23,7 @@ use windlass_core::time::Timestamp;
 use windlass_core::wire::{ReportResult, Token};
 use windlass_dashboard::{Answer, Backend, WorkAnswer};
 
-use crate::made::{alone, bulk, counted, fetched};
+use super::made::{alone, bulk, counted, fetched};
 
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970");

@@ -9,7 +9,7 @@ use windlass_core::job::Payload;
 use windlass_core::time::Timestamp;
 use windlass_core::wire::{Delivery, Token};
 
-use crate::fake::{now, worker_id};
+use super::fake::{now, worker_id};
 
 pub(crate) fn bulk(act: BulkAct, filter: &str) -> BulkView {
     BulkView {
