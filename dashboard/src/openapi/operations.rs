@@ -65,7 +65,9 @@ pub(super) fn meaning(status: u16) -> &'static str {
         422 => "the request breaks a rule",
         429 => "too much at once; come back later",
         500 => "the store has failed, or the server has a defect",
-        503 => "starting, stopping, or the disk is full; come back later",
+        503 => {
+            "starting, stopping, or the store takes no new jobs, for want of space or of its database; come back later"
+        }
         504 => "the wait is over",
         _ => "refused",
     }

@@ -378,12 +378,12 @@ fn serve_http(
 ) -> Result<(ServerHandle, Dashboard), StartError> {
     let options = Options {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        hosts: config.hosts.iter().chain(&config.advertise).cloned().collect(),
         read_only: config.read_only_dashboard,
         badge: config.badge.clone(),
         native_addr: native
             .map(|addr| if tls.is_some() { format!("tls://{addr}") } else { addr.to_string() }),
         tls: tls.is_some(),
-        ..Options::default()
     };
     let dashboard = Dashboard::new(Arc::new(api.clone()), options);
     let handle = http::serve(listener, tls, doors.http, &dashboard)?;
