@@ -230,3 +230,87 @@ impl<'de, C> BorrowDecode<'de, C> for QueueName {
         QueueName::decode(decoder)
     }
 }
+
+/// The name of a node: 1 to 64 bytes of letters, digits and `. _ : -`, so that an address with its port is one.
+///
+/// ```
+/// use windlass_core::id::NodeName;
+/// assert!("10.0.0.7:7911".parse::<NodeName>().is_ok());
+/// assert!("two words".parse::<NodeName>().is_err());
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeName(Arc<str>);
+
+impl NodeName {
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    /// [`InvalidName`] says which rule the name breaks.
+    pub fn new(name: &str) -> Result<NodeName, InvalidName> {
+        if name.is_empty() || name.len() > limits::NODE_NAME_BYTES_MAX {
+            return Err(InvalidName(format!("a node's name has 1 to {} bytes", limits::NODE_NAME_BYTES_MAX)));
+        }
+        match name.chars().find(|c| !(c.is_ascii_alphanumeric() || "._:-".contains(*c))) {
+            Some(bad) => Err(InvalidName(format!(
+                "the node's name has the character {bad:?}; letters, digits and . _ : - are allowed"
+            ))),
+            None => Ok(NodeName(Arc::from(name))),
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for NodeName {
+    type Err = InvalidName;
+
+    fn from_str(s: &str) -> Result<NodeName, InvalidName> {
+        NodeName::new(s)
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for NodeName {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeName {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<NodeName, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Encode for NodeName {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.as_str().encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for NodeName {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<NodeName, DecodeError> {
+        NodeName::new(&String::decode(decoder)?).map_err(|e| DecodeError::OtherString(e.0))
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for NodeName {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<NodeName, DecodeError> {
+        NodeName::decode(decoder)
+    }
+}

@@ -10,6 +10,7 @@
 //! - [`retry`]: attempt and seed to delay.
 //! - [`queue`]: the state machine, `apply(now, command) -> effects`.
 //! - [`schedule`]: cron and intervals, the rule at daylight-saving changes.
+//! - [`cluster`]: who owns a shard of a shared store, and how an owner knows that it no longer does.
 //! - [`store`]: the contract of an engine, the memory engine, the conformance suite.
 //! - [`api`]: requests and responses, the same for the wire, HTTP and the dashboard.
 //! - [`access`]: roles, tokens, what each may do.
@@ -23,6 +24,7 @@
 
 pub mod access;
 pub mod api;
+pub mod cluster;
 pub mod filter;
 pub mod id;
 pub mod job;

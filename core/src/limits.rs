@@ -130,3 +130,35 @@ pub const TOKEN_QUEUES_MAX: usize = 64;
 pub const AUDIT_ENTRIES_MAX: u64 = 10_000;
 /// Longest text of one field of an audit entry, in bytes.
 pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
+
+/// Longest name of a node, in bytes: it stands in every row of the store's history, in lists and in metric labels. A host
+/// name's label has at most 63.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Time between two proofs of life of an owner that has nothing to commit, in milliseconds: four tiny statements a second,
+/// and three may get lost before the quickest standby grows suspicious.
+pub const BEAT_MS: u64 = 250;
+/// Time between two readings of the seat by a standby, in milliseconds: it adds at most this much to an outage, and ten
+/// indexed single-row reads a second and standby are nothing to a database.
+pub const SEAT_READ_MS: u64 = 100;
+/// Silence of an owner that gossip calls dead too, in milliseconds. Two witnesses agree, so three beats are enough.
+pub const DEAD_SILENCE_MS: u64 = 800;
+/// Silence of an owner that gossip calls alive, or of which it knows nothing, in milliseconds: longer than a database
+/// takes for a slow flush or a connection for its second try, short enough for a person who waits.
+pub const SILENCE_MS: u64 = 3_000;
+/// Head start of each standby over the next one, in milliseconds: long enough for a claim to be seen by all (a claim's round
+/// trip and a reading), so that as a rule only one claims.
+pub const TURN_MS: u64 = 400;
+
+const _: () = assert!(DEAD_SILENCE_MS >= 3 * BEAT_MS, "two lost beats in a row change no owner");
+const _: () = assert!(SILENCE_MS >= 10 * BEAT_MS, "gossip that is wrong makes nobody hasty");
+const _: () =
+    assert!(TURN_MS >= 3 * SEAT_READ_MS, "the next in turn has read the claim before its own turn comes");
+
+/// Moves of ownership that are remembered and shown: a cluster that moves more often than people read has another trouble.
+pub const MOVES_MAX: usize = 100;
+/// Nodes of one cluster that are shown. Whoever reaches the gossip could make up any number.
+pub const CLUSTER_NODES_MAX: usize = 64;
+/// For how long a drained node claims nothing unless it is told otherwise, in milliseconds: longer than a restart takes.
+pub const DRAIN_HOLD_MS_DEFAULT: u64 = 30_000;
+/// The longest that a drained node can be told to claim nothing: a cluster must not lack a node for good by one command.
+pub const DRAIN_HOLD_MS_MAX: u64 = 60 * 60 * 1000;

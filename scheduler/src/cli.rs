@@ -21,6 +21,7 @@ mod schedule;
 mod server;
 mod shell;
 mod spec;
+mod store;
 mod token;
 mod top;
 mod value;
@@ -83,6 +84,8 @@ enum Command {
     Top(top::TopArgs),
     /// Measure: enqueue and run no-op jobs, print rates and latencies
     Bench(bench::BenchArgs),
+    /// Make, check and copy stores
+    Store(store::StoreArgs),
     /// Examine the store of a server that does not run
     Doctor(doctor::DoctorArgs),
     /// Print the configuration in force, with the origin of each value
@@ -169,6 +172,7 @@ fn run(command: Command, out: Output) -> Result<(), CliError> {
         Command::Audit(args) => audit::run(args, out),
         Command::Top(args) => top::run(args, out),
         Command::Bench(args) => bench::run(args, out),
+        Command::Store(args) => store::run(args, out),
         Command::Doctor(args) => doctor::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Completions(args) => completions(args, out),

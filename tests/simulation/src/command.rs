@@ -6,7 +6,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use windlass_simulation::many::{Sum, run_many};
-use windlass_simulation::{Options, fault, report, run};
+use windlass_simulation::{Options, fault, ownership, report, run};
 
 /// Simulates Windlass from seeds and checks its promises.
 #[derive(Debug, Parser)]
@@ -24,6 +24,9 @@ struct Arguments {
     /// Run this one seed and print everything that happened.
     #[arg(long)]
     seed: Option<u64>,
+    /// Simulate who owns a shared store, instead of one server.
+    #[arg(long, conflicts_with = "json")]
+    ownership: bool,
     /// Write the figures to this file.
     #[arg(long)]
     json: Option<std::path::PathBuf>,
@@ -36,11 +39,17 @@ pub(crate) fn main() -> ExitCode {
     let commit = report::commit();
     // A panic is a finding like any other; its text is part of it.
     std::panic::set_hook(Box::new(|_| {}));
+    if let (Some(seed), true) = (arguments.seed, arguments.ownership) {
+        let options = ownership::Options { trace: true, ..ownership::Options::default() };
+        let outcome = ownership::run(seed, &options);
+        print!("{}{}", outcome.trace, ownership::explain(&outcome, &options, &commit));
+        return verdict(outcome.violation.is_none());
+    }
     if let Some(seed) = arguments.seed {
         let outcome = run(seed, &Options { trace: true, shrink: true, ..Options::default() });
         print!("{}", outcome.trace);
         print!("{}", report::violation(&outcome, &commit));
-        return if outcome.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        return verdict(outcome.violation.is_none());
     }
     let threads = arguments
         .threads
@@ -50,6 +59,16 @@ pub(crate) fn main() -> ExitCode {
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     let started = std::time::Instant::now();
+    if arguments.ownership {
+        let sum = ownership::run_many(arguments.first, arguments.seeds, threads, &|done| bar.inc(done));
+        bar.finish_and_clear();
+        for outcome in &sum.violations {
+            print!("{}", ownership::explain(outcome, &ownership::Options::default(), &commit));
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        println!("{} (commit {commit}, {seconds:.0} s)", ownership::summary(&sum));
+        return verdict(sum.violations.is_empty());
+    }
     let sum = run_many(arguments.first, arguments.seeds, threads, &|done| bar.inc(done));
     bar.finish_and_clear();
     for outcome in &sum.violations {
@@ -67,7 +86,11 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("cannot write {}: {error}", path.display());
         return ExitCode::FAILURE;
     }
-    if sum.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    verdict(sum.violations.is_empty())
+}
+
+fn verdict(held: bool) -> ExitCode {
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn json(sum: &Sum, commit: &str, seconds: f64) -> String {

@@ -24,9 +24,37 @@ pub struct Sum {
 /// Runs seeds over threads. `progress` is called now and then with the number of seeds done since the last time.
 #[must_use]
 pub fn run_many(first: u64, seeds: u64, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Sum {
+    let one = |seed: u64, sum: &mut Sum| {
+        let outcome = run(seed, &Options { shrink: true, ..Options::default() });
+        sum.seeds += 1;
+        sum.stats.add(&outcome.stats);
+        let failed = outcome.violation.is_some();
+        sum.violations.extend(failed.then_some(outcome));
+        failed
+    };
+    let merge = |sum: &mut Sum, mine: Sum| {
+        sum.seeds += mine.seeds;
+        sum.stats.add(&mine.stats);
+        sum.violations.extend(mine.violations);
+    };
+    let mut sum = spread(first, seeds, threads, progress, &one, &merge);
+    sum.violations.sort_by_key(|outcome| outcome.seed);
+    sum
+}
+
+/// Deals seeds out to threads. `one` runs a seed, adds what came of it to a sum and says whether it failed; `merge` adds one
+/// sum to another.
+pub fn spread<S: Default + Send>(
+    first: u64,
+    seeds: u64,
+    threads: usize,
+    progress: &(dyn Fn(u64) + Sync),
+    one: &(dyn Fn(u64, &mut S) -> bool + Sync),
+    merge: &(dyn Fn(&mut S, S) + Sync),
+) -> S {
     let next = AtomicU64::new(first);
     let found = AtomicU64::new(0);
-    let sum = Mutex::new(Sum::default());
+    let sum = Mutex::new(S::default());
     let end = first.saturating_add(seeds);
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
@@ -36,26 +64,15 @@ pub fn run_many(first: u64, seeds: u64, threads: usize, progress: &(dyn Fn(u64) 
                     if from >= end || found.load(Ordering::Relaxed) >= VIOLATIONS_MAX {
                         break;
                     }
-                    let mut mine = Sum::default();
-                    for seed in from..(from + CHUNK).min(end) {
-                        let outcome = run(seed, &Options { shrink: true, ..Options::default() });
-                        mine.seeds += 1;
-                        mine.stats.add(&outcome.stats);
-                        if outcome.violation.is_some() {
-                            found.fetch_add(1, Ordering::Relaxed);
-                            mine.violations.push(outcome);
-                        }
-                    }
-                    progress(mine.seeds);
-                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-                    sum.seeds += mine.seeds;
-                    sum.stats.add(&mine.stats);
-                    sum.violations.extend(mine.violations);
+                    let mut mine = S::default();
+                    let to = (from + CHUNK).min(end);
+                    let failed = (from..to).filter(|seed| one(*seed, &mut mine)).count();
+                    found.fetch_add(failed as u64, Ordering::Relaxed);
+                    progress(to - from);
+                    merge(&mut sum.lock().unwrap_or_else(PoisonError::into_inner), mine);
                 }
             });
         }
     });
-    let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
-    sum.violations.sort_by_key(|outcome| outcome.seed);
-    sum
+    sum.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,22 +1,16 @@
 //! Shortens the list of faults of a failing seed (delta debugging; Zeller, Hildebrandt 2002): leaves out ever smaller parts
 //! as long as the same promise breaks.
 
-use crate::fault::Fault;
-use crate::{Options, Outcome, run};
-
 /// Most runs that are spent on one seed.
 const RUNS_MAX: usize = 600;
 
-/// The shortest list found that still breaks `invariant`.
+/// The shortest list found that still `fails`.
 #[must_use]
-pub fn shortest(seed: u64, options: &Options, faults: Vec<Fault>, invariant: &str) -> Vec<Fault> {
+pub fn shortest<F: Clone>(faults: Vec<F>, fails: impl Fn(&[F]) -> bool) -> Vec<F> {
     let mut runs = 0;
-    let mut fails = |faults: &[Fault]| -> bool {
+    let mut fails = |faults: &[F]| {
         runs += 1;
-        let options =
-            Options { faults: Some(faults.to_vec()), trace: false, shrink: false, ..options.clone() };
-        let Outcome { violation, .. } = run(seed, &options);
-        runs <= RUNS_MAX && violation.is_some_and(|violation| violation.invariant == invariant)
+        runs <= RUNS_MAX && fails(faults)
     };
     let mut left = faults;
     let mut parts = 2;

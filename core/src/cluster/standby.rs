@@ -1,0 +1,142 @@
+//! When a standby claims a seat.
+
+use std::collections::BTreeSet;
+
+use super::{Seat, ShardNo, rank};
+use crate::id::NodeName;
+use crate::limits;
+use crate::store::Epoch;
+use crate::time::Mono;
+
+/// The times of a change of owner, in milliseconds. They default to the constants of the same names in [`limits`]; tests
+/// have shorter ones. All nodes of a shard must have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two signs of life of an owner.
+    pub beat_ms: u64,
+    /// Between two readings of a standby.
+    pub read_ms: u64,
+    /// Silence of an owner that gossip calls dead.
+    pub dead_silence_ms: u64,
+    /// Silence of any other owner.
+    pub silence_ms: u64,
+    /// Head start of each standby over the next.
+    pub turn_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            beat_ms: limits::BEAT_MS,
+            read_ms: limits::SEAT_READ_MS,
+            dead_silence_ms: limits::DEAD_SILENCE_MS,
+            silence_ms: limits::SILENCE_MS,
+            turn_ms: limits::TURN_MS,
+        }
+    }
+}
+
+/// What a standby does after a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It reads again in [`Timing::read_ms`].
+    Wait,
+    /// It claims the seat, if that is still as it was read: in one atomic statement, if the row has this epoch **and** this
+    /// beat, the epoch goes up by one, the owner is this node, and the nonce is fresh. If no row matched, or no answer came,
+    /// it reads again: a claim that went through unnoticed shows in the seat.
+    ///
+    /// Without the beat, a claim that waited behind a slow commit of the owner, or on the way, would unseat an owner
+    /// that has just proved its life.
+    Claim {
+        /// The epoch that was read.
+        seen: Epoch,
+        /// The beat that was read.
+        beat: u64,
+    },
+}
+
+/// A node that watches a seat.
+#[derive(Debug, Clone)]
+pub struct Standby {
+    me: NodeName,
+    shard: ShardNo,
+    timing: Timing,
+    /// What the seat has been, and since when. `None` before the first reading and after one that failed.
+    watch: Option<(Seat, Mono)>,
+    /// No claim before this time.
+    held_until: Mono,
+}
+
+impl Standby {
+    /// Begins to watch. The silence of the owner is what this watch itself sees, so a node that has just started knows of none.
+    #[must_use]
+    pub fn new(me: NodeName, shard: ShardNo, timing: Timing) -> Standby {
+        Standby { me, shard, timing, watch: None, held_until: Mono::default() }
+    }
+
+    /// Takes a reading that was sent at `asked` and whose answer came by `answered`. `alive` are the servers that gossip calls
+    /// alive and that may own the shard, with or without this node.
+    ///
+    /// Silence is counted from the answer of the first reading to the question of the last: only in between has the
+    /// seat surely stood still. Otherwise a reading that was long under way, or a standby that was stopped between
+    /// an answer and its clock, would find silence where there was none.
+    pub fn observe(
+        &mut self,
+        asked: Mono,
+        answered: Mono,
+        seat: &Seat,
+        alive: &BTreeSet<NodeName>,
+    ) -> Decision {
+        let since = match &self.watch {
+            Some((watched, since)) if watched == seat => *since,
+            _ => {
+                self.watch = Some((seat.clone(), answered));
+                answered
+            }
+        };
+        let waited_ms = asked.0.saturating_sub(since.0);
+        if answered < self.held_until || waited_ms < self.wait_ms(seat, alive) {
+            return Decision::Wait;
+        }
+        Decision::Claim { seen: seat.epoch, beat: seat.beat }
+    }
+
+    /// A reading failed. The watch begins again with the next one that works: while the database was away, its owner could
+    /// not prove its life either.
+    pub fn unreadable(&mut self) {
+        self.watch = None;
+    }
+
+    /// Claims nothing before `until`, for a node that was just drained. A later time replaces an earlier one, also to lift it.
+    pub fn hold_until(&mut self, until: Mono) {
+        self.held_until = until;
+    }
+
+    /// For how long the seat has stood still as far as this node has watched, in milliseconds; for views.
+    #[must_use]
+    pub fn silence_ms(&self, now: Mono) -> u64 {
+        self.watch.as_ref().map_or(0, |(_, since)| now.0.saturating_sub(since.0))
+    }
+
+    /// Silence after which this node claims: what the owner is granted, and this node's turn.
+    fn wait_ms(&self, seat: &Seat, alive: &BTreeSet<NodeName>) -> u64 {
+        let owner = seat.owner.as_ref();
+        if owner == Some(&self.me) {
+            // An earlier life of this node. Nobody comes back to it, and nobody has a better right.
+            return 0;
+        }
+        let sees_others = alive.iter().any(|name| *name != self.me);
+        let granted_ms = match owner {
+            None => 0,
+            // Who sees nobody at all may be the one who is cut off.
+            Some(owner) if sees_others && !alive.contains(owner) => self.timing.dead_silence_ms,
+            Some(_) => self.timing.silence_ms,
+        };
+        let before_me = rank(self.shard, &self.me, alive.iter().filter(|name| Some(*name) != owner));
+        granted_ms.saturating_add(self.timing.turn_ms.saturating_mul(before_me as u64))
+    }
+}
+
+#[cfg(test)]
+#[path = "standby_test.rs"]
+mod tests;

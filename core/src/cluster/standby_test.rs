@@ -1,0 +1,128 @@
+//! When a standby claims, rule by rule. Readings take no time unless it matters.
+
+use super::*;
+
+/// Ranks of the names for shard 0 are asked for, not assumed.
+struct Watch {
+    standby: Standby,
+    alive: BTreeSet<NodeName>,
+    seat: Seat,
+}
+
+fn name(text: &str) -> NodeName {
+    text.parse().unwrap()
+}
+
+fn watch(me: &str, owner: Option<&str>, alive: &[&str]) -> Watch {
+    Watch {
+        standby: Standby::new(name(me), 0, Timing::default()),
+        alive: alive.iter().map(|text| name(text)).collect(),
+        seat: Seat { epoch: 5, beat: 100, owner: owner.map(name) },
+    }
+}
+
+impl Watch {
+    fn at(&mut self, ms: u64) -> Decision {
+        self.between(ms, ms)
+    }
+
+    fn between(&mut self, asked: u64, answered: u64) -> Decision {
+        self.standby.observe(Mono(asked), Mono(answered), &self.seat, &self.alive)
+    }
+
+    /// The first millisecond at which it claims, when it reads in every one from `from`.
+    fn claims_at(&mut self, from: u64) -> u64 {
+        (from..from + 100_000).find(|ms| self.at(*ms) != Decision::Wait).expect("it claims at some time")
+    }
+}
+
+const CLAIM: Decision = Decision::Claim { seen: 5, beat: 100 };
+
+#[test]
+fn a_seat_that_is_empty_or_ones_own_is_claimed_at_once() {
+    assert_eq!(watch("a", None, &["a"]).at(7), CLAIM);
+    assert_eq!(watch("a", Some("a"), &["a", "b", "c"]).at(7), CLAIM);
+}
+
+#[test]
+fn an_owner_that_lives_is_left_alone() {
+    let mut watch = watch("a", Some("b"), &["a", "c"]);
+    for ms in (0..60_000).step_by(100) {
+        watch.seat.beat = 100 + ms / 700;
+        assert_eq!(watch.at(ms), Decision::Wait);
+    }
+}
+
+#[test]
+fn silence_that_gossip_confirms_is_short() {
+    assert_eq!(watch("a", Some("b"), &["a", "b"]).claims_at(50), 50 + limits::SILENCE_MS);
+    let turn = limits::TURN_MS * rank(0, &name("a"), [&name("c")]) as u64;
+    assert_eq!(watch("a", Some("b"), &["a", "c"]).claims_at(50), 50 + limits::DEAD_SILENCE_MS + turn);
+}
+
+/// It may be this node that is cut off.
+#[test]
+fn who_sees_nobody_waits_long() {
+    assert_eq!(watch("a", Some("b"), &["a"]).claims_at(0), limits::SILENCE_MS);
+    assert_eq!(watch("a", Some("b"), &[]).claims_at(0), limits::SILENCE_MS);
+}
+
+#[test]
+fn standbys_take_turns() {
+    let mut at: Vec<u64> =
+        ["a", "b", "c"].iter().map(|me| watch(me, Some("d"), &["a", "b", "c", "d"]).claims_at(0)).collect();
+    at.sort_unstable();
+    assert_eq!(at, [0, 1, 2].map(|turn| limits::SILENCE_MS + turn * limits::TURN_MS));
+}
+
+#[test]
+fn any_change_begins_the_watch_anew() {
+    let changes: [fn(&mut Seat); 3] =
+        [|seat| seat.epoch += 1, |seat| seat.beat += 1, |seat| seat.owner = Some(name("c"))];
+    for change in changes {
+        let mut watch = watch("a", Some("b"), &["a", "b", "c"]);
+        watch.at(0);
+        change(&mut watch.seat);
+        let turn = limits::TURN_MS
+            * rank(0, &name("a"), watch.alive.iter().filter(|n| Some(*n) != watch.seat.owner.as_ref()))
+                as u64;
+        assert_eq!(watch.claims_at(2_000), 2_000 + limits::SILENCE_MS + turn);
+    }
+}
+
+#[test]
+fn a_failed_reading_begins_the_watch_anew() {
+    let mut watch = watch("a", Some("b"), &["a", "b"]);
+    watch.at(0);
+    watch.standby.unreadable();
+    assert_eq!(watch.standby.silence_ms(Mono(2_000)), 0);
+    assert_eq!(watch.claims_at(2_000), 2_000 + limits::SILENCE_MS);
+}
+
+/// The first answer may have been read just before it came, the last just after it was asked for.
+#[test]
+fn time_on_the_way_is_no_silence() {
+    let mut watch = watch("a", Some("b"), &["a", "b"]);
+    watch.between(0, 2_500);
+    assert_eq!(watch.between(2_600, 9_000), Decision::Wait);
+    assert_eq!(watch.between(2_500 + limits::SILENCE_MS - 1, 9_001), Decision::Wait);
+    assert_eq!(watch.between(2_500 + limits::SILENCE_MS, 9_002), CLAIM);
+}
+
+#[test]
+fn a_drained_node_holds_off() {
+    let mut watch = watch("a", None, &["a"]);
+    watch.standby.hold_until(Mono(30_000));
+    assert_eq!(watch.claims_at(0), 30_000);
+    watch.standby.hold_until(Mono(0));
+    assert_eq!(watch.at(1), CLAIM);
+}
+
+#[test]
+fn silence_is_shown() {
+    let mut watch = watch("a", Some("b"), &["a", "b"]);
+    assert_eq!(watch.standby.silence_ms(Mono(9)), 0);
+    watch.at(100);
+    watch.at(200);
+    assert_eq!(watch.standby.silence_ms(Mono(250)), 150);
+}

@@ -1,0 +1,46 @@
+//! Situations that a run came into, counted; a test holds that every one of them comes up.
+
+use windlass_core::cluster::{Statement, Step};
+
+use super::fact::Fact;
+use super::judges::Judges;
+
+/// Names of the situations.
+pub const SITUATIONS: [&str; 14] = [
+    "first claim of an empty seat",
+    "claim of an owner's seat",
+    "claim of one's own seat",
+    "claim that was not the first",
+    "commit of which the answer was lost, found",
+    "commit sent again",
+    "commit that a late reopen made miss",
+    "fenced",
+    "regressed",
+    "seat given up",
+    "statement of an owner that was replaced",
+    "confirmed groups lost",
+    "owner that found less than its claim said",
+    "stale report",
+];
+
+/// Which situation a fact shows.
+#[must_use]
+pub fn situation(fact: &Fact, judges: &Judges) -> Option<usize> {
+    Some(match fact {
+        Fact::Claimed { before, .. } if before.owner.is_none() => 0,
+        Fact::Claimed { before, claim, .. } if before.owner.as_ref() != Some(&claim.name) => 1,
+        Fact::Claimed { .. } => 2,
+        Fact::Raced { .. } => 3,
+        Fact::Stepped { to: Statement::Reopen { .. }, step: Step::Committed { .. }, .. } => 4,
+        Fact::Stepped { step: Step::Send(Statement::Commit { .. }), .. } => 5,
+        Fact::Missed { claim, statement: Statement::Commit { .. } } if judges.owns(*claim) => 6,
+        Fact::Stepped { step: Step::Fenced, .. } => 7,
+        Fact::Stepped { step: Step::Regressed { .. }, .. } => 8,
+        Fact::Stepped { step: Step::GivenUp, .. } => 9,
+        Fact::Missed { claim, .. } if !judges.owns(*claim) => 10,
+        Fact::CameUp { lost, .. } if !lost.is_empty() => 11,
+        Fact::FoundLess { .. } => 12,
+        Fact::Stale { .. } => 13,
+        _ => return None,
+    })
+}
