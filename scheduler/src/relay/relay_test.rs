@@ -310,3 +310,58 @@ fn the_port_is_handed_on_without_a_gap() {
         drop(taken);
     });
 }
+
+/// What a relay costs: `cargo test --release -p windlass-scheduler relay_rate -- --ignored --nocapture`. The relay has a thread of its
+/// own, as on a standby.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn relay_rate() {
+    const ROUNDS: usize = 20_000;
+    const BYTES: usize = 512 << 20;
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let thread = std::thread::spawn(move || {
+        actix_rt::System::new().block_on(async {
+            let (_relay, steer, at) = open(Protocol::Native, false, 20);
+            tell.send((steer, at)).expect("somebody waits");
+            stopped.cancelled().await;
+        });
+    });
+    let (steer, relayed) = told.recv().expect("a relay");
+    actix_rt::System::new().block_on(async {
+        let (owner, target) = owner().await;
+        steer.send_replace(target);
+        for (name, at) in [("direct", owner.local_addr().expect("an address")), ("relayed", relayed)] {
+            let (mut peer, mut served) = pair(at, &owner).await;
+            settle(&peer);
+            settle(&served);
+            let mut frame = [1; 64];
+            let begun = Instant::now();
+            for _ in 0..ROUNDS {
+                peer.write_all(&frame).await.expect("written");
+                served.read_exact(&mut frame).await.expect("arrived");
+                served.write_all(&frame).await.expect("written");
+                peer.read_exact(&mut frame).await.expect("arrived");
+            }
+            let round_us = begun.elapsed().as_secs_f64() * 1e6 / ROUNDS as f64;
+            let (begun, chunk) = (Instant::now(), vec![1; 64 * 1024]);
+            let saying = async {
+                for _ in 0..BYTES / chunk.len() {
+                    peer.write_all(&chunk).await.expect("written");
+                }
+            };
+            let hearing = async {
+                let (mut buffer, mut left) = (vec![0; 256 * 1024], BYTES);
+                while left > 0 {
+                    left -= served.read(&mut buffer).await.expect("arrived");
+                }
+            };
+            tokio::join!(saying, hearing);
+            let rate = BYTES as f64 / 1e6 / begun.elapsed().as_secs_f64();
+            println!("{name}: {round_us:.1} µs for 64 bytes there and back, {rate:.0} MB/s one way");
+        }
+    });
+    stop.cancel();
+    thread.join().expect("no panic");
+}
