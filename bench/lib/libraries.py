@@ -5,7 +5,7 @@ from pathlib import Path
 
 from . import measure
 from .brokers import Postgres, redis_server
-from .peers import BENCH, Missing, Peer, apt, cargo, node, python, sh, version_of
+from .peers import BENCH, Missing, Peer, Windlass, apt, cargo, node, python, sh, version_of
 
 
 class Library(Peer):
@@ -175,6 +175,25 @@ class OnPostgres(Library):
 
     def arguments(self):
         return ("--url", self.postgres.url)
+
+
+class WindlassPostgres(Windlass):
+    """Windlass with its jobs in a PostgreSQL, beside the libraries that have theirs there; a fresh one for every scenario."""
+
+    name = "Windlass, PostgreSQL"
+    setting = "PostgreSQL, synchronous_commit on; one node"
+    once = True
+
+    def prepare(self, sizes):
+        super().prepare(sizes)
+        self.postgres = Postgres()
+
+    def bench(self, *arguments, timeout=measure.TIMEOUT_S):
+        server, _ = self.postgres.start()
+        try:
+            return super().bench(*arguments, "--store", self.postgres.url + "?sslmode=disable", timeout=timeout)
+        finally:
+            server.stop()
 
 
 class PgBoss(OnPostgres):

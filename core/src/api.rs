@@ -5,6 +5,7 @@
 mod access;
 pub mod body;
 mod bulk;
+mod cluster;
 mod view;
 mod work;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{AuditEntry, AuditPage, NewToken, TokenSpec, TokenView};
 pub use bulk::{BulkAct, BulkSpec, BulkState, BulkView};
+pub use cluster::{ClusterNode, ClusterView, MoveView, NodeState, ShardView};
 pub use view::{
     AttemptView, HistoryPoint, JobView, NodeView, Overview, PayloadJson, QueueView, ScheduleView, WorkerJob,
     WorkerView, base64,
@@ -165,6 +167,16 @@ pub enum Request {
         /// Entries, 1 to [`crate::limits::PAGE_MAX`]. Defaults to 50.
         limit: Option<u32>,
     },
+    /// Who owns what, who stands by, and how ownership has moved. Answer: [`Response::Cluster`].
+    GetCluster,
+    /// Let a node give up what it owns, in order, and claim nothing for a while. Answer: [`Response::Done`] when the node has taken
+    /// the order; the view of the cluster shows how far it is.
+    DrainNode {
+        /// The node; `None` for the one that answers.
+        node: Option<String>,
+        /// For how long it claims nothing, at most [`crate::limits::DRAIN_HOLD_MS_MAX`].
+        hold_ms: u64,
+    },
 }
 
 /// Which jobs a page shows.
@@ -229,6 +241,8 @@ pub enum Response {
     Tokens(Vec<TokenView>),
     /// What operators did.
     Audit(AuditPage),
+    /// The cluster.
+    Cluster(Box<ClusterView>),
 }
 
 /// The answer for one enqueued job.

@@ -153,3 +153,12 @@ const _: () = assert!(DEAD_SILENCE_MS >= 3 * BEAT_MS, "two lost beats in a row c
 const _: () = assert!(SILENCE_MS >= 10 * BEAT_MS, "gossip that is wrong makes nobody hasty");
 const _: () =
     assert!(TURN_MS >= 3 * SEAT_READ_MS, "the next in turn has read the claim before its own turn comes");
+
+/// Moves of ownership that are remembered and shown: a cluster that moves more often than people read has another trouble.
+pub const MOVES_MAX: usize = 100;
+/// Nodes of one cluster that are shown. Whoever reaches the gossip could make up any number.
+pub const CLUSTER_NODES_MAX: usize = 64;
+/// For how long a drained node claims nothing unless it is told otherwise, in milliseconds: longer than a restart takes.
+pub const DRAIN_HOLD_MS_DEFAULT: u64 = 30_000;
+/// The longest that a drained node can be told to claim nothing: a cluster must not lack a node for good by one command.
+pub const DRAIN_HOLD_MS_MAX: u64 = 60 * 60 * 1000;

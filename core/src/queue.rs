@@ -39,7 +39,7 @@ pub use chunks::ChunkShape;
 pub use command::{Command, Known, Lookup, NewJobs, Stored, Trace};
 pub use effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
 pub use handouts::Marks;
-pub use machine::{Deadline, Queue, Totals, Tuning, Window};
+pub use machine::{Deadline, Dispatch, Queue, Totals, Tuning, Window};
 pub use marks::{HandOut, LeaseMark, QueueRecord};
 pub use recover::Recovery;
 

@@ -190,6 +190,15 @@ pub trait Store: Send + Sync + 'static {
     /// Figures for metrics.
     fn stats(&self) -> StoreStats;
 
+    /// Whether another process may become the owner while this one lives and does not know it. A job then leaves for its worker only
+    /// when its lease is durable.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// The process wants to end: what is outside of it and away is waited for only a moment longer.
+    fn end(&self) {}
+
     /// Leaves everything in order so that the next start is quick. Legal twice.
     ///
     /// # Errors

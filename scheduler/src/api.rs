@@ -3,6 +3,7 @@
 //! The handle is cheap and may be used from any thread; the work is done by the actors. Nothing is decided here but which
 //! actor is asked.
 
+mod cluster;
 mod history;
 mod jobs;
 mod overview;
@@ -29,7 +30,7 @@ use crate::access::guard::{check_work, count, cut, describe};
 use crate::access::{Access, Audit, no_longer};
 use crate::bulk::Bulks;
 use crate::clock::Clock;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Seats};
 use crate::faktory::Desk;
 use crate::queue::{Act, DeadAct, Op, QueueHandle, Registry, no_queue, stopping};
 use crate::schedules;
@@ -56,6 +57,8 @@ pub struct ApiParts {
     pub schedules: schedules::Handle,
     /// The membership.
     pub cluster: Cluster,
+    /// Who owns what.
+    pub seats: Seats,
     /// For figures of the store.
     pub writer: StoreWriter,
     /// The node's clock.
@@ -78,6 +81,13 @@ pub struct ApiParts {
 pub struct ApiHandle {
     parts: Weak<ApiParts>,
     caller: Arc<Caller>,
+}
+
+impl Default for ApiHandle {
+    /// A handle that leads nowhere: every request is answered with `Unavailable`.
+    fn default() -> ApiHandle {
+        ApiHandle { parts: Weak::new(), caller: Arc::new(Caller::process()) }
+    }
 }
 
 impl ApiHandle {
@@ -227,6 +237,8 @@ impl ApiParts {
             Request::GetOverview => {
                 self.overview().await.map(|overview| Response::Overview(Box::new(overview)))
             }
+            Request::GetCluster => self.cluster_view().await.map(|view| Response::Cluster(Box::new(view))),
+            Request::DrainNode { node, hold_ms } => self.drain(node, hold_ms).await,
             schedule @ (Request::PutSchedule(_)
             | Request::ListSchedules
             | Request::GetSchedule { .. }

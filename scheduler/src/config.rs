@@ -18,10 +18,13 @@ pub use resolve::{Origin, Resolved, Setting, resolve};
 
 use windlass_core::limits;
 
+use windlass_core::id::NodeName;
+
 use crate::access::AdminToken;
 use crate::door::TlsFiles;
 use crate::faktory::Password;
 use crate::node::Memory;
+use crate::store::DatabaseUrl;
 
 /// The file that is read from the working directory when no other is named.
 pub const FILE_NAME: &str = "windlass.toml";
@@ -50,6 +53,8 @@ pub enum StoreKind {
     Sled,
     /// Nothing survives the process; for tests and trials.
     Memory,
+    /// A database that several servers share.
+    Postgres,
 }
 
 impl StoreKind {
@@ -59,6 +64,7 @@ impl StoreKind {
         match self {
             StoreKind::Sled => "sled",
             StoreKind::Memory => "memory",
+            StoreKind::Postgres => "postgres",
         }
     }
 }
@@ -94,6 +100,18 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Engine of the store. Defaults to sled.
     pub store: StoreKind,
+    /// The database of the PostgreSQL engine. Defaults to none.
+    pub database: Option<DatabaseUrl>,
+    /// File with the database's URL. Defaults to none.
+    pub store_file: Option<PathBuf>,
+    /// File with the certificates that the database's is checked against. Defaults to those of the system.
+    pub store_ca: Option<PathBuf>,
+    /// Name of this node among the others. Defaults to host name and native port.
+    pub name: Option<NodeName>,
+    /// What others reach this node by. Defaults to the addresses it listens on.
+    pub advertise: Option<String>,
+    /// Members of the gossip to start from. Defaults to none.
+    pub seeds: Vec<String>,
     /// Memory for jobs, in bytes. Defaults to 256 MiB.
     pub memory: u64,
     /// Address of dashboard, API and metrics; `None` for no such door. Defaults to `127.0.0.1:7420`.
@@ -142,6 +160,12 @@ impl Default for Config {
         Config {
             data_dir: PathBuf::from("./windlass-data"),
             store: StoreKind::Sled,
+            database: None,
+            store_file: None,
+            store_ca: None,
+            name: None,
+            advertise: None,
+            seeds: Vec::new(),
             memory: Memory::DEFAULT.0,
             http: Some(address(HTTP_DEFAULT)),
             native: address(NATIVE_DEFAULT),
@@ -200,6 +224,12 @@ impl Config {
         if self.memory < Memory::MIN.0 {
             return refuse(
                 "memory: less than 32 MiB leaves no room to work; set memory = \"256MiB\"".to_owned(),
+            );
+        }
+        if self.store == StoreKind::Postgres && self.database.is_none() {
+            return refuse(
+                "store: a database is named by its URL; set store = \"postgres://user@host/database\", or store_file"
+                    .to_owned(),
             );
         }
         if self.cluster.is_empty() || self.cluster.len() > 128 {

@@ -22,12 +22,15 @@
 //!
 //! Stopping twice is legal, and so is stopping a node that has ended by itself.
 
+mod board;
 mod config;
 mod descriptors;
 mod http;
 mod local;
+mod ports;
 mod run;
 mod running;
+mod terms;
 
 pub use config::{FAKTORY_PORT, GOSSIP_PORT, HTTP_PORT, Memory, NATIVE_PORT, NodeConfig};
 pub use local::LocalNode;
@@ -72,6 +75,9 @@ pub enum StartError {
     /// Times that do not fit together.
     #[error("{0}")]
     Timing(String),
+    /// The database that is to be shared cannot be used.
+    #[error("{0}")]
+    Database(String),
     /// The store was not opened.
     #[error(transparent)]
     Store(#[from] OpenError),

@@ -1,5 +1,9 @@
 //! Stores: opening one, the sled engine, the thread that commits in groups, the doctor's look at a data directory.
 
+pub mod copy;
+mod damage;
+pub mod postgres;
+mod rest;
 mod sled;
 pub mod writer;
 
@@ -7,12 +11,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use windlass_core::store::Store;
 use windlass_core::store::memory::MemoryStore;
+use windlass_core::store::{Epoch, Store};
 
 pub use self::sled::doctor::{Report, SegmentReport, examine};
 
-pub use self::sled::{Damage, SledStore};
+pub use self::damage::Damage;
+use self::postgres::Bounds;
+pub use self::postgres::database::DatabaseUrl;
+pub use self::sled::SledStore;
 
 /// The decoders of the store's files, for tests that feed them arbitrary bytes.
 #[doc(hidden)]
@@ -28,6 +35,8 @@ pub enum Engine {
     Sled,
     /// In memory; nothing survives the process.
     Memory,
+    /// A database that several nodes share, one of which owns it at a time.
+    Postgres,
 }
 
 /// Where and how data is kept.
@@ -35,6 +44,8 @@ pub enum Engine {
 pub struct StoreConfig {
     /// The engine. Defaults to sled.
     pub engine: Engine,
+    /// The database of the PostgreSQL engine. Defaults to none.
+    pub database: Option<DatabaseUrl>,
     /// Directory of the data; made when it is absent. Defaults to `windlass-data`.
     pub data_dir: PathBuf,
     /// Size of a journal segment, which also bounds a batch. Defaults to 32 MiB, less on a file system below 512 MiB.
@@ -51,12 +62,15 @@ pub struct StoreConfig {
     /// sled's files are rewritten, to give space back, when they have at least this size and four times what rests in
     /// them. Defaults to 256 MiB.
     pub rewrite_bytes_min: u64,
+    /// The least epoch that an owner gets: larger than all that another store had whose content this one takes over. Defaults to 0.
+    pub epoch_min: Epoch,
 }
 
 impl Default for StoreConfig {
     fn default() -> StoreConfig {
         StoreConfig {
             engine: Engine::default(),
+            database: None,
             data_dir: PathBuf::from("windlass-data"),
             segment_bytes: None,
             overlay_bytes: 21 * 1024 * 1024,
@@ -64,6 +78,7 @@ impl Default for StoreConfig {
             block_bytes: None,
             low_water_bytes: None,
             rewrite_bytes_min: 256 * 1024 * 1024,
+            epoch_min: 0,
         }
     }
 }
@@ -73,6 +88,32 @@ impl StoreConfig {
     #[must_use]
     pub fn sled(data_dir: impl Into<PathBuf>) -> StoreConfig {
         StoreConfig { engine: Engine::Sled, data_dir: data_dir.into(), ..StoreConfig::default() }
+    }
+
+    /// The PostgreSQL engine at `database`, all else by default.
+    #[must_use]
+    pub fn postgres(database: DatabaseUrl) -> StoreConfig {
+        StoreConfig { engine: Engine::Postgres, database: Some(database), ..StoreConfig::default() }
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match (self.engine, &self.database) {
+            (Engine::Postgres, Some(database)) => database.place(),
+            (Engine::Memory, _) => "memory".to_owned(),
+            _ => self.data_dir.display().to_string(),
+        }
+    }
+
+    /// How much memory the PostgreSQL engine may take: as much as sled would.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            overlay_bytes: self.overlay_bytes,
+            cache_bytes: usize::try_from(self.sled_cache_bytes).unwrap_or(usize::MAX),
+            block_bytes: self.block_bytes.unwrap_or(Bounds::BLOCK_BYTES),
+        }
     }
 
     /// The memory engine.
@@ -106,6 +147,17 @@ pub enum OpenError {
     /// No space is left for what a start has to write.
     #[error("the disk is full: {0}; free some space and start again")]
     Full(String),
+    /// The database cannot be used.
+    #[error("{0}")]
+    Database(String),
+    /// Another node owns the shard and lives.
+    #[error("the store in {place} is in use by node {holder}; stop all its servers first")]
+    Owned {
+        /// The database.
+        place: String,
+        /// The owner.
+        holder: String,
+    },
     /// A file cannot be read or written.
     #[error("{}: {source}; check that the path is right and that this user may write there", path.display())]
     Io {
@@ -136,5 +188,6 @@ pub fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, OpenError> {
     match config.engine {
         Engine::Memory => Ok(Arc::new(MemoryStore::new())),
         Engine::Sled => Ok(Arc::new(SledStore::open(config)?)),
+        Engine::Postgres => Ok(Arc::new(postgres::open_alone(config)?)),
     }
 }

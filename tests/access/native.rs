@@ -58,6 +58,8 @@ fn requests() -> Vec<(Request, &'static str)> {
         (Request::DeleteSchedule { name: name() }, "oa"),
         (Request::StartBulk(bulk()), "oa"),
         (Request::CancelBulk { id: 1 }, "oa"),
+        (Request::GetCluster, "voa"),
+        (Request::DrainNode { node: None, hold_ms: 1 }, "oa"),
         (Request::ListAudit { before: None, limit: None }, "oa"),
         (Request::ListTokens, "a"),
         (Request::CreateToken(spec("new", Role::Viewer)), "a"),

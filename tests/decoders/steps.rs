@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use windlass_core::id::{JobId, QueueName, RequestId, WorkerId};
 use windlass_core::job::{JobSpec, Payload, RunAt};
 use windlass_core::queue::{
-    ChunkShape, Command, Effects, Known, LoadFrom, NewJobs, Out, Queue, QueueRecord, Release, Reply, Ticket,
-    Tuning, Window, invariants, read,
+    ChunkShape, Command, Dispatch, Effects, Known, LoadFrom, NewJobs, Out, Queue, QueueRecord, Release,
+    Reply, Ticket, Tuning, Window, invariants, read,
 };
 use windlass_core::retry::Backoff;
 use windlass_core::store::keys::{self, region};
@@ -108,7 +108,15 @@ pub fn planted_step(data: &[u8], plant: Plant) {
 fn tuning(epoch: u64) -> Tuning {
     let window = Window { jobs: 6, bytes: 1 << 20, load: 3 };
     let chunk = ChunkShape { jobs_min: 2, jobs_max: 3 };
-    Tuning { epoch, seed: 3, lease_ms: 5_000, resume_grace_ms: 1_000, window, chunk }
+    Tuning {
+        epoch,
+        seed: 3,
+        lease_ms: 5_000,
+        resume_grace_ms: 1_000,
+        window,
+        chunk,
+        dispatch: Dispatch::Fast,
+    }
 }
 
 fn worker(n: usize) -> WorkerId {

@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod life;
 pub mod load;
 pub mod namespace;
+pub mod postgres;
 pub mod probe;
 pub mod process;
 pub mod producer;

@@ -92,7 +92,7 @@ async fn a_faktory_client_works_through_it() -> Result<()> {
     let url = format!("tcp://{}", standby.faktory);
     let refused = faktory::Client::connect_to(&url).await;
     let Err(error) = refused else { anyhow::bail!("there is nobody to connect to") };
-    ensure!(error.to_string().contains("no node owns"), "{error}");
+    ensure!(format!("{error:?}").contains("no node owns"), "{error:?}");
     standby.follow(Some(&owner));
     let mut client = faktory::Client::connect_to(&url).await?;
     let done = Arc::new(AtomicUsize::new(0));

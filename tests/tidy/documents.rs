@@ -6,6 +6,7 @@ use std::process::Command;
 
 use windlass_core::job::{JobState, TRANSITIONS};
 
+use crate::exceptions::except;
 use crate::report;
 use crate::tree::{Source, files, root};
 
@@ -160,11 +161,11 @@ fn commands_in_documents_exist() {
     for file in files(&[".md"]) {
         for command in commands(&file.text) {
             if let Err(problem) = check_command(&windlass, &command) {
-                findings.push(format!("{}: {command}: {problem}", file.path));
+                findings.push((file.path.clone(), format!("{command}: {problem}")));
             }
         }
     }
-    report("commands in documents exist", &findings);
+    report("commands in documents exist", &except("commands", findings));
 }
 
 /// The program beside this test in the same target folder.

@@ -1,7 +1,10 @@
 //! One example of every frame, and of every kind of value in them. What they are as bytes stands in `golden-1.txt`.
 
 use bytes::Bytes;
-use windlass_core::api::{ApiError, Enqueued, ErrorCode, JobQuery, Request, Response};
+use windlass_core::api::{
+    ApiError, ClusterNode, ClusterView, Enqueued, ErrorCode, JobQuery, MoveView, NodeState, Request,
+    Response, ShardView,
+};
 use windlass_core::id::{JobId, QueueName, WorkerId};
 use windlass_core::job::{JobSpec, Payload, RunAt};
 use windlass_core::retry::Backoff;
@@ -51,6 +54,48 @@ fn full_spec() -> JobSpec {
     spec
 }
 
+fn cluster() -> ClusterView {
+    let at = Timestamp(1_767_614_400_000);
+    let text = |text: &str| text.to_owned();
+    let shard = ShardView {
+        shard: 0,
+        epoch: 300,
+        owner: Some(text("n1")),
+        since: at,
+        moves_total: 4,
+        queues: 2,
+        ready: 7,
+        running: 1,
+        rate: 0.5,
+    };
+    let node = ClusterNode {
+        name: text("n2"),
+        version: text("0.1.0"),
+        state: NodeState::Standby,
+        since: Some(at),
+        native: text("h:1"),
+        http: text("h:2"),
+        faktory: String::new(),
+        gossip: text("h:3"),
+        epoch: 0,
+        rate: 0.0,
+        workers: 0,
+        connections: 9,
+        lag_ms: 400,
+        clock_skew_ms: Some(-200),
+    };
+    let step = MoveView { at, shard: 0, epoch: 300, from: None, to: Some(text("n1")), why: text("w") };
+    ClusterView {
+        name: text("windlass"),
+        node: text("n1"),
+        store: text("postgres"),
+        trouble: None,
+        shards: vec![shard],
+        nodes: vec![node],
+        moves: vec![step],
+    }
+}
+
 /// The frames of a client, by name.
 pub(crate) fn client() -> Vec<(&'static str, ClientFrame)> {
     let hello = |worker| {
@@ -91,6 +136,8 @@ pub(crate) fn client() -> Vec<(&'static str, ClientFrame)> {
         ("wait", call(Request::WaitJob { id: id(), timeout_ms: 30_000 })),
         ("list-jobs", call(Request::ListJobs(JobQuery { limit: Some(10), ..JobQuery::default() }))),
         ("put-schedule", call(Request::PutSchedule(schedule))),
+        ("get-cluster", call(Request::GetCluster)),
+        ("drain-node", call(Request::DrainNode { node: Some("n2".to_owned()), hold_ms: 30_000 })),
         ("resume", ClientFrame::Resume(vec![lease()])),
         ("subscribe", ClientFrame::Subscribe(Subscription { queues: vec![(queue(), 2)], strict: false })),
         ("credit", ClientFrame::Credit { add: 16 }),
@@ -136,6 +183,7 @@ pub(crate) fn server() -> Vec<(&'static str, ServerFrame)> {
         ("reply-enqueued", reply(Ok(Response::Enqueued(vec![Enqueued { id: id(), duplicate: false }])))),
         ("reply-done", reply(Ok(Response::Done { count: 1 }))),
         ("reply-error", reply(Err(refusal))),
+        ("reply-cluster", reply(Ok(Response::Cluster(Box::new(cluster()))))),
         ("resumed", ServerFrame::Resumed { kept: vec![lease()], lost: Vec::new() }),
         ("deliver", ServerFrame::Deliver(vec![delivery])),
         (

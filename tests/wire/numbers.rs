@@ -1,6 +1,8 @@
 //! The numbers of all alternatives, as `docs/protocol.md` lists them. A new one is added at the end; none is ever moved.
 
-use windlass_core::api::{AuditPage, BulkAct, BulkSpec, ErrorCode, JobQuery, JobSearch, Request, Response};
+use windlass_core::api::{
+    AuditPage, BulkAct, BulkSpec, ErrorCode, JobQuery, JobSearch, NodeState, Request, Response,
+};
 use windlass_core::id::{JobId, QueueName};
 use windlass_core::job::{AttemptOutcome, JobState, RunAt};
 use windlass_core::retry::Backoff;
@@ -51,6 +53,8 @@ fn requests_keep_their_numbers() {
         (28, Request::ListTokens),
         (29, Request::RevokeToken { token: String::new() }),
         (30, Request::ListAudit { before: None, limit: None }),
+        (31, Request::GetCluster),
+        (32, Request::DrainNode { node: None, hold_ms: 0 }),
     ];
     for (number, request) in requests {
         assert_eq!(first_byte(&request), number, "{request:?}");
@@ -68,6 +72,7 @@ fn responses_keep_their_numbers() {
         (10, Response::Bulks(Vec::new())),
         (12, Response::Tokens(Vec::new())),
         (13, Response::Audit(AuditPage { entries: Vec::new(), next: None })),
+        (14, Response::Cluster(Box::default())),
     ];
     for (number, response) in responses {
         assert_eq!(first_byte(&response), number, "{response:?}");
@@ -104,6 +109,9 @@ fn error_codes_keep_their_numbers() {
 fn small_alternatives_keep_their_numbers() {
     for (number, state) in JobState::ALL.iter().enumerate() {
         assert_eq!(usize::from(first_byte(state)), number, "{state}");
+    }
+    for (number, state) in NodeState::ALL.iter().enumerate() {
+        assert_eq!(usize::from(first_byte(state)), number, "{}", state.name());
     }
     use AttemptOutcome::{Cancelled, Failed, Lost, Released, Snoozed, Succeeded};
     for (number, outcome) in [Succeeded, Failed, Snoozed, Released, Lost, Cancelled].iter().enumerate() {

@@ -29,6 +29,13 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("took too long")
 }
 
+/// The next connection of a client that has lost another one. A server that takes connections and does not greet would cost it
+/// [`HANDSHAKE_MS_MAX`](windlass_core::limits::HANDSHAKE_MS_MAX), and is not to be asked first.
+async fn accept_soon(peer: &Peer) -> Talk {
+    let soon = Duration::from_millis(windlass_core::limits::HANDSHAKE_MS_MAX - 1_500);
+    tokio::time::timeout(soon, peer.accept()).await.expect("another server was asked first")
+}
+
 /// A client of these servers, at which `expected` answers.
 async fn connect_to(servers: &str, expected: &Peer) -> (Client, Talk) {
     let (client, talk) = tokio::join!(Client::connect(servers), expected.accept());
@@ -137,7 +144,7 @@ async fn what_was_not_answered_goes_to_the_next_server_and_later_back() {
     }
     // The first server would take connections again; the other one is asked all the same.
     drop(talk);
-    let mut talk = second.accept().await;
+    let mut talk = accept_soon(&second).await;
     let (request, _, again) = talk.enqueue().await;
     assert_eq!(jobs, Some(again.clone()), "the same jobs with the same ids");
     talk.accept_jobs(request, &again).await;
@@ -146,7 +153,7 @@ async fn what_was_not_answered_goes_to_the_next_server_and_later_back() {
     assert!(matches!(lost, Err(Error::AnswerLost)), "what could be done twice is not sent again: {lost:?}");
     assert_eq!(address_of(&client), Some(second.address()));
     drop(talk);
-    let _talk = first.accept().await;
+    let _talk = accept_soon(&first).await;
 }
 
 #[tokio::test]
@@ -195,7 +202,8 @@ async fn a_worker_takes_its_jobs_along_and_runs_them_once() {
     .await;
     drop(talk);
     // The second one has no owner yet, and the first one stops: neither is waited for longer than a round.
-    refuse(&second, ErrorCode::Unavailable).await;
+    let refused = refuse(&second, ErrorCode::Unavailable);
+    tokio::time::timeout(Duration::from_secs(3), refused).await.expect("the second one is asked first");
     refuse(&first, ErrorCode::Unavailable).await;
     let mut talk = second.accept().await;
     assert_eq!(talk.hello.worker.as_ref().map(|hello| hello.id), Some(id), "the same worker");
@@ -225,5 +233,5 @@ async fn a_server_that_stops_answers_first() {
     talk.reply(request, Ok(Response::Queues(Vec::new()))).await;
     assert_eq!(within(caller).await.expect("no panic").expect("answered"), Response::Queues(Vec::new()));
     drop(talk);
-    let _talk = second.accept().await;
+    let _talk = accept_soon(&second).await;
 }

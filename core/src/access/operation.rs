@@ -56,6 +56,8 @@ operations! {
     RemoveQueue "queue.remove" Steer "Delete what waits in a queue.";
     ListWorkers "worker.list" Read "List workers.";
     GetOverview "overview" Read "Totals of the node.";
+    GetCluster "cluster.get" Read "Look at the cluster.";
+    DrainNode "node.drain" Steer "Let a node give up what it owns.";
     PutSchedule "schedule.put" Steer "Create or replace a schedule.";
     ListSchedules "schedule.list" Read "List schedules.";
     GetSchedule "schedule.get" Read "Look at one schedule.";
@@ -127,6 +129,8 @@ impl Operation {
             Request::ListTokens => Operation::ListTokens,
             Request::RevokeToken { .. } => Operation::RevokeToken,
             Request::ListAudit { .. } => Operation::ListAudit,
+            Request::GetCluster => Operation::GetCluster,
+            Request::DrainNode { .. } => Operation::DrainNode,
         }
     }
 
@@ -169,7 +173,9 @@ impl Operation {
             self,
             Operation::StartBulk | Operation::CancelBulk | Operation::ListBulks | Operation::GetBulk
         );
-        spans || self == Operation::Mutate || matches!(self.need(), Need::Manage | Need::Review)
+        spans
+            || matches!(self, Operation::Mutate | Operation::DrainNode)
+            || matches!(self.need(), Need::Manage | Need::Review)
     }
 }
 
@@ -208,7 +214,9 @@ impl<'a> Target<'a> {
             | Request::CreateToken(_)
             | Request::ListTokens
             | Request::RevokeToken { .. }
-            | Request::ListAudit { .. } => Target::Nothing,
+            | Request::ListAudit { .. }
+            | Request::GetCluster
+            | Request::DrainNode { .. } => Target::Nothing,
         }
     }
 

@@ -176,6 +176,15 @@ impl Fence {
         Statement::GiveUp { nonce: self.nonce }
     }
 
+    /// The database has refused the commit in flight for want of space: it did not happen, and the fence is idle again.
+    ///
+    /// # Panics
+    /// When no commit is in flight.
+    pub fn withdrawn(&mut self) {
+        assert!(matches!(self.state, State::Committing), "no commit is in flight: {self:?}");
+        self.state = State::Idle;
+    }
+
     /// Takes the answer to the statement in flight.
     ///
     /// # Panics

@@ -77,6 +77,16 @@ pub enum Out {
     Fault(String),
 }
 
+impl Out {
+    /// Whether a worker's session is told, rather than whoever asked or the actor itself.
+    pub(super) fn is_for_worker(&self) -> bool {
+        match self {
+            Out::Deliver { .. } | Out::Notice { .. } | Out::CancelRun { .. } | Out::LeaseEnded { .. } => true,
+            Out::Reply(..) | Out::Load(_) | Out::Fault(_) => false,
+        }
+    }
+}
+
 /// A range of the store that a queue wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LoadFrom {

@@ -38,6 +38,18 @@ pub struct Tuning {
     pub window: Window,
     /// How many jobs that arrive together share a record.
     pub chunk: ChunkShape,
+    /// Whether a job may leave before its lease is durable.
+    pub dispatch: Dispatch,
+}
+
+/// When jobs leave for their worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dispatch {
+    /// At once; the mark of the lease is written with the next group. Right where nobody else can own the store meanwhile.
+    #[default]
+    Fast,
+    /// When the mark is durable, so that an owner who was replaced unawares hands nothing out.
+    Safe,
 }
 
 /// The part of a region that a queue holds in memory. Tests make it tiny, so that a few dozen jobs exercise what takes
@@ -348,12 +360,17 @@ impl Queue {
             self.ticket
         });
         let commit = if self.ticket > self.durable { Release::Durable(self.ticket) } else { Release::Now };
-        let release = |hold: Hold| if hold == Hold::Now { Release::Now } else { commit };
+        let safe = self.tuning.dispatch == Dispatch::Safe;
+        // All that a worker is told, or the end of a lease would overtake its beginning.
+        let release = |hold: Hold, out: &Out| {
+            let hold = if safe && out.is_for_worker() { Hold::Commit } else { hold };
+            if hold == Hold::Now { Release::Now } else { commit }
+        };
         Effects {
             ticket,
             writes: fx.writes,
             settles: !fx.grows,
-            outs: fx.outs.into_iter().map(|(hold, out)| (release(hold), out)).collect(),
+            outs: fx.outs.into_iter().map(|(hold, out)| (release(hold, &out), out)).collect(),
         }
     }
 

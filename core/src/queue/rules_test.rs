@@ -24,7 +24,15 @@ impl Rules {
     fn new() -> Rules {
         let now = Now { wall: Timestamp(1_000), mono: Mono(0) };
         let chunk = ChunkShape { jobs_min: 2, jobs_max: 4 };
-        let tuning = Tuning { epoch: 3, seed: 1, lease_ms: 1_000, resume_grace_ms: 200, window: TINY, chunk };
+        let tuning = Tuning {
+            epoch: 3,
+            seed: 1,
+            lease_ms: 1_000,
+            resume_grace_ms: 200,
+            window: TINY,
+            chunk,
+            dispatch: Dispatch::Fast,
+        };
         let (queue, effects) = Queue::create(QueueName::default(), 1, tuning, now);
         let mut rules = Rules { queue, now };
         rules.durable(&effects);

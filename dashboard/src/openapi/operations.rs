@@ -113,6 +113,12 @@ const WAIT: &[Query] = &[Query {
     about: "longest wait; 30,000 by default",
 }];
 
+const HOLD: &[Query] = &[Query {
+    name: "hold_ms",
+    value: Value::Number(0.0, limits::DRAIN_HOLD_MS_MAX as f64),
+    about: "for how long the node claims nothing; 30,000 by default",
+}];
+
 const AUDIT: &[Query] = &[
     Query {
         name: "before",
@@ -176,6 +182,8 @@ pub(crate) const ALL: &[Op] = &[
     op!("queues" "route.dead_delete", COUNT, query &[KIND], body None, problems &[404]),
     op!("workers" "route.workers", &[(200, Answer::List("Worker"))]),
     op!("work" "route.leave", COUNT, problems &[404]),
+    op!("cluster" "route.cluster", &[(200, Answer::One("Cluster"))]),
+    op!("cluster" "route.node_drain", COUNT, query HOLD, body None, problems &[404, 409, 422, 504]),
     op!("overview" "route.overview", &[(200, Answer::One("Overview"))]),
     op!("schedules" "route.schedules", &[(200, Answer::List("Schedule"))]),
     op!("schedules" "route.schedule_put", SCHEDULE, body Body::Json("NewSchedule"), problems &[]),

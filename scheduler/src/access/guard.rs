@@ -123,7 +123,8 @@ pub(crate) fn cut(caller: &Caller, mut response: Response) -> Response {
         | Response::Bulks(_)
         | Response::TokenMade(_)
         | Response::Tokens(_)
-        | Response::Audit(_) => {}
+        | Response::Audit(_)
+        | Response::Cluster(_) => {}
     }
     response
 }
@@ -134,6 +135,9 @@ pub(crate) fn describe(request: &Request) -> String {
         Request::StartBulk(spec) if spec.reason.is_empty() => format!("{} {}", spec.act.name(), spec.filter),
         Request::StartBulk(spec) => format!("{} {} ({})", spec.act.name(), spec.filter, spec.reason),
         Request::GetBulk { id } | Request::CancelBulk { id } => format!("bulk {id}"),
+        Request::DrainNode { node, hold_ms } => {
+            format!("node {}, for {hold_ms} ms", node.as_deref().unwrap_or("that was asked"))
+        }
         Request::CreateToken(spec) => format!("token {} ({})", spec.name, spec.role),
         Request::RevokeToken { token } => format!("token {token}"),
         Request::RetryDead { queue, kind: Some(kind) } | Request::DeleteDead { queue, kind: Some(kind) } => {

@@ -65,11 +65,7 @@ impl ApiParts {
         let workers = parts.hub.list().await?;
         let connected = workers.iter().filter(|worker| worker.view.status != "away").count()
             + parts.faktory.workers_connected();
-        let now = parts.clock.now();
-        let mut total = Sample::at(now.mono);
-        for queue in parts.registry.all() {
-            total.add(&Sample::of(queue.figures(), now.mono));
-        }
+        let total = self.total();
         let rates = parts.history.rates(&total);
         let mut counts = windlass_core::api::StateCounts::new();
         for (state, count) in queues.iter().flat_map(|queue| &queue.counts) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
+use windlass_core::id::NodeName;
 use windlass_worker::Worker;
 
 use super::error::CliError;
@@ -16,6 +17,8 @@ use crate::access::AdminToken;
 use crate::config::{Config, NATIVE_DEFAULT, Origin, ServerFlags, StoreKind, resolve};
 use crate::node::RunningNode;
 
+/// Between the ports of one server and the next.
+const PORTS_APART: u16 = 10;
 /// Time that running commands have to end when everything stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -25,7 +28,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 Examples:
   windlass dev                 a durable server, the dashboard, and a worker for shell commands
   windlass dev --demo          the same with steady sample traffic
-  windlass dev --ephemeral     keep nothing")]
+  windlass dev --ephemeral     keep nothing
+  windlass dev --nodes 3 --store postgres://windlass@localhost/jobs   three servers: end one, and another goes on")]
 pub(crate) struct DevArgs {
     /// Add steady sample traffic: several queues and kinds, delays, failures, dead jobs, a schedule
     #[arg(long)]
@@ -33,6 +37,9 @@ pub(crate) struct DevArgs {
     /// Keep jobs in memory only
     #[arg(long, conflicts_with_all = ["store", "data_dir"])]
     ephemeral: bool,
+    /// Servers over one PostgreSQL, all in this process, each at ports ten above those of the last
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    nodes: u16,
     /// Shell commands at a time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
     concurrency: u32,
@@ -57,21 +64,30 @@ pub(crate) fn run(args: DevArgs, out: Output) -> Result<(), CliError> {
         // The banner is what a newcomer should read; problems still show.
         "warn,windlass_worker=error".clone_into(&mut config.log);
     }
+    if args.nodes > 1 && config.store != StoreKind::Postgres {
+        let text =
+            "dev: several servers share a PostgreSQL; name it with --store postgres://user@host/database";
+        return Err(CliError::usage(text));
+    }
     server::start_log(&config)?;
     raise_file_limit();
-    runner::block_on(serve(config, args.concurrency, args.demo, out))
+    let shown = Shown { concurrency: args.concurrency, demo: args.demo, nodes: args.nodes };
+    runner::block_on(serve(config, shown, out))
 }
 
-async fn serve(mut config: Config, concurrency: u32, demo: bool, out: Output) -> Result<(), CliError> {
+async fn serve(mut config: Config, shown: Shown, out: Output) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
     // What works in here is let in whatever tokens the store has, or gets while it runs.
     let token: String = rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
     config.own_token = AdminToken::new(&token).ok();
-    let node = server::start(&config, &mut signals).await?;
+    let nodes = start_nodes(&config, shown.nodes, &mut signals).await?;
+    let node = &nodes[0];
     let native = node.native_addr().unwrap_or(config.native);
-    let mut worker = runner::start(&reachable(native), shell_worker(native, &token, concurrency));
-    let traffic = if demo { Some(demo::start(&reachable(native), &token).await?) } else { None };
-    announce(&node, &config, native, &Shown { concurrency, demo }, out)?;
+    let natives = nodes.iter().filter_map(RunningNode::native_addr).map(reachable);
+    let all = natives.collect::<Vec<_>>().join(",");
+    let mut worker = runner::start(&all, shell_worker(&all, &token, shown.concurrency));
+    let traffic = if shown.demo { Some(demo::start(&all, &token).await?) } else { None };
+    announce(&nodes, &config, native, &shown, out)?;
     tokio::select! {
         _ = signals.next() => {}
         ended = worker.ended() => return ended,
@@ -90,8 +106,38 @@ async fn serve(mut config: Config, concurrency: u32, demo: bool, out: Output) ->
         stopped = stop => stopped?,
         () = signals.next_is_immediate() => {}
     }
-    server::stop(&node, &mut signals).await;
+    // The owner last, so that the work does not move from one that ends to the next.
+    for node in nodes.iter().rev() {
+        server::stop(node, &mut signals).await;
+    }
     Ok(())
+}
+
+/// The servers, one after the other, each with the gossip of the first as its seed.
+async fn start_nodes(
+    config: &Config,
+    count: u16,
+    signals: &mut Signals,
+) -> Result<Vec<RunningNode>, CliError> {
+    let mut nodes: Vec<RunningNode> = Vec::new();
+    for at in 0..count {
+        let mut config = config.clone();
+        if count > 1 {
+            let place =
+                |addr: SocketAddr| SocketAddr::new(addr.ip(), addr.port().saturating_add(at * PORTS_APART));
+            let native = config.native;
+            config.native = place(native);
+            config.http = config.http.map(place);
+            config.faktory = config.faktory.map(place);
+            config.gossip = config.gossip.map(place);
+            let name = NodeName::new(&format!("dev-{}", at + 1));
+            config.name = Some(name.map_err(|e| CliError::failure(format!("dev: {e}")))?);
+            config.seeds =
+                nodes.first().and_then(RunningNode::gossip_addr).iter().map(ToString::to_string).collect();
+        }
+        nodes.push(server::start(&config, signals).await?);
+    }
+    Ok(nodes)
 }
 
 /// An address to connect to: a server that listens on all addresses is reached by loopback.
@@ -100,8 +146,8 @@ fn reachable(at: SocketAddr) -> String {
     SocketAddr::new(ip, at.port()).to_string()
 }
 
-fn shell_worker(native: SocketAddr, token: &str, concurrency: u32) -> Worker {
-    Worker::builder(reachable(native))
+fn shell_worker(servers: &str, token: &str, concurrency: u32) -> Worker {
+    Worker::builder(servers)
         .token(token)
         .name("dev shell")
         .queues(["default"])
@@ -115,16 +161,18 @@ fn shell_worker(native: SocketAddr, token: &str, concurrency: u32) -> Worker {
 struct Shown {
     concurrency: u32,
     demo: bool,
+    nodes: u16,
 }
 
 fn announce(
-    node: &RunningNode,
+    nodes: &[RunningNode],
     config: &Config,
     native: SocketAddr,
     shown: &Shown,
     out: Output,
 ) -> Result<(), CliError> {
-    output::note(banner(node, config, native, shown));
+    let node = &nodes[0];
+    output::note(banner(nodes, config, native, shown));
     if config.insecure_bind {
         output::note("warning: --insecure-bind lets everybody on the network run shell commands here");
     }
@@ -137,7 +185,7 @@ fn announce(
     }))
 }
 
-fn banner(node: &RunningNode, config: &Config, native: SocketAddr, shown: &Shown) -> String {
+fn banner(nodes: &[RunningNode], config: &Config, native: SocketAddr, shown: &Shown) -> String {
     let plain =
         std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) || !std::io::stderr().is_terminal();
     let paint =
@@ -155,6 +203,7 @@ fn banner(node: &RunningNode, config: &Config, native: SocketAddr, shown: &Shown
         ),
         String::new(),
     ];
+    let node = &nodes[0];
     match node.http_addr() {
         Some(http) => {
             let url = format!("http://{}", reachable(http));
@@ -170,15 +219,13 @@ fn banner(node: &RunningNode, config: &Config, native: SocketAddr, shown: &Shown
         }
         None => lines.push(row("Faktory", "off", "")),
     }
-    match config.store {
-        StoreKind::Sled => {
-            lines.push(row(
-                "data",
-                &config.data_dir.display().to_string(),
-                "kept; --ephemeral keeps nothing",
-            ));
+    let (place, remark) = data(config);
+    lines.push(row("data", &place, remark));
+    for (at, other) in nodes.iter().enumerate().skip(1) {
+        if let (Some(http), Some(native)) = (other.http_addr(), other.native_addr()) {
+            let text = format!("http://{}/ and {}", reachable(http), reachable(native));
+            lines.push(row(&format!("server {}", at + 1), &text, "the same through another server"));
         }
-        StoreKind::Memory => lines.push(row("data", "in memory", "gone when this ends")),
     }
     let worker = format!("kind shell, queue default, {} at a time", shown.concurrency);
     lines.push(row("worker", &worker, ""));
@@ -205,6 +252,15 @@ fn banner(node: &RunningNode, config: &Config, native: SocketAddr, shown: &Shown
     lines.push(format!("  {}", paint("2", "Ctrl-C stops it in order")));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Where jobs are kept, and a remark.
+fn data(config: &Config) -> (String, &'static str) {
+    match (config.store, &config.database) {
+        (StoreKind::Memory, _) => ("in memory".to_owned(), "gone when this ends"),
+        (StoreKind::Postgres, Some(database)) => (database.place(), "shared with other servers"),
+        _ => (config.data_dir.display().to_string(), "kept; --ephemeral keeps nothing"),
+    }
 }
 
 /// How the user can call this program again: by its name, unless it was called by a path, as `cargo run` does.

@@ -79,6 +79,10 @@ fn node_config(config: &Config) -> NodeConfig {
     let mut store = match config.store {
         StoreKind::Sled => StoreConfig::sled(&config.data_dir),
         StoreKind::Memory => StoreConfig::memory(),
+        StoreKind::Postgres => {
+            let database = config.database.clone().expect("a checked configuration names it");
+            StoreConfig::postgres(database)
+        }
     };
     let memory = Memory(config.memory);
     store.overlay_bytes = memory.overlay_bytes();
@@ -94,6 +98,9 @@ fn node_config(config: &Config) -> NodeConfig {
     node.gossip = config.gossip;
     node.tls = config.tls_files();
     node.cluster.clone_from(&config.cluster);
+    node.name.clone_from(&config.name);
+    node.advertise.clone_from(&config.advertise);
+    node.seeds.clone_from(&config.seeds);
     node.insecure_bind = config.insecure_bind;
     node.read_only_dashboard = config.read_only_dashboard;
     node.lease_ms = millis(config.lease);

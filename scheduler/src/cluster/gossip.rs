@@ -14,8 +14,12 @@ use chitchat::{
     ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use windlass_core::time::Now;
 
+use super::circle::{Circle, Said};
+use super::facts::{self, Facts};
 use crate::clock::Clock;
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -29,6 +33,8 @@ const GRACE: Duration = Duration::from_secs(15 * 60);
 const RESTART: Duration = Duration::from_secs(1);
 /// Tries to find a free port when the port is left open.
 const PORT_TRIES: usize = 16;
+/// Least time between two changes of the own facts: every change travels to every member.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a server takes part.
 #[derive(Debug, Clone)]
@@ -41,8 +47,8 @@ pub struct GossipConfig {
     pub seeds: Vec<String>,
     /// Stable id of this node.
     pub node: String,
-    /// What others may know of it: role, addresses, version.
-    pub facts: Vec<(String, String)>,
+    /// What others may know of it, at first: role, addresses, version. [`Cluster::set`](super::Cluster::set) changes it later.
+    pub facts: Facts,
 }
 
 /// The gossip cannot start.
@@ -53,22 +59,13 @@ pub struct GossipError {
     reason: String,
 }
 
-/// A live member.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Member {
-    /// Its stable id.
-    pub id: String,
-    /// `server` or `worker`, or what it says.
-    pub role: String,
-    /// Its gossip address.
-    pub addr: SocketAddr,
-}
-
 /// A running gossip.
 pub(super) struct Gossip {
     pub addr: SocketAddr,
-    /// The live members, this one included.
-    pub members: watch::Receiver<Vec<Member>>,
+    /// What was heard of all members, this one included.
+    pub circle: watch::Receiver<Circle>,
+    /// What is told of this one.
+    pub facts: watch::Sender<Facts>,
 }
 
 /// Starts the gossip and keeps it running until `stop`.
@@ -79,10 +76,11 @@ pub(super) async fn start(
 ) -> Result<Gossip, GossipError> {
     let mut handle = open(&mut config, &clock).await?;
     let addr = config.listen;
-    let (members, watch) = watch::channel(Vec::new());
+    let (circle, watch) = watch::channel(Circle::default());
+    let (facts, mut told) = watch::channel(config.facts.clone());
     actix_rt::spawn(async move {
         loop {
-            follow(&handle, &members, &stop).await;
+            follow(&handle, &circle, &mut told, &clock, &stop).await;
             if stop.is_cancelled() {
                 // Whoever still hears us finds out by our silence; there is nothing to wait for.
                 let _ = handle.initiate_shutdown();
@@ -91,6 +89,7 @@ pub(super) async fn start(
             handle.abort();
             handle = loop {
                 tokio::time::sleep(RESTART).await;
+                config.facts.clone_from(&told.borrow_and_update());
                 match open(&mut config, &clock).await {
                     Ok(handle) => break handle,
                     Err(error) => tracing::warn!(%error, "gossip stopped"),
@@ -98,27 +97,37 @@ pub(super) async fn start(
             };
         }
     });
-    Ok(Gossip { addr, members: watch })
+    Ok(Gossip { addr, circle: watch, facts })
 }
 
-/// Publishes the live members until the gossip ends or `stop`.
-async fn follow(handle: &ChitchatHandle, members: &watch::Sender<Vec<Member>>, stop: &CancellationToken) {
+/// Publishes what is heard, and tells what changes, until the gossip ends or `stop`.
+async fn follow(
+    handle: &ChitchatHandle,
+    circle: &watch::Sender<Circle>,
+    told: &mut watch::Receiver<Facts>,
+    clock: &Clock,
+    stop: &CancellationToken,
+) {
     let mut live = handle.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
     let ended = handle.termination_watcher();
     tokio::pin!(ended);
+    let mut tell_at = Instant::now();
     loop {
-        let list: Vec<Member> = live
+        let all: Vec<Said> = live
             .borrow_and_update()
             .iter()
-            .map(|(id, state)| Member {
+            .map(|(id, state)| Said {
                 id: id.node_id.to_string(),
-                role: state.get("role").unwrap_or("unknown").to_owned(),
                 addr: id.gossip_advertise_addr,
+                facts: facts::keep(state.key_values()),
             })
             .collect();
-        members.send_if_modified(|known| {
-            let changed = *known != list;
-            *known = list;
+        // Members tell their machines' clocks, so it is the machine's that they are compared with.
+        let now = Now { wall: clock.system_wall(), ..clock.now() };
+        circle.send_if_modified(|known| {
+            let next = known.hear(all, now);
+            let changed = *known != next;
+            *known = next;
             changed
         });
         tokio::select! {
@@ -132,8 +141,32 @@ async fn follow(handle: &ChitchatHandle, members: &watch::Sender<Vec<Member>>, s
             changed = live.changed() => if changed.is_err() {
                 return;
             },
+            () = changed_after(told, tell_at) => {
+                tell(handle, told).await;
+                tell_at = Instant::now() + TELL_INTERVAL;
+            }
         }
     }
+}
+
+/// Resolves when there is something new to tell, and not before `at`.
+async fn changed_after(told: &mut watch::Receiver<Facts>, at: Instant) {
+    tokio::time::sleep_until(at).await;
+    if told.changed().await.is_err() {
+        // Nobody is left who could change anything.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Tells the own facts; those that have not changed cost nothing.
+async fn tell(handle: &ChitchatHandle, told: &mut watch::Receiver<Facts>) {
+    let facts = told.borrow_and_update().clone();
+    handle
+        .with_chitchat(|chitchat| {
+            let own = chitchat.self_node_state();
+            facts.iter().for_each(|(name, value)| own.set(name, value));
+        })
+        .await;
 }
 
 /// Opens the socket. A port that was left open is decided here and kept from then on.
@@ -151,7 +184,8 @@ async fn open(config: &mut GossipConfig, clock: &Clock) -> Result<ChitchatHandle
             }
             _ => wanted,
         };
-        match spawn_chitchat(settings(config, listen, clock), config.facts.clone(), &UdpTransport).await {
+        let facts = config.facts.clone().into_iter().collect();
+        match spawn_chitchat(settings(config, listen, clock), facts, &UdpTransport).await {
             Ok(handle) => {
                 config.listen = listen;
                 return Ok(handle);
@@ -182,5 +216,45 @@ fn settings(config: &GossipConfig, listen: SocketAddr, clock: &Clock) -> Chitcha
         catchup_callback: None,
         extra_liveness_predicate: None,
         protocol_version: ProtocolVersion::V1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(node: &str, seeds: Vec<String>) -> GossipConfig {
+        let role = (facts::ROLE.to_owned(), facts::SERVER.to_owned());
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        GossipConfig {
+            listen,
+            cluster: "test".to_owned(),
+            seeds,
+            node: node.to_owned(),
+            facts: [role].into(),
+        }
+    }
+
+    async fn until(circle: &mut watch::Receiver<Circle>, holds: impl Fn(&Circle) -> bool) {
+        let seen = tokio::time::timeout(Duration::from_secs(30), circle.wait_for(holds)).await;
+        seen.expect("within the time").expect("the gossip runs");
+    }
+
+    #[actix_rt::test]
+    async fn a_fact_that_changes_is_heard_by_others() {
+        let stop = CancellationToken::new();
+        let _guard = stop.clone().drop_guard();
+        let clock = Clock::system();
+        let a = start(config("a", Vec::new()), clock.clone(), stop.clone()).await.expect("a starts");
+        let seeds = vec![a.addr.to_string()];
+        let mut b = start(config("b", seeds), clock, stop.clone()).await.expect("b starts");
+        until(&mut b.circle, |circle| circle.live.len() == 2).await;
+        let begun = Instant::now();
+        for epoch in 1..=3 {
+            a.facts.send_modify(|facts| _ = facts.insert(facts::EPOCH.to_owned(), epoch.to_string()));
+            let told = |circle: &Circle| facts::number(&circle.live["a"].facts, facts::EPOCH) == Some(epoch);
+            until(&mut b.circle, told).await;
+        }
+        assert!(begun.elapsed() >= 2 * TELL_INTERVAL, "changes are told at most once a second");
     }
 }

@@ -5,7 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use windlass_core::id::NodeName;
+
 use super::{Config, LogFormat, StoreKind};
+use crate::store::DatabaseUrl;
+use crate::store::postgres::database::is_database_url;
 
 /// One field of [`Config`], as flags, variables, files and documents see it.
 #[derive(Debug)]
@@ -51,12 +55,32 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "store",
         flag: "store",
-        value: "ENGINE",
+        value: "ENGINE|URL",
         switch: false,
-        doc: "Engine of the store: sled (durable) or memory (gone when the process ends). Defaults to sled",
+        doc: "Where jobs are kept: sled (in the data directory), memory (gone when the process ends), or the URL of a PostgreSQL that several servers share, postgres://user@host/database?sslmode=require. Defaults to sled",
         default: "sled",
-        set: |c, v| one_of(v, &[StoreKind::Sled, StoreKind::Memory], StoreKind::name).map(|v| c.store = v),
-        get: |c| c.store.name().to_owned(),
+        set: store,
+        get: |c| c.database.as_ref().map_or_else(|| c.store.name().to_owned(), DatabaseUrl::place),
+    },
+    Field {
+        key: "store_file",
+        flag: "store-file",
+        value: "FILE|none",
+        switch: false,
+        doc: "File with the URL of the PostgreSQL, so that its password is on no command line, or none. Defaults to none",
+        default: "none",
+        set: |c, v| file(v).map(|v| c.store_file = v),
+        get: |c| file_text(c.store_file.as_ref()),
+    },
+    Field {
+        key: "store_ca",
+        flag: "store-ca",
+        value: "FILE|none",
+        switch: false,
+        doc: "PEM file with the certificates that the PostgreSQL's certificate is checked against, or none for those of the system. Defaults to none",
+        default: "none",
+        set: |c, v| file(v).map(|v| c.store_ca = v),
+        get: |c| file_text(c.store_ca.as_ref()),
     },
     Field {
         key: "memory",
@@ -157,6 +181,42 @@ pub const FIELDS: &[Field] = &[
         default: "windlass",
         set: |c, v| non_empty(v).map(|v| c.cluster = v.to_owned()),
         get: |c| c.cluster.clone(),
+    },
+    Field {
+        key: "name",
+        flag: "name",
+        value: "NAME|auto",
+        switch: false,
+        doc: "Name of this server among those that share a PostgreSQL, the same after a restart, or auto for host name and native port. Defaults to auto",
+        default: "auto",
+        set: |c, v| match v {
+            "auto" => {
+                c.name = None;
+                Ok(())
+            }
+            name => NodeName::new(name).map(|name| c.name = Some(name)).map_err(|e| e.to_string()),
+        },
+        get: |c| c.name.as_ref().map_or_else(|| "auto".to_owned(), ToString::to_string),
+    },
+    Field {
+        key: "advertise",
+        flag: "advertise",
+        value: "HOST|auto",
+        switch: false,
+        doc: "Host name or address by which other servers reach this one, or auto for the addresses it listens on. Defaults to auto",
+        default: "auto",
+        set: |c, v| non_empty(v).map(|v| c.advertise = (v != "auto").then(|| v.to_owned())),
+        get: |c| c.advertise.clone().unwrap_or_else(|| "auto".to_owned()),
+    },
+    Field {
+        key: "seed",
+        flag: "seed",
+        value: "HOST:PORT,…|none",
+        switch: false,
+        doc: "Gossip addresses of other servers to start from, with commas between them, or none. Defaults to none",
+        default: "none",
+        set: seeds,
+        get: |c| if c.seeds.is_empty() { "none".to_owned() } else { c.seeds.join(",") },
     },
     Field {
         key: "insecure_bind",
@@ -273,6 +333,33 @@ fn size_text(bytes: u64) -> String {
 
 fn non_empty(text: &str) -> Result<&str, String> {
     if text.trim().is_empty() { Err("empty".to_owned()) } else { Ok(text) }
+}
+
+fn store(config: &mut Config, text: &str) -> Result<(), String> {
+    if is_database_url(text) {
+        config.database = Some(DatabaseUrl::parse(text)?);
+        config.store = StoreKind::Postgres;
+        return Ok(());
+    }
+    let kinds = [StoreKind::Sled, StoreKind::Memory];
+    config.store = one_of(text, &kinds, StoreKind::name).map_err(|e| format!("{e} or postgres://…"))?;
+    Ok(())
+}
+
+fn seeds(config: &mut Config, text: &str) -> Result<(), String> {
+    if text == "none" {
+        config.seeds.clear();
+        return Ok(());
+    }
+    let seeds: Vec<String> = text.split(',').map(|seed| seed.trim().to_owned()).collect();
+    let port = |seed: &str| seed.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    match seeds.iter().find(|seed| port(seed).is_none()) {
+        Some(seed) => Err(format!("{seed:?} is no HOST:PORT such as node2:7422")),
+        None => {
+            config.seeds = seeds;
+            Ok(())
+        }
+    }
 }
 
 fn file(text: &str) -> Result<Option<PathBuf>, String> {

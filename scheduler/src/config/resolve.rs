@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::{
     ADMIN_TOKEN_ENV, Config, ConfigError, FAKTORY_PASSWORD_ENV, FIELDS, FILE_NAME, FILE_SYSTEM, ServerFlags,
-    file,
+    StoreKind, file,
 };
 use crate::access::AdminToken;
 use crate::faktory::Password;
+use crate::store::DatabaseUrl;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,17 +83,34 @@ pub fn resolve(flags: &ServerFlags, env: &dyn Fn(&str) -> Option<String>) -> Res
             .or_else(from_file)
             .unwrap_or_else(|| (field.default.to_owned(), Origin::Default));
         (field.set)(&mut config, &value).map_err(|reason| {
+            // A URL may hold a password.
+            let shown = if value.contains("://") { "\"…\"".to_owned() } else { format!("{value:?}") };
             ConfigError(format!(
-                "{origin}: {} = {value:?} is {reason}; the default is {}",
+                "{origin}: {} = {shown} is {reason}; the default is {}",
                 field.key, field.default
             ))
         })?;
         settings.push(Setting { key: field.key, value: (field.get)(&config), origin });
     }
+    name_database(&mut config)?;
     config.faktory_password = faktory_password(&config, env)?;
     config.admin_token = admin_token(&config, env)?;
     config.validate()?;
     Ok(Resolved { config, settings, file: path })
+}
+
+/// The database's URL from its file, and what its certificate is checked against.
+fn name_database(config: &mut Config) -> Result<(), ConfigError> {
+    if let Some(path) = &config.store_file {
+        let refuse = |why: String| ConfigError(format!("store_file: {}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        config.database = Some(DatabaseUrl::parse(text.trim()).map_err(refuse)?);
+        config.store = StoreKind::Postgres;
+    }
+    if let Some(database) = &mut config.database {
+        database.trust(config.store_ca.clone());
+    }
+    Ok(())
 }
 
 /// The password of the Faktory port: from its file, or else from the environment.

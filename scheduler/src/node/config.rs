@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use windlass_core::id::NodeName;
 use windlass_core::limits;
 
 use super::StartError;
@@ -91,6 +92,10 @@ pub struct NodeConfig {
     pub gossip: Option<SocketAddr>,
     /// Only members with the same cluster id hear each other. Defaults to `windlass`.
     pub cluster: String,
+    /// Name of this node among those that share a store. Defaults to host name and native port.
+    pub name: Option<NodeName>,
+    /// Host by which other nodes reach this one. Defaults to the addresses of the doors.
+    pub advertise: Option<String>,
     /// Gossip members to start from, `host:port`. Defaults to none: workers come to the server.
     pub seeds: Vec<String>,
     /// Listen on addresses that others can reach although nothing keeps them out. Defaults to no.
@@ -133,6 +138,8 @@ impl NodeConfig {
             faktory_password: None,
             gossip: loopback(GOSSIP_PORT),
             cluster: "windlass".to_owned(),
+            name: None,
+            advertise: None,
             seeds: Vec::new(),
             insecure_bind: false,
             tls: None,

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use futures_util::future::join_all;
-use windlass_core::store::Write;
+use windlass_core::api::NodeState;
 use windlass_core::store::keys::meta_key;
+use windlass_core::store::{Epoch, Write};
 use windlass_dashboard::{Dashboard, Options};
 
 use super::descriptors::Doors;
@@ -19,7 +20,8 @@ use crate::api::{ApiHandle, ApiParts, History};
 use crate::bulk::Bulks;
 use crate::chance::Chance;
 use crate::clock::Clock;
-use crate::cluster::{Cluster, GossipConfig};
+use crate::cluster::facts::{self, Facts};
+use crate::cluster::{Cluster, GossipConfig, Seats, keep_pulse};
 use crate::door::{Door, Listen, Port, Tls};
 use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
 use crate::queue::{Op, Registry, RegistryParts, Shared};
@@ -40,6 +42,44 @@ pub(super) struct Bound<L> {
     pub(super) tls: Option<Tls>,
 }
 
+/// How a node takes part in the gossip.
+pub(super) enum Membership {
+    /// It joins, and leaves when it stops.
+    Joins,
+    /// It is a member before and after; a supervisor knows who owns what.
+    Member(Cluster, Seats),
+}
+
+impl Membership {
+    /// The gossip, who owns what, and whether the gossip ends with the node.
+    async fn take(
+        self,
+        config: &NodeConfig,
+        node: &str,
+        own: Facts,
+        epoch: Epoch,
+    ) -> Result<(Cluster, Seats, bool), StartError> {
+        Ok(match self {
+            Membership::Joins => {
+                (gossip(config, node, own).await?, Seats::alone(node, epoch, &config.clock), true)
+            }
+            Membership::Member(cluster, seats) => (cluster, seats, false),
+        })
+    }
+}
+
+impl<L> Bound<L> {
+    /// Where they are, with the real ports; the gossip has no door of its own yet.
+    fn addrs(&self) -> std::io::Result<Addrs> {
+        Ok(Addrs {
+            http: self.http.as_ref().map(TcpListener::local_addr).transpose()?,
+            native: self.native.as_ref().map(|(_, addr)| *addr),
+            faktory: self.faktory.as_ref().map(|(_, addr)| *addr),
+            gossip: None,
+        })
+    }
+}
+
 /// A node that lives on the present arbiter and ends with it.
 pub struct LocalNode {
     pub(super) api: Arc<ApiParts>,
@@ -47,6 +87,7 @@ pub struct LocalNode {
     registry: Registry,
     schedules: schedules::Handle,
     cluster: Cluster,
+    leaves: bool,
     door: Option<Door>,
     faktory: Option<Door>,
     phases: Phases,
@@ -87,7 +128,7 @@ impl LocalNode {
         let bound = Bound { http: None, native: Some((listener, addr)), faktory: None, tls: None };
         // Where there are no descriptors they cannot run out.
         let doors = Doors::share(u64::from(u32::MAX));
-        LocalNode::compose(config, doors, bound, writer).await
+        LocalNode::compose(config, doors, bound, writer, Membership::Joins).await
     }
 
     pub(super) async fn compose<L: Listen>(
@@ -95,26 +136,23 @@ impl LocalNode {
         doors: Doors,
         bound: Bound<L>,
         writer: StoreWriter,
+        membership: Membership,
     ) -> Result<LocalNode, StartError> {
         let (clock, chance) = (config.clock.clone(), config.chance.clone());
         actix_rt::spawn(clock.clone().keep_pace());
-        let node = node_id(&writer, &chance).await?;
+        let node = match &config.name {
+            Some(name) => name.to_string(),
+            None => node_id(&writer, &chance).await?,
+        };
         let guards = guards(&config, &writer)?;
-        let registry = Registry::recover(RegistryParts {
-            writer: writer.clone(),
-            clock: clock.clone(),
-            chance: chance.clone(),
-            lease_ms: config.lease_ms,
-            resume_grace_ms: config.resume_grace_ms,
-            memory: Shared::new(config.memory.window_bytes()),
-        })?;
+        let registry = recover(&config, &writer)?;
         let hub = hub(&config);
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
-        let http_addr = bound.http.as_ref().map(TcpListener::local_addr).transpose()?;
-        let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
-        let cluster = gossip(&config, &node, facts(http_addr, native_addr), &hub).await?;
+        let addrs = bound.addrs()?;
+        let own = own_facts(addrs);
+        let (cluster, seats, leaves) = membership.take(&config, &node, own, writer.store().epoch()).await?;
+        cluster.tell(hub.clone());
         let budget = Arc::new(Budget::new(doors.native, config.memory.enqueue_bytes()));
-        let history = history(&registry, &clock);
         let phases = Phases::default();
         let polls = polls(&config, &registry, &hub, &phases);
         let desk = desk(&config, doors, &registry);
@@ -128,37 +166,36 @@ impl LocalNode {
             audit: guards.1.clone(),
             schedules: schedules.clone(),
             cluster: cluster.clone(),
+            seats,
             writer: writer.clone(),
             clock: clock.clone(),
-            history,
-            budget: Arc::clone(&budget),
+            history: history(&registry, &clock),
+            budget,
             node: node.clone(),
             started_at: clock.now().wall,
             stopping: AtomicBool::new(false),
         });
         let api = ApiHandle::new(&parts);
-        let sessions = SessionParts {
-            registry: registry.clone(),
-            api: api.clone(),
-            hub,
-            clock,
-            chance,
-            greeting: Arc::new(greeting(&config, node, &cluster)),
-            access: guards.0.clone(),
-            heartbeat_ms: config.heartbeat_ms,
-            lease_ms: config.lease_ms,
-            resume_grace_ms: config.resume_grace_ms,
-            budget,
-            phases: phases.clone(),
-        };
-        let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
+        pulse(&parts);
+        let sessions = sessions(&config, &parts, greeting(&config, node, &cluster), &phases);
         let faktory = open_faktory(bound.faktory, desk, guards, &config, &phases).await?;
         let door = bound.native.map(|(listener, _)| session::open(listener, sessions));
-        let serve = |listener| serve_http(listener, bound.tls, &config, doors, &api, native_addr);
+        let serve = |listener| serve_http(listener, bound.tls, &config, doors, &api, addrs.native);
         let http = bound.http.map(serve).transpose()?;
-        let addrs =
-            Addrs { http: http_addr, native: native_addr, faktory: faktory_addr, gossip: cluster.addr() };
-        Ok(LocalNode { api: parts, writer, registry, schedules, cluster, door, faktory, phases, http, addrs })
+        let addrs = Addrs { gossip: cluster.addr(), ..addrs };
+        Ok(LocalNode {
+            api: parts,
+            writer,
+            registry,
+            schedules,
+            cluster,
+            leaves,
+            door,
+            faktory,
+            phases,
+            http,
+            addrs,
+        })
     }
 
     /// Carries out requests without a socket.
@@ -196,7 +233,9 @@ impl LocalNode {
         }
         // What came in while the connections were closing.
         flush(&self.registry).await;
-        self.cluster.leave();
+        if self.leaves {
+            self.cluster.leave();
+        }
     }
 }
 
@@ -212,6 +251,35 @@ fn history(registry: &Registry, clock: &Clock) -> History {
     let history = History::default();
     history.follow(registry.clone(), clock.clone());
     history
+}
+
+fn recover(config: &NodeConfig, writer: &StoreWriter) -> Result<Registry, StartError> {
+    let parts = RegistryParts {
+        writer: writer.clone(),
+        clock: config.clock.clone(),
+        chance: config.chance.clone(),
+        lease_ms: config.lease_ms,
+        resume_grace_ms: config.resume_grace_ms,
+        memory: Shared::new(config.memory.window_bytes()),
+    };
+    Ok(Registry::recover(parts)?)
+}
+
+fn sessions(config: &NodeConfig, api: &Arc<ApiParts>, greeting: Greeting, phases: &Phases) -> SessionParts {
+    SessionParts {
+        registry: api.registry.clone(),
+        api: ApiHandle::new(api),
+        hub: api.hub.clone(),
+        clock: config.clock.clone(),
+        chance: config.chance.clone(),
+        greeting: Arc::new(greeting),
+        access: api.access.clone(),
+        heartbeat_ms: config.heartbeat_ms,
+        lease_ms: config.lease_ms,
+        resume_grace_ms: config.resume_grace_ms,
+        budget: Arc::clone(&api.budget),
+        phases: phases.clone(),
+    }
 }
 
 fn hub(config: &NodeConfig) -> Hub {
@@ -259,26 +327,36 @@ async fn open_faktory(
     Ok(Some(faktory::open(listener, parts)))
 }
 
-async fn gossip(
-    config: &NodeConfig,
-    node: &str,
-    facts: Vec<(String, String)>,
-    hub: &Hub,
-) -> Result<Cluster, StartError> {
-    let Some(listen) = config.gossip else { return Ok(Cluster::alone()) };
+pub(super) async fn gossip(config: &NodeConfig, node: &str, facts: Facts) -> Result<Cluster, StartError> {
+    let Some(listen) = config.gossip else { return Ok(Cluster::alone(&config.cluster, facts)) };
     let (cluster, seeds) = (config.cluster.clone(), config.seeds.clone());
     let gossip = GossipConfig { listen, cluster, seeds, node: node.to_owned(), facts };
-    Ok(Cluster::join(gossip, config.clock.clone(), hub.clone()).await?)
+    Ok(Cluster::open(gossip, config.clock.clone()).await?)
 }
 
-fn facts(http: Option<SocketAddr>, native: Option<SocketAddr>) -> Vec<(String, String)> {
-    let mut facts = vec![
-        ("role".to_owned(), "server".to_owned()),
-        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+/// What the node says of itself. A server on an engine that is opened once owns what there is as soon as it can say so.
+pub(super) fn own_facts(addrs: Addrs) -> Facts {
+    let Addrs { http, native, faktory, .. } = addrs;
+    let doors = [(facts::HTTP, http), (facts::NATIVE, native), (facts::FAKTORY, faktory)];
+    let words = [
+        (facts::ROLE, facts::SERVER.to_owned()),
+        (facts::VERSION, env!("CARGO_PKG_VERSION").to_owned()),
+        (facts::SEAT, NodeState::Owner.name().to_owned()),
     ];
-    facts.extend(http.map(|addr| ("http".to_owned(), addr.to_string())));
-    facts.extend(native.map(|addr| ("native".to_owned(), addr.to_string())));
-    facts
+    let doors = doors.into_iter().filter_map(|(door, addr)| Some((door, addr?.to_string())));
+    doors.chain(words).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Tells other nodes that this one lives, where there can be others.
+fn pulse(parts: &Arc<ApiParts>) {
+    if parts.seats.is_alone() {
+        return;
+    }
+    let weak = Arc::downgrade(parts);
+    keep_pulse(parts.cluster.clone(), parts.clock.clone(), async move || {
+        let parts = weak.upgrade()?;
+        parts.load().await.ok()
+    });
 }
 
 fn greeting(config: &NodeConfig, node: String, cluster: &Cluster) -> Greeting {

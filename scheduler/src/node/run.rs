@@ -2,15 +2,17 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::descriptors::{Doors, raise_limit};
-use super::local::{Addrs, Bound, LocalNode};
-use super::{NodeConfig, StartError};
+use super::local::{Addrs, Bound, LocalNode, Membership};
+use super::{NodeConfig, StartError, terms};
 use crate::api::ApiHandle;
 use crate::door::{Port, Tls};
+use crate::store::Engine;
 use crate::store::writer::StoreWriter;
 
 /// Threads for reads of the store; more would only queue at the disk.
@@ -27,22 +29,28 @@ pub(super) enum Order {
 /// What a start has brought about.
 pub(super) struct Started {
     pub addrs: Addrs,
-    pub api: ApiHandle,
+    /// The way to the dispatcher; one that answers nothing while another node owns the store.
+    pub api: Arc<RwLock<ApiHandle>>,
 }
 
 type Ready = SyncSender<Result<Started, StartError>>;
 
+/// The runtime of a thread with an arbiter.
+pub(super) fn current_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .expect("the system has given this thread, and gives it a runtime")
+}
+
 /// Runs a node to its end.
 pub(super) fn run(config: NodeConfig, ready: Ready, orders: watch::Receiver<Order>) {
+    if config.store.engine == Engine::Postgres {
+        return terms::run(config, ready, orders);
+    }
     let doors = Doors::share(raise_limit());
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(BLOCKING_THREADS)
-            .build()
-            .expect("the system has given this thread, and gives it a runtime")
-    };
-    let system = actix_rt::System::with_tokio_rt(runtime);
+    let system = actix_rt::System::with_tokio_rt(current_thread);
     let (started, writer) = system.block_on(live(config, doors, ready, orders));
     // Everything that holds the store goes before it is closed.
     drop(system);
@@ -62,7 +70,7 @@ async fn live(
     config: NodeConfig,
     doors: Doors,
     ready: Ready,
-    mut orders: watch::Receiver<Order>,
+    orders: watch::Receiver<Order>,
 ) -> (bool, Option<StoreWriter>) {
     let node = match start(config, doors).await {
         Ok(node) => node,
@@ -78,9 +86,16 @@ async fn live(
     let faktory = text(addrs.faktory);
     tracing::info!(node = node.api.node, http, native, faktory, gossip, "node started");
     let writer = node.writer().clone();
-    if ready.send(Ok(Started { addrs, api: node.api() })).is_err() {
-        return (true, Some(writer));
+    let api = Arc::new(RwLock::new(node.api()));
+    if ready.send(Ok(Started { addrs, api })).is_ok() {
+        serve(&node, &writer, orders).await;
     }
+    (true, Some(writer))
+}
+
+/// Serves until an order, or until a part breaks that the node cannot do without.
+pub(super) async fn serve(node: &LocalNode, writer: &StoreWriter, mut orders: watch::Receiver<Order>) {
+    let mut killed = orders.clone();
     // A closed channel means that the handle is gone, which ends the node as well.
     let ordered =
         async { orders.wait_for(|order| *order > Order::Run).await.map_or(Order::Kill, |order| *order) };
@@ -91,7 +106,6 @@ async fn live(
     };
     if order == Order::Stop {
         tracing::info!("node stopping");
-        let mut killed = orders.clone();
         tokio::select! {
             biased;
             _ = killed.wait_for(|order| *order == Order::Kill) => {}
@@ -103,7 +117,6 @@ async fn live(
         // After an orderly stop this finds nothing to do; after a kill it ends the HTTP threads.
         let _ = tokio::time::timeout(Duration::from_secs(1), server.stop(false)).await;
     }
-    (true, Some(writer))
 }
 
 async fn start(config: NodeConfig, doors: Doors) -> Result<LocalNode, (StartError, Option<StoreWriter>)> {
@@ -111,7 +124,9 @@ async fn start(config: NodeConfig, doors: Doors) -> Result<LocalNode, (StartErro
     let store = crate::store::open(&config.store).map_err(|error| (error.into(), None))?;
     let writer = StoreWriter::bounded(store, config.memory.waiting_bytes());
     let writer = writer.map_err(|error| (error.into(), None))?;
-    LocalNode::compose(config, doors, bound, writer.clone()).await.map_err(|error| (error, Some(writer)))
+    let membership = Membership::Joins;
+    let composed = LocalNode::compose(config, doors, bound, writer.clone(), membership).await;
+    composed.map_err(|error| (error, Some(writer)))
 }
 
 fn bind(config: &NodeConfig) -> Result<Bound<Port>, StartError> {
@@ -121,7 +136,7 @@ fn bind(config: &NodeConfig) -> Result<Bound<Port>, StartError> {
     }
     let failed = |door, addr| move |source| StartError::Bind { door, addr, source };
     let http = match config.http {
-        Some(addr) => Some(bind_http(addr).map_err(failed("HTTP", addr))?),
+        Some(addr) => Some(bind_tcp(addr).map_err(failed("HTTP", addr))?),
         None => None,
     };
     let native = match config.native {
@@ -143,7 +158,7 @@ fn bind(config: &NodeConfig) -> Result<Bound<Port>, StartError> {
     Ok(Bound { http, native, faktory, tls })
 }
 
-fn bind_http(addr: SocketAddr) -> std::io::Result<TcpListener> {
+pub(super) fn bind_tcp(addr: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
     // A restart must not wait until connections of the last run are forgotten by the system.
     socket.set_reuse_address(true)?;

@@ -75,10 +75,10 @@ impl RunningNode {
         self.started.addrs.gossip
     }
 
-    /// Carries out requests without a socket.
+    /// Carries out requests without a socket. While another node owns the store they are answered with `Unavailable`.
     #[must_use]
     pub fn api(&self) -> ApiHandle {
-        self.started.api.clone()
+        self.started.api.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Stops in order and waits until the store is closed. Legal twice.

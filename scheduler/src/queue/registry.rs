@@ -8,7 +8,7 @@ use windlass_core::api::{ApiError, Enqueued, ErrorCode};
 use windlass_core::id::QueueName;
 use windlass_core::job::{BadRecord, JobSpec};
 use windlass_core::limits;
-use windlass_core::queue::{ChunkShape, Effects, Queue, QueueRecord, Tuning, Window, read};
+use windlass_core::queue::{ChunkShape, Dispatch, Effects, Queue, QueueRecord, Tuning, Window, read};
 use windlass_core::store::keys::{self, QueueNo, region};
 use windlass_core::store::{ReadError, Store, Write};
 
@@ -187,6 +187,7 @@ impl RegistryActor {
             resume_grace_ms: self.parts.resume_grace_ms,
             window: Window::default(),
             chunk: ChunkShape::default(),
+            dispatch: if self.parts.writer.store().is_shared() { Dispatch::Safe } else { Dispatch::Fast },
         }
     }
 

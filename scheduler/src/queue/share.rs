@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use windlass_core::id::{JobId, QueueName, RequestId};
     use windlass_core::job::{JobSpec, Payload};
-    use windlass_core::queue::{ChunkShape, Command, NewJobs, Tuning};
+    use windlass_core::queue::{ChunkShape, Command, Dispatch, NewJobs, Tuning};
     use windlass_core::time::{Mono, Now, Timestamp};
 
     #[test]
@@ -102,6 +102,7 @@ mod tests {
                     resume_grace_ms: 100,
                     window: Window::default(),
                     chunk: ChunkShape::default(),
+                    dispatch: Dispatch::Fast,
                 };
                 let queue = Queue::create(QueueName::default(), no, tuning, now).0;
                 (queue, Share::new(Arc::clone(&shared)))

@@ -23,9 +23,9 @@
 //! | `LOCK` | held by the process that has the store open |
 //!
 //! - [`journal`]: records, segments, replay.
-//! - [`overlay`], [`view`]: recent keys, and the one order over everything.
-//! - [`blocks`], [`directory`]: pairs in sled, and what is known of them beside it.
-//! - [`merge`], [`checkpoint`]: from overlay to blocks.
+//! - [`rest`](super::rest): recent keys, blocks and their directory, the one order over everything.
+//! - [`blocks`]: how blocks rest in sled.
+//! - [`checkpoint`]: from overlay to blocks.
 //! - [`keeper`]: prepared segments, free space, seals.
 //! - [`opening`], [`doctor`]: what must hold at start, and a look at it that changes nothing.
 //! - [`quiet`]: sled's panics as errors.
@@ -33,7 +33,6 @@
 
 mod blocks;
 mod checkpoint;
-mod directory;
 pub(super) mod doctor;
 mod engine;
 mod files;
@@ -41,14 +40,11 @@ mod journal;
 mod keeper;
 mod lock;
 mod manifest;
-mod merge;
 mod opening;
-mod overlay;
 pub(super) mod probe;
 mod quiet;
 #[cfg(test)]
 mod tests;
-mod view;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -56,8 +52,6 @@ use std::thread::JoinHandle;
 
 use ::bytes::Bytes;
 use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Space, Store, StoreStats};
-
-pub use self::files::Damage;
 
 use self::checkpoint::Checkpointer;
 use self::engine::{Engine, lock};

@@ -248,6 +248,7 @@ impl StoreWriter {
     /// # Errors
     /// What the store said when it was closed; nothing confirmed is lost even then.
     pub fn stop(&self) -> Result<(), CommitError> {
+        self.shared.store.end();
         self.sender.stop();
         let mut thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Stopping::Running(handle) = std::mem::replace(&mut *thread, Stopping::Stopped(Ok(()))) {

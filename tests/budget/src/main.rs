@@ -8,7 +8,7 @@ use windlass_core::api::Request;
 use windlass_core::id::{JobId, QueueName, RequestId, WorkerId};
 use windlass_core::job::{JobSpec, Payload, RunAt};
 use windlass_core::limits;
-use windlass_core::queue::{ChunkShape, Command, Effects, NewJobs, Out, Queue, Tuning, Window};
+use windlass_core::queue::{ChunkShape, Command, Dispatch, Effects, NewJobs, Out, Queue, Tuning, Window};
 use windlass_core::time::{Mono, Now, Timestamp};
 use windlass_core::wire::{ClientFrame, Token, Verdict, decode_exact, encode_frame, next_frame};
 
@@ -61,6 +61,7 @@ impl Hot {
             resume_grace_ms: limits::RESUME_GRACE_MS_DEFAULT,
             window: Window { jobs: usize::MAX / 2, bytes: usize::MAX / 2, load: 1 },
             chunk: ChunkShape::default(),
+            dispatch: Dispatch::Fast,
         };
         let (queue, effects) = Queue::create(QueueName::default(), 1, tuning, START);
         let mut hot = Hot { queue, now: START, jobs: 0 };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use windlass_core::id::{JobId, QueueName, RequestId};
 use windlass_core::job::{JobSpec, Payload};
-use windlass_core::queue::{ChunkShape, Command as Order, NewJobs, Queue, Tuning, Window};
+use windlass_core::queue::{ChunkShape, Command as Order, Dispatch, NewJobs, Queue, Tuning, Window};
 use windlass_core::store::{Batch, Store};
 use windlass_core::time::{Mono, Now, Timestamp};
 use windlass_tests::process::binary;
@@ -81,6 +81,7 @@ fn fill(dir: &Path) -> u64 {
         resume_grace_ms: 3_000,
         window: Window::default(),
         chunk: ChunkShape::default(),
+        dispatch: Dispatch::Fast,
     };
     let now = Now { wall: Timestamp(1_767_614_400_000), mono: Mono(0) };
     let (mut queue, created) = Queue::create(QueueName::default(), 1, tuning, now);

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use windlass_core::id::{JobId, QueueName, RequestId, WorkerId};
 use windlass_core::job::{JobSpec, Payload, RunAt};
 use windlass_core::queue::{
-    ChunkShape, Command, Effects, Known, LoadFrom, NewJobs, Out, Queue, QueueRecord, Refusal, Release, Reply,
-    Stored, Tuning, Window, invariants, read,
+    ChunkShape, Command, Dispatch, Effects, Known, LoadFrom, NewJobs, Out, Queue, QueueRecord, Refusal,
+    Release, Reply, Stored, Tuning, Window, invariants, read,
 };
 use windlass_core::retry::Backoff;
 use windlass_core::store::keys::{self, region};
@@ -48,7 +48,15 @@ pub(crate) struct Rig {
 fn tuning(epoch: u64, window: Window) -> Tuning {
     // Most batches of the model have more than one job, and some have more than three.
     let chunk = ChunkShape { jobs_min: 2, jobs_max: 3 };
-    Tuning { epoch, seed: 11, lease_ms: LEASE_MS, resume_grace_ms: GRACE_MS, window, chunk }
+    Tuning {
+        epoch,
+        seed: 11,
+        lease_ms: LEASE_MS,
+        resume_grace_ms: GRACE_MS,
+        window,
+        chunk,
+        dispatch: Dispatch::Fast,
+    }
 }
 
 pub(crate) fn job_id(id: Id) -> JobId {

@@ -1,10 +1,5 @@
-//! Blocks: how pairs rest in sled. A block is a run of consecutive pairs in one value, small enough to stay in sled's
-//! log; a pair that is larger than a block is cut into several values.
-//!
-//! ```text
-//!   sled key:    block number (8 bytes) | part (4 bytes)        big-endian
-//!   sled value:  format (4) | pairs (4) | { key length (4) | key | value length (4) | value } …
-//! ```
+//! How blocks rest in sled: in one value each, small enough to stay in sled's log; one that is larger than the others is cut into
+//! several values. The key is the block's number (8 bytes) and the part (4 bytes), big-endian.
 //!
 //! # What sled must be guarded against (0.34.7)
 //! - Its `flush` is no `fdatasync`: ours follows. It reuses a segment of its log once two later ones are full, so ours also comes at
@@ -17,26 +12,22 @@
 //! - It evicts pages only after 64 accesses to one of 256 shards: accesses are repeated, see [`ACCESSES`].
 
 use std::fs::File;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ::sled::{Db, IVec};
+use ::sled::Db;
 use bytes::Bytes;
 
-use super::directory::{BlockId, BlockName, BlockRef};
-use super::files::{self, Damage, Reader, put_run};
+use super::files;
 use super::quiet;
+use crate::store::Damage;
+use crate::store::rest::{BlockId, BlockName, BlockRef, BlocksError, Shelf};
 
 /// sled's log and its settings, in its directory.
 const LOG: &str = "db";
 const SETTINGS: &str = "conf";
-/// Version of a block.
-const FORMAT: u32 = 1;
-/// Bytes of a block before its first pair.
-const HEAD_BYTES: usize = 8;
 /// sled's segment size in blocks; see above.
 const SLED_SEGMENT_BLOCKS: usize = 256;
 /// sled refuses larger segments.
@@ -49,17 +40,6 @@ const SLED_SPACE_FACTOR: u64 = 3;
 /// Times that a page is touched per read or write, so that sled notices soon that its cache is full: it would hold 64
 /// pages per shard otherwise, of half a mebibyte each.
 const ACCESSES: usize = 8;
-
-/// Why blocks cannot be read or written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BlocksError {
-    #[error(transparent)]
-    Damaged(#[from] Damage),
-    #[error("no space left: {0}")]
-    Full(String),
-    #[error("{0}")]
-    Failed(String),
-}
 
 /// The blocks of one sled directory.
 #[derive(Debug)]
@@ -79,23 +59,6 @@ struct Opened {
     db: Db,
     /// Our own handle of sled's log, for `fdatasync`.
     log: File,
-}
-
-/// A block's bytes.
-pub(super) enum Encoded {
-    One(IVec),
-    Joined(Vec<u8>),
-}
-
-impl Deref for Encoded {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Encoded::One(bytes) => bytes,
-            Encoded::Joined(bytes) => bytes,
-        }
-    }
 }
 
 impl Blocks {
@@ -126,10 +89,6 @@ impl Blocks {
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    pub(super) fn block_bytes(&self) -> usize {
-        self.block_bytes
     }
 
     /// sled's log, which damage is told of.
@@ -215,21 +174,6 @@ impl Blocks {
         }
     }
 
-    /// Writes a block. It is durable after the next [`sync`](Blocks::sync).
-    pub(super) fn put(&self, id: BlockId, encoded: &[u8]) -> Result<BlockName, BlocksError> {
-        self.with(|opened| {
-            let mut parts = 0;
-            for part in encoded.chunks(self.block_bytes) {
-                let key = part_key(id, parts);
-                opened.db.insert(key, part)?;
-                touch(&opened.db, &key)?;
-                parts += 1;
-                self.wrote(opened, part.len() * SLED_WRITE_FACTOR)?;
-            }
-            Ok(BlockName { id, parts })
-        })
-    }
-
     /// Removes blocks; removing an absent one is no error.
     pub(super) fn remove(&self, names: &[BlockName]) -> Result<(), BlocksError> {
         self.with(|opened| {
@@ -255,43 +199,6 @@ impl Blocks {
             }
             Ok(removed)
         })
-    }
-
-    /// The bytes of a block, whole and checked.
-    pub(super) fn read(&self, block: &BlockRef) -> Result<Encoded, BlocksError> {
-        let name = block.name;
-        let encoded = self.with(|opened| {
-            let part = |part| {
-                let key = part_key(name.id, part);
-                let value = opened.db.get(key)?;
-                touch(&opened.db, &key)?;
-                Ok::<_, ::sled::Error>(value)
-            };
-            if name.parts == 1 {
-                return Ok(part(0)?.map(Encoded::One));
-            }
-            let mut joined = Vec::with_capacity(block.bytes as usize);
-            for number in 0..name.parts {
-                let Some(value) = part(number)? else { return Ok(None) };
-                joined.extend_from_slice(&value);
-            }
-            Ok(Some(Encoded::Joined(joined)))
-        })?;
-        let damage = |what: &str| {
-            let what = format!("{what}: block {} with {} pairs", name.id, block.pairs);
-            BlocksError::Damaged(Damage::new(&self.log_path(), 0, what))
-        };
-        let encoded = encoded.ok_or_else(|| damage("sled has lost a block"))?;
-        if encoded.len() != block.bytes as usize || crc32c::crc32c(&encoded) != block.crc {
-            return Err(damage("sled hands out another content than was written"));
-        }
-        Ok(encoded)
-    }
-
-    /// Makes all that was written durable.
-    pub(super) fn sync(&self) -> Result<(), BlocksError> {
-        self.with(|opened| self.sync_opened(opened))?;
-        self.refuse_blobs()
     }
 
     fn wrote(&self, opened: &Opened, bytes: usize) -> ::sled::Result<()> {
@@ -362,6 +269,56 @@ impl Blocks {
     }
 }
 
+impl Shelf for Blocks {
+    fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    fn place(&self) -> PathBuf {
+        self.log_path()
+    }
+
+    fn put(&self, id: BlockId, encoded: &[u8]) -> Result<BlockName, BlocksError> {
+        self.with(|opened| {
+            let mut parts = 0;
+            for part in encoded.chunks(self.block_bytes) {
+                let key = part_key(id, parts);
+                opened.db.insert(key, part)?;
+                touch(&opened.db, &key)?;
+                parts += 1;
+                self.wrote(opened, part.len() * SLED_WRITE_FACTOR)?;
+            }
+            Ok(BlockName { id, parts })
+        })
+    }
+
+    fn fetch(&self, block: &BlockRef) -> Result<Option<Bytes>, BlocksError> {
+        let name = block.name;
+        self.with(|opened| {
+            let part = |part| {
+                let key = part_key(name.id, part);
+                let value = opened.db.get(key)?;
+                touch(&opened.db, &key)?;
+                Ok::<_, ::sled::Error>(value)
+            };
+            if name.parts == 1 {
+                return Ok(part(0)?.map(Bytes::from_owner));
+            }
+            let mut joined = Vec::with_capacity(block.bytes as usize);
+            for number in 0..name.parts {
+                let Some(value) = part(number)? else { return Ok(None) };
+                joined.extend_from_slice(&value);
+            }
+            Ok(Some(joined.into()))
+        })
+    }
+
+    fn sync(&self) -> Result<(), BlocksError> {
+        self.with(|opened| self.sync_opened(opened))?;
+        self.refuse_blobs()
+    }
+}
+
 impl Drop for Blocks {
     fn drop(&mut self) {
         let opened = self.db.get_mut().unwrap_or_else(PoisonError::into_inner).take();
@@ -399,105 +356,10 @@ fn touch(db: &Db, key: &[u8]) -> ::sled::Result<()> {
     Ok(())
 }
 
-/// A block being filled.
-#[derive(Debug, Default)]
-pub(super) struct Builder {
-    bytes: Vec<u8>,
-    pairs: u32,
-    first: Vec<u8>,
-    last: Vec<u8>,
-}
-
-impl Builder {
-    /// Bytes that a pair takes.
-    pub(super) fn pair_bytes(key: &[u8], value: &[u8]) -> usize {
-        8 + key.len() + value.len()
-    }
-
-    /// Whether the pair may be added to a block of at most `block_bytes`; the first always may.
-    pub(super) fn takes(&self, pair_bytes: usize, block_bytes: usize) -> bool {
-        self.pairs == 0 || self.bytes.len() + pair_bytes <= block_bytes
-    }
-
-    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) {
-        if self.pairs == 0 {
-            self.bytes.extend_from_slice(&FORMAT.to_le_bytes());
-            self.bytes.extend_from_slice(&[0; 4]);
-            self.first.extend_from_slice(key);
-        }
-        debug_assert!(self.pairs == 0 || self.last.as_slice() < key, "pairs come in key order");
-        put_run(&mut self.bytes, key);
-        put_run(&mut self.bytes, value);
-        self.last.clear();
-        self.last.extend_from_slice(key);
-        self.pairs += 1;
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.pairs == 0
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Writes the block and leaves the builder empty. Returns its first key and what the directory has to know.
-    pub(super) fn finish(
-        &mut self,
-        blocks: &Blocks,
-        id: BlockId,
-    ) -> Result<(Vec<u8>, BlockRef), BlocksError> {
-        self.bytes[4..HEAD_BYTES].copy_from_slice(&self.pairs.to_le_bytes());
-        let name = blocks.put(id, &self.bytes)?;
-        let block = BlockRef {
-            name,
-            pairs: self.pairs,
-            bytes: u32::try_from(self.bytes.len())
-                .expect("a pair is bounded by the batch limit, far below 4 GiB"),
-            crc: crc32c::crc32c(&self.bytes),
-            last: self.last.as_slice().into(),
-        };
-        self.bytes.clear();
-        self.bytes.shrink_to(4 * blocks.block_bytes());
-        self.last.clear();
-        self.pairs = 0;
-        Ok((std::mem::take(&mut self.first), block))
-    }
-}
-
-/// The pairs of a block, in key order. Ends early if the bytes are no block, which the count of pairs gives away.
-pub(super) struct Pairs<'a> {
-    reader: Reader<'a>,
-    left: u32,
-}
-
-impl<'a> Pairs<'a> {
-    /// `None` when the block has another format.
-    pub(super) fn new(encoded: &'a [u8]) -> Option<Pairs<'a>> {
-        let mut reader = Reader::new(encoded);
-        (reader.u32()? == FORMAT).then_some(())?;
-        let left = reader.u32()?;
-        Some(Pairs { reader, left })
-    }
-}
-
-impl<'a> Iterator for Pairs<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        Some((self.reader.run()?, self.reader.run()?))
-    }
-}
-
-/// A value as the caller gets it: a copy, so that it does not hold its block in memory.
-pub(super) fn copied(value: &[u8]) -> Bytes {
-    Bytes::copy_from_slice(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::rest::{Builder, Pairs};
 
     /// What is on disks today is read by every later version: a change of these bytes needs a new format number.
     #[test]

@@ -15,16 +15,16 @@ use std::time::{Duration, Instant};
 
 use windlass_core::store::Space;
 
-use super::blocks::{self, Blocks, BlocksError};
-use super::directory::{self, BlockId, BlockName, Directory};
+use super::blocks::{self, Blocks};
 use super::engine::{Engine, lock};
 use super::files;
 use super::journal::Lsn;
 use super::manifest::{Manifest, WriteError};
-use super::merge::{self, Merge, MergeError};
-use super::overlay::Overlay;
-use super::view::Resting;
 use crate::fault::{self, Point};
+use crate::store::rest::{
+    BlockId, BlockName, BlocksError, Directory, Merge, MergeError, Overlay, Resting, Shelf, copy_blocks,
+    directory_crc,
+};
 
 /// How often the thread looks for things to remove when nobody wakes it.
 const TICK: Duration = Duration::from_secs(1);
@@ -41,12 +41,15 @@ pub(super) struct Checkpointer<'a> {
     /// The number of the next block: ahead of the manifest's after a checkpoint that failed.
     next_block: BlockId,
     /// Blocks to be removed once no reader holds the state that needs them.
-    retired: Vec<(Option<Arc<Resting>>, Vec<BlockName>)>,
+    retired: Vec<Retired>,
     /// Whole sled directories to be removed once nobody reads them.
     abandoned: Vec<(Arc<Blocks>, PathBuf)>,
     failures: u32,
     not_before: Instant,
 }
+
+/// Blocks, and the state that needs them, if one does.
+type Retired = (Option<Arc<Resting<Blocks>>>, Vec<BlockName>);
 
 /// Why a checkpoint was not completed.
 #[derive(Debug, thiserror::Error)]
@@ -211,7 +214,7 @@ impl<'a> Checkpointer<'a> {
         let (frozen, resting, lsn) = self.freeze();
         fault::pass_or_fail(Point::CheckpointBegin)?;
         let mut manifest = lock(&engine.manifest).clone();
-        let mut merge = Merge::new(&resting.blocks, &resting.directory, self.next_block, &engine.stop);
+        let mut merge = Merge::new(&*resting.blocks, &resting.directory, self.next_block, &engine.stop);
         let merged = merge.run(&frozen);
         let Merge { next_id, written, retired, .. } = merge;
         self.next_block = next_id;
@@ -238,7 +241,7 @@ impl<'a> Checkpointer<'a> {
     }
 
     /// Sets the overlay aside, or takes up again what an earlier attempt has set aside.
-    fn freeze(&mut self) -> (Arc<Overlay>, Arc<Resting>, Lsn) {
+    fn freeze(&mut self) -> (Arc<Overlay>, Arc<Resting<Blocks>>, Lsn) {
         let journal = lock(&self.engine.journal);
         let mut view = self.engine.view.write().unwrap_or_else(PoisonError::into_inner);
         let lsn = *self.frozen_lsn.get_or_insert(journal.log.last_lsn());
@@ -257,14 +260,14 @@ impl<'a> Checkpointer<'a> {
         directory: Directory,
         retired: &[BlockName],
         blocks: Arc<Blocks>,
-    ) -> Result<Arc<Resting>, CheckpointError> {
+    ) -> Result<Arc<Resting<Blocks>>, CheckpointError> {
         let engine = self.engine;
         let dir = &engine.config.data_dir;
         let encoded = directory.encode(retired);
         let old_file = dir.join(directory_name(manifest.directory));
         manifest.directory += 1;
         manifest.directory_bytes = encoded.len() as u64;
-        manifest.directory_crc = directory::crc(&encoded);
+        manifest.directory_crc = directory_crc(&encoded);
         manifest.blocks = directory.blocks() as u64;
         manifest.pairs = directory.pairs();
         manifest.rest = blocks.number();
@@ -304,7 +307,8 @@ impl<'a> Checkpointer<'a> {
 
     /// Removes the blocks that no reader can ask for any more.
     fn remove_retired(&mut self) {
-        let unread = |old: &Option<Arc<Resting>>| old.as_ref().is_none_or(|old| Arc::strong_count(old) == 1);
+        let unread =
+            |old: &Option<Arc<Resting<Blocks>>>| old.as_ref().is_none_or(|old| Arc::strong_count(old) == 1);
         let blocks =
             Arc::clone(&self.engine.view.read().unwrap_or_else(PoisonError::into_inner).resting.blocks);
         // Readers of an older state may need what a later one does not, so the row is worked off in order.
@@ -349,7 +353,7 @@ impl<'a> Checkpointer<'a> {
         let cache_bytes = engine.limits.sled_cache_bytes;
         let new = Blocks::open(&engine.config.data_dir, number, block_bytes, cache_bytes, false);
         let new = Arc::new(new.map_err(MergeError::from)?);
-        merge::copy(directory, old, &new, &engine.stop)?;
+        copy_blocks(directory, &**old, &*new, &engine.stop)?;
         let manifest = lock(&engine.manifest).clone();
         // What was retired is not in the new sled.
         drop(self.publish(manifest, directory.clone(), &[], new)?);

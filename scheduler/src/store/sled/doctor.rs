@@ -5,14 +5,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::blocks::{Blocks, BlocksError, dir_name};
-use super::directory::{BlockName, Directory};
-use super::files::{self, Damage};
+use super::blocks::{Blocks, dir_name};
+use super::files;
 use super::journal::{self, ReplayError};
 use super::lock::Lock;
 use super::manifest::{FILE, Manifest};
 use super::opening::{JOURNAL_DIR, read_directory, read_manifest};
-use crate::store::OpenError;
+use crate::store::rest::{BlockName, BlocksError, Directory, Shelf};
+use crate::store::{Damage, OpenError};
 
 /// sled's page cache while its copy is read.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;

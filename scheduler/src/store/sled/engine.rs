@@ -9,15 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Refused, Space, StoreStats, Write};
 
+use super::blocks::{self, Blocks};
 use super::files;
 use super::journal::{Group, Journal, Lsn, Shape};
 use super::lock::Lock;
 use super::manifest::{Manifest, WriteError};
-use super::overlay::Slot;
-use super::view::View;
-use super::{Limits, blocks, journal};
+use super::{Limits, journal};
 use crate::fault::{self, Point};
 use crate::store::StoreConfig;
+use crate::store::rest::{Shelf, Slot, View};
 
 /// How long a commit waits before it looks again whether what it waits for will come.
 const WAIT_STEP: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ pub(super) struct Engine {
     pub(super) shape: Shape,
     pub(super) epoch: Epoch,
     pub(super) journal: Mutex<Log>,
-    pub(super) view: RwLock<View>,
+    pub(super) view: RwLock<View<Blocks>>,
     pub(super) manifest: Mutex<Manifest>,
     /// Belongs to the journal's lock: a segment was taken, or the store stops.
     pub(super) keeper_wake: Condvar,
@@ -79,7 +79,7 @@ pub(super) struct Parts {
     pub(super) shape: Shape,
     pub(super) epoch: Epoch,
     pub(super) journal: Journal,
-    pub(super) view: View,
+    pub(super) view: View<Blocks>,
     pub(super) manifest: Manifest,
     pub(super) lock: Lock,
 }

@@ -5,24 +5,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Where and how a file is damaged.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
-#[error("{} at byte {offset}: {what}", file.display())]
-pub struct Damage {
-    /// The file.
-    pub file: PathBuf,
-    /// Offset of the first byte that cannot be trusted.
-    pub offset: u64,
-    /// What is wrong there.
-    pub what: String,
-}
-
-impl Damage {
-    pub(super) fn new(file: &Path, offset: u64, what: impl Into<String>) -> Damage {
-        Damage { file: file.to_owned(), offset, what: what.into() }
-    }
-}
-
 /// Bytes of the file system that a directory is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileSystem {
@@ -119,51 +101,4 @@ pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let out = [Errno::MFILE.raw_os_error(), Errno::NFILE.raw_os_error()];
     error.raw_os_error().is_some_and(|code| out.contains(&code))
-}
-
-/// Reads fixed-width little-endian numbers and runs of bytes; `None` as soon as the input is too short.
-pub(super) struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes }
-    }
-
-    pub(super) fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.rest.split_at_checked(length)?;
-        self.rest = rest;
-        Some(head)
-    }
-
-    pub(super) fn u8(&mut self) -> Option<u8> {
-        self.bytes(1).map(|b| b[0])
-    }
-
-    pub(super) fn u32(&mut self) -> Option<u32> {
-        self.bytes(4).map(|b| u32::from_le_bytes(b.try_into().expect("four bytes were taken")))
-    }
-
-    pub(super) fn u64(&mut self) -> Option<u64> {
-        self.bytes(8).map(|b| u64::from_le_bytes(b.try_into().expect("eight bytes were taken")))
-    }
-
-    /// A run of bytes behind its length.
-    pub(super) fn run(&mut self) -> Option<&'a [u8]> {
-        let length = self.u32()?;
-        self.bytes(length as usize)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-}
-
-/// Writes a run of bytes behind its length.
-pub(super) fn put_run(out: &mut Vec<u8>, bytes: &[u8]) {
-    let length =
-        u32::try_from(bytes.len()).expect("keys and values are bounded by the batch limit, far below 4 GiB");
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(bytes);
 }

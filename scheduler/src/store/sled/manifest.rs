@@ -5,9 +5,10 @@ use std::path::Path;
 
 use windlass_core::store::Epoch;
 
-use super::directory::BlockId;
-use super::files::{self, Damage, Reader};
+use super::files;
 use super::journal::{Lsn, Start};
+use crate::store::Damage;
+use crate::store::rest::{BlockId, Reader};
 
 /// Its name.
 pub(super) const FILE: &str = "MANIFEST";

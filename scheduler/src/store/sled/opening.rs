@@ -4,19 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::blocks::{self, Blocks, BlocksError};
+use super::blocks::{self, Blocks};
 use super::checkpoint::directory_name;
-use super::directory::{BlockName, Directory};
 use super::engine::{Engine, Parts};
-use super::files::{self, Damage};
+use super::files;
 use super::journal::{self, Group, Journal, ReplayError, Shape, Start};
 use super::lock::Lock;
 use super::manifest::{self, Manifest, WriteError};
-use super::overlay::Overlay;
-use super::view::{Resting, View};
 use super::{Limits, keeper};
 use crate::fault::{self, Point};
-use crate::store::{OpenError, StoreConfig};
+use crate::store::rest::{BlockName, BlocksError, Directory, Overlay, Resting, Shelf, View, directory_crc};
+use crate::store::{Damage, OpenError, StoreConfig};
 
 /// Name of the journal's directory.
 pub(super) const JOURNAL_DIR: &str = "journal";
@@ -108,7 +106,7 @@ fn make(config: &StoreConfig, limits: Limits, lock: Lock) -> Result<Parts, OpenE
         Shape { dir: dir.join(JOURNAL_DIR), salt: rand::random(), segment_bytes: limits.segment_bytes };
     fs::create_dir(&shape.dir).map_err(at)?;
     files::sync_dir(dir).map_err(at)?;
-    let epoch = 1;
+    let epoch = config.epoch_min.max(1);
     let start = Start { segment: 1, lsn: 1 };
     let mut journal = Journal::create(shape.clone(), epoch, start).map_err(at)?;
     journal.write(&mut Group::default()).map_err(at)?;
@@ -125,7 +123,7 @@ fn make(config: &StoreConfig, limits: Limits, lock: Lock) -> Result<Parts, OpenE
         end_lsn: 0,
         directory: 1,
         directory_bytes: encoded.len() as u64,
-        directory_crc: super::directory::crc(&encoded),
+        directory_crc: directory_crc(&encoded),
         rest: 1,
         block_bytes: u32::try_from(limits.block_bytes).expect("blocks are far below 4 GiB"),
         next_block: 1,
@@ -189,7 +187,7 @@ fn reopen(
     } else {
         manifest
     };
-    let epoch = manifest.epoch.max(replayed.epoch) + 1;
+    let epoch = (manifest.epoch.max(replayed.epoch) + 1).max(config.epoch_min);
     let mut journal = replayed.into_journal(shape.clone(), epoch, row).map_err(at)?;
     announce(&mut journal, &shape).map_err(at)?;
     fault::pass_or_fail(Point::OpenAnnounced).map_err(at)?;

@@ -4,9 +4,8 @@
 
 use std::path::Path;
 
-use super::blocks::{Builder, Pairs};
-use super::directory::{self, Directory};
 use super::manifest::Manifest;
+use crate::store::rest::{Builder, Directory, Pairs, directory_crc};
 
 pub use super::journal::probe::{damaged_journal, journal};
 
@@ -38,7 +37,7 @@ pub fn manifest(bytes: &[u8]) {
 pub fn directory(bytes: &[u8]) {
     let path = Path::new("directory-000001");
     for bytes in [Some(bytes.to_vec()), mended(b"WINDLDIR", bytes)].into_iter().flatten() {
-        let expected = if bytes.len() < HEAD_BYTES { 0 } else { directory::crc(&bytes) };
+        let expected = if bytes.len() < HEAD_BYTES { 0 } else { directory_crc(&bytes) };
         let Ok((directory, retired)) = Directory::decode(path, &bytes, expected) else { continue };
         assert_eq!(directory.encode(&retired), bytes, "{directory:?}");
         let mut before: Option<&[u8]> = None;
@@ -100,7 +99,7 @@ mod tests {
         let manifest = mended(b"WINDLMAN", &[0; 16 + 14 * 8]).expect("long enough");
         assert!(Manifest::decode(Path::new("m"), &manifest).is_ok());
         let directory = mended(b"WINDLDIR", &[0; 32]).expect("long enough");
-        assert!(Directory::decode(Path::new("d"), &directory, directory::crc(&directory)).is_ok());
+        assert!(Directory::decode(Path::new("d"), &directory, directory_crc(&directory)).is_ok());
         super::manifest(&manifest);
         super::directory(&directory);
     }

@@ -120,6 +120,7 @@ impl World {
                 },
                 // Requests of a few jobs are what the producers send, so that chunks are as small.
                 chunk: ChunkShape { jobs_min: 2, jobs_max: 4 },
+                dispatch: self.setup.dispatch,
             };
             begun.push(match self.disk.get(&keys::queue_key(&name)) {
                 None => Queue::create(name, no, tuning, now),

@@ -1,6 +1,6 @@
 //! What a seed's world is made of.
 
-use windlass_core::queue::Window;
+use windlass_core::queue::{Dispatch, Window};
 
 use crate::fault::Size;
 use crate::rng::Rng;
@@ -50,6 +50,8 @@ pub struct Setup {
     pub priorities: bool,
     /// The queues' windows.
     pub window: Window,
+    /// When jobs leave for their worker.
+    pub dispatch: Dispatch,
     /// The schedules.
     pub schedules: Vec<Scheduled>,
     /// What each worker does.
@@ -88,6 +90,8 @@ impl Setup {
             operate_ms: if rng.chance(700) { rng.pick(&[100, 400, 1_000]) } else { 0 },
             priorities: rng.chance(500),
             window,
+            // From a source of its own, so that older seeds keep their worlds.
+            dispatch: if Rng::new(seed, 16).chance(333) { Dispatch::Safe } else { Dispatch::Fast },
             schedules: (0..rng.pick(&[0, 0, 1, 2])).map(|_| scheduled(rng, queues)).collect(),
             habits: (0..workers).map(|_| habits(rng, queues)).collect(),
         }

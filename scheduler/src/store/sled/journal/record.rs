@@ -13,11 +13,12 @@
 //! A record's checksum also covers salt, segment number and offset, which are not in it: what an earlier use of the
 //! segment left behind, or what a payload imitates, does not pass.
 
-use bytes::Bytes;
-use windlass_core::store::{Batch, Epoch, Write};
+use windlass_core::store::{Epoch, Write};
 
 use super::Lsn;
-use crate::store::sled::files::{Reader, put_run};
+use crate::store::rest::{Reader, decode_batches};
+
+pub(super) use crate::store::rest::{batch_bytes, encode_batch};
 
 const MAGIC: [u8; 8] = *b"WINDLSEG";
 /// Version of segments and records.
@@ -30,9 +31,6 @@ pub(super) const SEGMENT_HEADER_BYTES: usize = 40;
 pub(super) const RECORD_HEADER_BYTES: usize = 32;
 /// Records begin at multiples of this.
 pub(super) const RECORD_ALIGN: u64 = 8;
-
-const KIND_PUT: u8 = 1;
-const KIND_DELETE: u8 = 2;
 
 /// What a segment says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,48 +150,7 @@ pub(super) fn read(segment: &[u8], place: Place) -> Option<Record<'_>> {
     Some(Record { lsn, epoch, batches, payload, bytes: record.len() as u64 })
 }
 
-/// Bytes of a batch in a record.
-pub(super) fn batch_bytes(batch: &Batch) -> usize {
-    let write_bytes = |write: &Write| match write {
-        Write::Put { key, value } => 9 + key.len() + value.len(),
-        Write::Delete { key } => 5 + key.len(),
-    };
-    4 + batch.writes.iter().map(write_bytes).sum::<usize>()
-}
-
-pub(super) fn encode_batch(out: &mut Vec<u8>, batch: &Batch) {
-    let count =
-        u32::try_from(batch.writes.len()).expect("a batch within the byte limit has fewer writes than that");
-    out.extend_from_slice(&count.to_le_bytes());
-    for write in &batch.writes {
-        match write {
-            Write::Put { key, value } => {
-                out.push(KIND_PUT);
-                put_run(out, key);
-                put_run(out, value);
-            }
-            Write::Delete { key } => {
-                out.push(KIND_DELETE);
-                put_run(out, key);
-            }
-        }
-    }
-}
-
 /// The writes of all batches of a record, in order; `None` when the bytes are none, which their checksum rules out.
-pub(super) fn decode_writes(record: &Record<'_>, mut each: impl FnMut(Write)) -> Option<()> {
-    let mut reader = Reader::new(record.payload);
-    for _ in 0..record.batches {
-        for _ in 0..reader.u32()? {
-            // Copies, so that a small value that lives long does not hold a whole segment in memory.
-            let kind = reader.u8()?;
-            let key = Bytes::copy_from_slice(reader.run()?);
-            each(match kind {
-                KIND_PUT => Write::Put { key, value: Bytes::copy_from_slice(reader.run()?) },
-                KIND_DELETE => Write::Delete { key },
-                _ => return None,
-            });
-        }
-    }
-    reader.is_empty().then_some(())
+pub(super) fn decode_writes(record: &Record<'_>, each: impl FnMut(Write)) -> Option<()> {
+    decode_batches(record.payload, record.batches, each)
 }

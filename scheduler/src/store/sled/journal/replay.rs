@@ -9,7 +9,7 @@ use windlass_core::store::{Epoch, Write};
 
 use super::record::{self, FIRST_RECORD, Place, RECORD_ALIGN, Record, SegmentHeader};
 use super::{Closed, Journal, Lsn, Segment, Shape, Start};
-use crate::store::sled::files::Damage;
+use crate::store::Damage;
 
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]

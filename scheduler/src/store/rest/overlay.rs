@@ -12,7 +12,7 @@ const ENTRY_BYTES: usize = 160;
 
 /// What the overlay knows of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Slot {
+pub(in crate::store) enum Slot {
     /// It has this value.
     Put {
         /// The value.
@@ -35,7 +35,7 @@ impl Slot {
 
 /// Recent keys.
 #[derive(Debug, Default)]
-pub(super) struct Overlay {
+pub(in crate::store) struct Overlay {
     map: BTreeMap<Bytes, Slot>,
     bytes: usize,
     bytes_put: usize,
@@ -44,7 +44,7 @@ pub(super) struct Overlay {
 
 impl Overlay {
     /// Applies a write. `below` tells whether anything below may have the key; it is asked only for keys new here.
-    pub(super) fn apply(&mut self, write: Write, below: impl FnOnce(&[u8]) -> bool) {
+    pub(in crate::store) fn apply(&mut self, write: Write, below: impl FnOnce(&[u8]) -> bool) {
         match write {
             Write::Put { key, value } => self.put(key, value, below),
             Write::Delete { key } => self.delete(key, below),
@@ -97,12 +97,12 @@ impl Overlay {
         }
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Slot> {
+    pub(in crate::store) fn get(&self, key: &[u8]) -> Option<&Slot> {
         self.map.get(key)
     }
 
     /// Entries with `from <= key < to`, ascending.
-    pub(super) fn range<'a>(
+    pub(in crate::store) fn range<'a>(
         &'a self,
         from: Bound<&'a [u8]>,
         to: Bound<&'a [u8]>,
@@ -110,27 +110,27 @@ impl Overlay {
         self.map.range::<[u8], _>((from, to))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Slot)> {
+    pub(in crate::store) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Slot)> {
         self.map.iter()
     }
 
     /// Keys that something below may have and that are gone.
-    pub(super) fn gone(&self) -> usize {
+    pub(in crate::store) fn gone(&self) -> usize {
         self.gone
     }
 
     /// Bytes in memory, about.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::store) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Bytes of keys and values alone: what a checkpoint has to put somewhere.
-    pub(super) fn bytes_put(&self) -> usize {
+    pub(in crate::store) fn bytes_put(&self) -> usize {
         self.bytes_put
     }
 
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::store) fn is_empty(&self) -> bool {
         self.map.is_empty()
     }
 }

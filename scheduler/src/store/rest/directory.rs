@@ -1,8 +1,8 @@
-//! The directory: which keys rest in which block. In memory for every read, in a file of its own for every start.
+//! The directory: which keys rest in which block. In memory for every read, beside the blocks for every start.
 //!
 //! Blocks are never changed in place. A checkpoint writes new blocks under new numbers and then a new directory; the
 //! manifest names the directory that counts. So a crash in the middle of a checkpoint leaves the old state whole, and what the directory
-//! says of a block (its length, its pairs, its checksum) can be held against what sled hands out, at any time.
+//! says of a block (its length, its pairs, its checksum) can be held against what the shelf hands out, at any time.
 //!
 //! A block costs about 150 bytes here, half a percent of what rests.
 
@@ -11,7 +11,8 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::files::{Damage, Reader, put_run};
+use super::runs::{Reader, put_run};
+use crate::store::Damage;
 
 const MAGIC: [u8; 8] = *b"WINDLDIR";
 /// Version of the directory file.
@@ -20,43 +21,43 @@ const FORMAT: u32 = 1;
 const HEAD_BYTES: usize = 16;
 
 /// Number of a block; never used twice in the life of a store.
-pub(super) type BlockId = u64;
+pub(in crate::store) type BlockId = u64;
 
-/// A block's name in sled: its number and how many entries it is cut into.
+/// A block's name on its shelf: its number and how many entries it is cut into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BlockName {
-    pub(super) id: BlockId,
-    pub(super) parts: u32,
+pub(in crate::store) struct BlockName {
+    pub(in crate::store) id: BlockId,
+    pub(in crate::store) parts: u32,
 }
 
 /// What is known of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BlockRef {
-    pub(super) name: BlockName,
-    pub(super) pairs: u32,
-    pub(super) bytes: u32,
-    pub(super) crc: u32,
+pub(in crate::store) struct BlockRef {
+    pub(in crate::store) name: BlockName,
+    pub(in crate::store) pairs: u32,
+    pub(in crate::store) bytes: u32,
+    pub(in crate::store) crc: u32,
     /// The last key in it.
-    pub(super) last: Arc<[u8]>,
+    pub(in crate::store) last: Arc<[u8]>,
 }
 
 /// All blocks by their first keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Directory {
+pub(in crate::store) struct Directory {
     blocks: BTreeMap<Arc<[u8]>, BlockRef>,
     pairs: u64,
     bytes: u64,
 }
 
 impl Directory {
-    pub(super) fn insert(&mut self, first: Arc<[u8]>, block: BlockRef) {
+    pub(in crate::store) fn insert(&mut self, first: Arc<[u8]>, block: BlockRef) {
         self.pairs += u64::from(block.pairs);
         self.bytes += u64::from(block.bytes);
         let old = self.blocks.insert(first, block);
         debug_assert!(old.is_none(), "a block is removed before another takes its place");
     }
 
-    pub(super) fn remove(&mut self, first: &[u8]) -> Option<BlockRef> {
+    pub(in crate::store) fn remove(&mut self, first: &[u8]) -> Option<BlockRef> {
         let block = self.blocks.remove(first)?;
         self.pairs -= u64::from(block.pairs);
         self.bytes -= u64::from(block.bytes);
@@ -64,48 +65,48 @@ impl Directory {
     }
 
     /// The last block that begins at or before `key`.
-    pub(super) fn floor(&self, key: &[u8]) -> Option<(&Arc<[u8]>, &BlockRef)> {
+    pub(in crate::store) fn floor(&self, key: &[u8]) -> Option<(&Arc<[u8]>, &BlockRef)> {
         self.blocks.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()
     }
 
     /// The first block that begins after `key`.
-    pub(super) fn after(&self, key: &[u8]) -> Option<(&Arc<[u8]>, &BlockRef)> {
+    pub(in crate::store) fn after(&self, key: &[u8]) -> Option<(&Arc<[u8]>, &BlockRef)> {
         self.blocks.range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded)).next()
     }
 
     /// The block that has `key`, if any has.
-    pub(super) fn covering(&self, key: &[u8]) -> Option<&BlockRef> {
+    pub(in crate::store) fn covering(&self, key: &[u8]) -> Option<&BlockRef> {
         self.floor(key).map(|(_, block)| block).filter(|block| &*block.last >= key)
     }
 
     /// The first block with keys at or after `key`.
-    pub(super) fn from(&self, key: &[u8]) -> Option<(&Arc<[u8]>, &BlockRef)> {
+    pub(in crate::store) fn from(&self, key: &[u8]) -> Option<(&Arc<[u8]>, &BlockRef)> {
         self.floor(key).filter(|(_, block)| &*block.last >= key).or_else(|| self.after(key))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<[u8]>, &BlockRef)> {
+    pub(in crate::store) fn iter(&self) -> impl Iterator<Item = (&Arc<[u8]>, &BlockRef)> {
         self.blocks.iter()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::store) fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
 
-    pub(super) fn blocks(&self) -> usize {
+    pub(in crate::store) fn blocks(&self) -> usize {
         self.blocks.len()
     }
 
-    pub(super) fn pairs(&self) -> u64 {
+    pub(in crate::store) fn pairs(&self) -> u64 {
         self.pairs
     }
 
     /// Bytes of all blocks.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::store) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The file's content. `retired` are blocks that no directory needs any more and that may still be in sled.
-    pub(super) fn encode(&self, retired: &[BlockName]) -> Vec<u8> {
+    pub(in crate::store) fn encode(&self, retired: &[BlockName]) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEAD_BYTES + 16 + self.blocks.len() * 80 + retired.len() * 12);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&FORMAT.to_le_bytes());
@@ -130,7 +131,7 @@ impl Directory {
     }
 
     /// Reads a directory file that the manifest says has the checksum `expected`.
-    pub(super) fn decode(
+    pub(in crate::store) fn decode(
         path: &Path,
         bytes: &[u8],
         expected: u32,
@@ -180,7 +181,7 @@ impl Directory {
 }
 
 /// Checksum of a directory file, its own field left out.
-pub(super) fn crc(file: &[u8]) -> u32 {
+pub(in crate::store) fn crc(file: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&file[..12]), &file[HEAD_BYTES..])
 }
 

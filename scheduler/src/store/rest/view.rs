@@ -7,34 +7,34 @@ use std::sync::Arc;
 use bytes::Bytes;
 use windlass_core::store::{ReadError, Write};
 
-use super::blocks::{Blocks, BlocksError, Encoded, Pairs, copied};
+use super::block::{BlocksError, Pairs, Shelf, copied};
 use super::directory::{BlockRef, Directory};
-use super::files::Damage;
 use super::overlay::{Overlay, Slot};
+use crate::store::Damage;
 
 /// Entries of the active overlay that a scan takes under one lock.
 const CHUNK_ENTRIES: usize = 1_024;
 /// Bytes of values after which it takes no more.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
-/// What rests, at one moment. A reader that holds it keeps its blocks in sled.
+/// What rests, at one moment. A reader that holds it keeps its blocks on the shelf.
 #[derive(Debug)]
-pub(super) struct Resting {
-    pub(super) directory: Directory,
-    pub(super) blocks: Arc<Blocks>,
+pub(in crate::store) struct Resting<S> {
+    pub(in crate::store) directory: Directory,
+    pub(in crate::store) blocks: Arc<S>,
 }
 
 /// All that is in the store.
 #[derive(Debug)]
-pub(super) struct View {
-    pub(super) active: Overlay,
+pub(in crate::store) struct View<S> {
+    pub(in crate::store) active: Overlay,
     /// What a checkpoint is writing down.
-    pub(super) frozen: Option<Arc<Overlay>>,
-    pub(super) resting: Arc<Resting>,
+    pub(in crate::store) frozen: Option<Arc<Overlay>>,
+    pub(in crate::store) resting: Arc<Resting<S>>,
 }
 
-impl View {
-    pub(super) fn apply(&mut self, write: Write) {
+impl<S: Shelf> View<S> {
+    pub(in crate::store) fn apply(&mut self, write: Write) {
         let (frozen, directory) = (&self.frozen, &self.resting.directory);
         let below = |key: &[u8]| {
             frozen.as_ref().is_some_and(|frozen| frozen.get(key).is_some())
@@ -44,12 +44,12 @@ impl View {
     }
 
     /// The slot of a key in the overlays.
-    pub(super) fn recent(&self, key: &[u8]) -> Option<&Slot> {
+    pub(in crate::store) fn recent(&self, key: &[u8]) -> Option<&Slot> {
         self.active.get(key).or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.get(key)))
     }
 
     /// What a scan needs from `from` on: some of the active overlay, and all below it, up to a bound.
-    pub(super) fn chunk(&self, from: &[u8], to: &[u8]) -> Chunk {
+    pub(in crate::store) fn chunk(&self, from: &[u8], to: &[u8]) -> Chunk<S> {
         let mut recent = Vec::new();
         let mut bytes = 0;
         let mut until = Bytes::copy_from_slice(to);
@@ -68,17 +68,17 @@ impl View {
 }
 
 /// A part of a scan, read without a lock.
-pub(super) struct Chunk {
+pub(in crate::store) struct Chunk<S> {
     recent: Vec<(Bytes, Slot)>,
     frozen: Option<Arc<Overlay>>,
-    resting: Arc<Resting>,
+    resting: Arc<Resting<S>>,
     /// One past the last key that the chunk knows.
-    pub(super) until: Bytes,
+    pub(in crate::store) until: Bytes,
 }
 
-impl Chunk {
+impl<S: Shelf> Chunk<S> {
     /// Hands out the pairs from `from` on, where the chunk was asked to begin; `false` when the caller wants no more.
-    pub(super) fn scan(
+    pub(in crate::store) fn scan(
         &self,
         from: &[u8],
         each: &mut dyn FnMut(&[u8], Bytes) -> bool,
@@ -115,8 +115,8 @@ impl Chunk {
             }
         };
         while let Some((first, block)) = next.filter(|(first, _)| &***first < until) {
-            let encoded = read(&self.resting.blocks, block)?;
-            for pair in pairs(&self.resting.blocks, block, &encoded)? {
+            let encoded = read(&*self.resting.blocks, block)?;
+            for pair in pairs(&*self.resting.blocks, block, &encoded)? {
                 let (key, value) = pair?;
                 if key < from {
                     continue;
@@ -146,11 +146,11 @@ enum Rise {
     Enough,
 }
 
-impl Resting {
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+impl<S: Shelf> Resting<S> {
+    pub(in crate::store) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let Some(block) = self.directory.covering(key) else { return Ok(None) };
-        let encoded = read(&self.blocks, block)?;
-        for pair in pairs(&self.blocks, block, &encoded)? {
+        let encoded = read(&*self.blocks, block)?;
+        for pair in pairs(&*self.blocks, block, &encoded)? {
             let (found, value) = pair?;
             if found == key {
                 return Ok(Some(copied(value)));
@@ -160,7 +160,7 @@ impl Resting {
     }
 }
 
-pub(super) fn read(blocks: &Blocks, block: &BlockRef) -> Result<Encoded, ReadError> {
+pub(in crate::store) fn read(blocks: &impl Shelf, block: &BlockRef) -> Result<Bytes, ReadError> {
     blocks.read(block).map_err(|error| match error {
         BlocksError::Damaged(damage) => ReadError::Damaged(damage.to_string()),
         BlocksError::Full(text) | BlocksError::Failed(text) => ReadError::Failed(text),
@@ -170,12 +170,12 @@ pub(super) fn read(blocks: &Blocks, block: &BlockRef) -> Result<Encoded, ReadErr
 type Pair<'a> = (&'a [u8], &'a [u8]);
 
 /// The pairs of a block, with an error at the end if there are not as many as there should be.
-fn pairs<'a>(
-    blocks: &Blocks,
+fn pairs<'a, S: Shelf>(
+    blocks: &S,
     block: &BlockRef,
     encoded: &'a [u8],
-) -> Result<impl Iterator<Item = Result<Pair<'a>, ReadError>> + use<'a>, ReadError> {
-    let damaged = Damage::new(&blocks.log_path(), 0, format!("block {} cannot be decoded", block.name.id));
+) -> Result<impl Iterator<Item = Result<Pair<'a>, ReadError>> + use<'a, S>, ReadError> {
+    let damaged = Damage::new(&blocks.place(), 0, format!("block {} cannot be decoded", block.name.id));
     let damaged = ReadError::Damaged(damaged.to_string());
     let mut pairs = Pairs::new(encoded).ok_or_else(|| damaged.clone())?;
     let count = block.pairs;

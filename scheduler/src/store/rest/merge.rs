@@ -1,4 +1,4 @@
-//! Merging an overlay into the resting blocks: what comes out is a new directory and, in sled, the blocks it needs.
+//! Merging an overlay into the resting blocks: what comes out is a new directory and, on the shelf, the blocks it needs.
 //!
 //! Only blocks that have changed are written again. A run of keys that lies wholly behind a block that is at least half full
 //! becomes blocks of its own, so that an ascending backlog is written once.
@@ -7,14 +7,14 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::blocks::{Blocks, BlocksError, Builder, Pairs};
+use super::block::{BlocksError, Builder, Pairs, Shelf};
 use super::directory::{BlockId, BlockName, BlockRef, Directory};
-use super::files::Damage;
 use super::overlay::{Overlay, Slot};
+use crate::store::Damage;
 
 /// Why a merge did not finish. The old directory still holds.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum MergeError {
+pub(in crate::store) enum MergeError {
     #[error(transparent)]
     Blocks(#[from] BlocksError),
     #[error("the store is being closed")]
@@ -22,29 +22,29 @@ pub(super) enum MergeError {
 }
 
 /// The work of one merge.
-pub(super) struct Merge<'a> {
-    blocks: &'a Blocks,
+pub(in crate::store) struct Merge<'a, S> {
+    blocks: &'a S,
     old: &'a Directory,
     new: Directory,
     builder: Builder,
     /// The number of the next block, also after an error: no number is given twice.
-    pub(super) next_id: BlockId,
+    pub(in crate::store) next_id: BlockId,
     /// Blocks that were written, to be removed again if the merge does not count.
-    pub(super) written: Vec<BlockName>,
+    pub(in crate::store) written: Vec<BlockName>,
     /// Blocks of the old directory that the new one does not need.
-    pub(super) retired: Vec<BlockName>,
+    pub(in crate::store) retired: Vec<BlockName>,
     stop: &'a AtomicBool,
 }
 
 type Entry<'a> = (&'a [u8], &'a Slot);
 
-impl<'a> Merge<'a> {
-    pub(super) fn new(
-        blocks: &'a Blocks,
+impl<'a, S: Shelf> Merge<'a, S> {
+    pub(in crate::store) fn new(
+        blocks: &'a S,
         old: &'a Directory,
         next_id: BlockId,
         stop: &'a AtomicBool,
-    ) -> Merge<'a> {
+    ) -> Merge<'a, S> {
         Merge {
             blocks,
             old,
@@ -58,7 +58,7 @@ impl<'a> Merge<'a> {
     }
 
     /// Writes what `overlay` changes. On an error, `written` says what has to be removed.
-    pub(super) fn run(&mut self, overlay: &Overlay) -> Result<Directory, MergeError> {
+    pub(in crate::store) fn run(&mut self, overlay: &Overlay) -> Result<Directory, MergeError> {
         let mut entries = overlay.iter().map(|(key, slot)| (&key[..], slot)).peekable();
         while let Some(&(key, _)) = entries.peek() {
             let base = self.old.floor(key).map(|(first, block)| (Arc::clone(first), block));
@@ -122,7 +122,7 @@ impl<'a> Merge<'a> {
         }
         let encoded = self.blocks.read(block)?;
         let unreadable =
-            || BlocksError::from(Damage::new(&self.blocks.log_path(), 0, "a block cannot be decoded"));
+            || BlocksError::from(Damage::new(&self.blocks.place(), 0, "a block cannot be decoded"));
         let pairs: Vec<_> = Pairs::new(&encoded).ok_or_else(unreadable)?.collect();
         if pairs.len() != block.pairs as usize {
             return Err(unreadable().into());
@@ -186,11 +186,11 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// Copies all blocks of a directory to another sled, unchanged, and makes them durable there.
-pub(super) fn copy(
+/// Copies all blocks of a directory to another shelf, unchanged, and makes them durable there.
+pub(in crate::store) fn copy(
     directory: &Directory,
-    from: &Blocks,
-    to: &Blocks,
+    from: &impl Shelf,
+    to: &impl Shelf,
     stop: &AtomicBool,
 ) -> Result<(), MergeError> {
     for (_, block) in directory.iter() {

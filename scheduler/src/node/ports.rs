@@ -1,0 +1,147 @@
+//! The ports of a node that shares its store: bound once, used by relays and by the owner's doors in turn.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use windlass_core::id::NodeName;
+
+use super::descriptors::Doors;
+use super::local::{Addrs, Bound};
+use super::run::bind_tcp;
+use super::{NodeConfig, StartError};
+use crate::door::{Port, Tls};
+use crate::relay::{Protocol, Relay, RelayConfig, Target};
+use crate::store::postgres::seat::{Presence, SeatRow};
+
+/// The ports, bound for the whole life of the node.
+pub(super) struct Ports {
+    http: Option<TcpListener>,
+    native: Option<TcpListener>,
+    faktory: Option<TcpListener>,
+    tls: Option<Tls>,
+    pub(super) addrs: Addrs,
+}
+
+/// The same ports for a term.
+pub(super) struct Shared {
+    http: Option<TcpListener>,
+    native: Option<TcpListener>,
+    faktory: Option<TcpListener>,
+    tls: Option<Tls>,
+}
+
+impl Ports {
+    /// Takes the addresses. Must run on the arbiter.
+    pub(super) fn bind(config: &NodeConfig) -> Result<Ports, StartError> {
+        let tls = config.tls.as_ref().map(Tls::load).transpose()?;
+        if let Some(tls) = &tls {
+            actix_rt::spawn(tls.clone().follow());
+        }
+        let http = bind("HTTP", config.http)?;
+        let native = bind("the native port", config.native)?;
+        let faktory = bind("the Faktory port", config.faktory)?;
+        let addr = |port: &Option<TcpListener>| port.as_ref().map(TcpListener::local_addr).transpose();
+        let addrs =
+            Addrs { http: addr(&http)?, native: addr(&native)?, faktory: addr(&faktory)?, gossip: None };
+        Ok(Ports { http, native, faktory, tls, addrs })
+    }
+
+    /// Where others reach the ports: at `host` if it is given.
+    pub(super) fn presence(&self, host: Option<&str>) -> Presence {
+        let at = |addr: Option<SocketAddr>| {
+            addr.map(|addr| host.map_or_else(|| addr.to_string(), |host| format!("{host}:{}", addr.port())))
+        };
+        let Addrs { http, native, faktory, .. } = self.addrs;
+        Presence { native: at(native), http: at(http), faktory: at(faktory) }
+    }
+
+    pub(super) fn share(&self) -> std::io::Result<Shared> {
+        let clone = |port: &Option<TcpListener>| port.as_ref().map(TcpListener::try_clone).transpose();
+        let (http, native, faktory) = (clone(&self.http)?, clone(&self.native)?, clone(&self.faktory)?);
+        Ok(Shared { http, native, faktory, tls: self.tls.clone() })
+    }
+}
+
+impl Shared {
+    /// Makes them the doors of an owner. Must run on its arbiter.
+    pub(super) fn adopt(self) -> std::io::Result<Bound<Port>> {
+        let adopt = |port: Option<TcpListener>| {
+            let port = port.map(|port| Port::adopt(port, self.tls.clone())).transpose()?;
+            std::io::Result::Ok(port.map(|port| {
+                let addr = port.addr();
+                (port, addr)
+            }))
+        };
+        Ok(Bound {
+            native: adopt(self.native)?,
+            faktory: adopt(self.faktory)?,
+            http: self.http,
+            tls: self.tls,
+        })
+    }
+}
+
+fn bind(door: &'static str, addr: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    let Some(addr) = addr else { return Ok(None) };
+    bind_tcp(addr).map(Some).map_err(|source| StartError::Bind { door, addr, source })
+}
+
+/// What a standby has at its ports.
+pub(super) struct Relays {
+    relays: Vec<(Relay, Protocol, watch::Sender<Option<Target>>)>,
+    stop: CancellationToken,
+}
+
+impl Relays {
+    /// Opens them. A port that cannot be relayed is said and left out: the others serve.
+    pub(super) fn open(ports: &Ports, doors: Doors) -> Relays {
+        let stop = CancellationToken::new();
+        let tls = ports.tls.is_some();
+        let http = u32::try_from(doors.http).unwrap_or(u32::MAX);
+        let wanted = [
+            (&ports.native, Protocol::Native, doors.native),
+            (&ports.http, Protocol::Http, http),
+            (&ports.faktory, Protocol::Faktory, doors.faktory),
+        ];
+        let relays = wanted.into_iter().filter_map(|(port, protocol, descriptors)| {
+            let (tell, owner) = watch::channel(None);
+            let config = RelayConfig { protocol, tls, owner, descriptors };
+            let opened = port.as_ref()?.try_clone().and_then(|port| Relay::open(port, config, &stop));
+            match opened {
+                Ok(relay) => Some((relay, protocol, tell)),
+                Err(error) => {
+                    tracing::error!(%error, port = protocol.name(), "a port is not relayed");
+                    None
+                }
+            }
+        });
+        Relays { relays: relays.collect(), stop: stop.clone() }
+    }
+
+    /// Carries connections to whoever owns the shard by this row.
+    pub(super) fn follow(&self, row: &SeatRow, me: &NodeName) {
+        let owned = row.seat.owner.as_ref().is_some_and(|owner| owner != me);
+        for (_, protocol, tell) in &self.relays {
+            let at = match protocol {
+                Protocol::Native => &row.presence.native,
+                Protocol::Http => &row.presence.http,
+                Protocol::Faktory => &row.presence.faktory,
+            };
+            let target: Option<Target> = at.as_deref().filter(|_| owned).map(Arc::from);
+            tell.send_if_modified(|known| {
+                let changed = *known != target;
+                *known = target;
+                changed
+            });
+        }
+    }
+
+    /// Takes no more connections: those that come wait for whoever serves the ports next. Cuts those that are carried.
+    pub(super) async fn close(self) {
+        self.relays.iter().for_each(|(relay, ..)| relay.hold());
+        futures_util::future::join_all(self.relays.iter().map(|(relay, ..)| relay.close())).await;
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,228 @@
+//! The PostgreSQL engine: several nodes, one of which owns a shard at a time.
+//!
+//! ```text
+//!            commit                          get, scan
+//!              │                                │
+//!   ┌──────────▼──────────┐  applied  ┌─────────▼─────────┐
+//!   │ windlass.journal    │──────────▶│ overlay (memory)  │
+//!   │ one row and one     │           ├───────────────────┤  checkpoint
+//!   │ statement per group,│           │ frozen overlay    │──────────────┐
+//!   │ behind the fence    │           ├───────────────────┤   ┌──────────▼──────────┐
+//!   └─────────────────────┘           │ directory         │──▶│ windlass.block      │
+//!                                     └───────────────────┘   └─────────────────────┘
+//! ```
+//!
+//! It is the sled engine with other places: the journal is a table of groups, blocks are rows, and the manifest is the shard's row,
+//! which also says who owns it. Every group carries epoch, nonce and number and is one statement that compares them; see
+//! [`windlass_core::cluster`] for the rules and [`log`] for the statements. What dies young never becomes a row of its own.
+//!
+//! - [`database`]: connections, errors sorted by what they leave behind; [`link`]: whether it is there.
+//! - [`schema`]: the tables and their versions.
+//! - [`seat`]: who owns a shard.
+//! - [`log`]: groups and signs of life, behind the fence.
+//! - [`shelf`], [`checkpoint`]: what rests.
+//! - [`opening`]: taking a shard.
+
+mod checkpoint;
+pub mod database;
+mod engine;
+mod link;
+mod log;
+mod opening;
+pub mod schema;
+pub mod seat;
+mod shelf;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ::bytes::Bytes;
+use windlass_core::cluster::ShardNo;
+use windlass_core::limits;
+use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Space, Store, StoreStats};
+
+use self::checkpoint::Checkpointer;
+use self::database::{DbError, Session};
+use self::engine::{BATCH_BYTES_MAX, Engine, lock};
+use self::schema::Schema;
+
+pub use self::opening::{Bounds, ClaimError, Claimant, open_alone};
+
+/// The one shard there is; tables and views carry its number, so that more can follow.
+pub const SHARD: ShardNo = 0;
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// It does not do what is asked.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// A newer program has made its tables.
+    #[error("its tables have version {found}, this program knows {known}; start a newer version of it", known = schema::VERSION)]
+    Newer {
+        /// The version of the tables.
+        found: usize,
+    },
+    /// It would break a promise.
+    #[error("{0}")]
+    Unsafe(String),
+}
+
+/// Makes what is missing of the tables, and refuses a database that would lose what it confirms.
+///
+/// # Errors
+/// [`Unfit`].
+pub async fn prepare(session: &mut Session) -> Result<(), Unfit> {
+    if let Schema::Newer(found) = schema::migrate(session).await? {
+        return Err(Unfit::Newer { found });
+    }
+    match schema::unsafe_setting(session).await? {
+        Some(text) => Err(Unfit::Unsafe(text)),
+        None => Ok(()),
+    }
+}
+
+/// A shard that this process owns, until somebody else does.
+#[derive(Debug)]
+pub struct PgStore {
+    engine: Arc<Engine>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl PgStore {
+    /// Starts the threads of a shard that was taken.
+    fn start(engine: Engine, next_block: u64, directory: u64) -> Result<PgStore, String> {
+        let engine = Arc::new(engine);
+        let store = PgStore { engine: Arc::clone(&engine), threads: Mutex::new(Vec::new()) };
+        let theirs = Arc::clone(&engine);
+        store.spawn("store-checkpoint", move || Checkpointer::new(&theirs, next_block, directory).run())?;
+        store.spawn("store-beat", move || {
+            let time = Duration::from_millis(limits::BEAT_MS);
+            while !engine.stop.load(Ordering::Relaxed) {
+                std::thread::sleep(time / 4);
+                engine.beat(time);
+            }
+        })?;
+        Ok(store)
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), String> {
+        let stays = Stays { engine: Arc::clone(&self.engine), name: name.to_owned() };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _stays = stays;
+            run();
+        });
+        let thread = thread.map_err(|error| format!("failed to start a thread: {error}"))?;
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+
+    /// Why the shard is not written any more, once it is not: another owner, mostly.
+    #[must_use]
+    pub fn failure(&self) -> Option<CommitError> {
+        self.engine.failure().cloned()
+    }
+
+    /// Stops writing because another owner is known to have this epoch.
+    pub fn yield_to(&self, by: Epoch) {
+        self.engine.fail(CommitError::Fenced { by });
+    }
+
+    /// Ends the threads. A checkpoint under way is given up; the journal has what it would have moved.
+    fn stop(&self) {
+        let engine = &self.engine;
+        engine.link.cut();
+        engine.stop.store(true, Ordering::Relaxed);
+        // Under the lock, or a commit that is about to wait would miss it.
+        drop(lock(&engine.state));
+        engine.progress.notify_all();
+        engine.wake_checkpoint();
+        for thread in lock(&self.threads).drain(..) {
+            if thread.join().is_err() {
+                engine.fail(CommitError::Failed("a thread of the store has panicked".to_owned()));
+            }
+        }
+    }
+}
+
+impl Store for PgStore {
+    fn epoch(&self) -> Epoch {
+        self.engine.epoch
+    }
+
+    fn commit(&self, group: Vec<Batch>) -> Vec<Result<(), CommitError>> {
+        self.engine.commit(group)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.engine.get(key)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        each: &mut dyn FnMut(&[u8], Bytes) -> bool,
+    ) -> Result<(), ReadError> {
+        self.engine.scan(from, to, each)
+    }
+
+    fn space(&self) -> Space {
+        self.engine.link.space()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.engine.trouble()
+    }
+
+    fn batch_bytes_max(&self) -> usize {
+        BATCH_BYTES_MAX
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.engine.stats()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn end(&self) {
+        self.engine.link.end();
+    }
+
+    /// Gives the shard up, so that the next owner need not wait for this one to fall silent.
+    fn close(&self) -> Result<(), CommitError> {
+        let first = !self.engine.stop.load(Ordering::Relaxed);
+        self.stop();
+        let engine = &self.engine;
+        if !first || engine.failure().is_some() {
+            return Ok(());
+        }
+        let (log, link) = (Arc::clone(&engine.log), Arc::clone(&engine.link));
+        let given = engine.database.wait(async move { Ok(log.lock().await.give_up(&link).await) });
+        given.unwrap_or_else(|error| Err(CommitError::Failed(error.to_string())))
+    }
+}
+
+/// A thread that a panic has ended moves nothing any more, and commits would wait for it for ever.
+struct Stays {
+    engine: Arc<Engine>,
+    name: String,
+}
+
+impl Drop for Stays {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.engine.fail(CommitError::Failed(format!("the thread {} has panicked", self.name)));
+        }
+    }
+}
+
+impl Drop for PgStore {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,20 @@
+//! What engines with a journal share: recent keys in memory, what rests in immutable blocks, one ordered view over both.
+//!
+//! - [`overlay`], [`view`]: recent keys, and the one order over everything.
+//! - [`block`], [`directory`]: pairs on a [`Shelf`], and what is known of them beside it.
+//! - [`merge`]: from overlay to blocks.
+//! - [`runs`]: the bytes of all these.
+
+mod block;
+mod directory;
+mod merge;
+mod overlay;
+mod runs;
+mod view;
+
+pub(super) use self::block::{BlocksError, Builder, Pairs, Shelf};
+pub(super) use self::directory::{BlockId, BlockName, BlockRef, Directory, crc as directory_crc};
+pub(super) use self::merge::{Merge, MergeError, copy as copy_blocks};
+pub(super) use self::overlay::{Overlay, Slot};
+pub(super) use self::runs::{Reader, batch_bytes, decode_batches, encode_batch};
+pub(super) use self::view::{Resting, View};
