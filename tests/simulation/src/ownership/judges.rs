@@ -13,7 +13,7 @@
 //! | one owner per token | no two owners hand out under one token, and tokens rise |
 //! | what ended rests | no job is leased after its end, or without being there |
 //!
-//! Two more are judged by the world: somebody owns, and everything ends (liveness).
+//! Two more are judged by the world: somebody owns, and everything ends.
 
 mod seat;
 mod work;
@@ -41,7 +41,7 @@ pub const PROMISES: [&str; 12] = [
     "one owner per token",
     "what ended rests",
     "somebody owns",
-    "liveness",
+    "everything ends",
 ];
 
 /// A broken promise: which, and how.

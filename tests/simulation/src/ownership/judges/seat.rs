@@ -68,6 +68,8 @@ impl Judge {
                 if row.claim != journal.claim {
                     self.replaced.insert(journal.claim);
                 }
+                // What was written under those epochs is no more.
+                self.writers.retain(|epoch, _| *epoch <= row.epoch);
                 if !lost.is_empty() {
                     self.regressed.extend(&self.claims);
                 }
