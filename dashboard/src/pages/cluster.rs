@@ -14,7 +14,8 @@ use crate::{Dashboard, map, text, ui};
 /// Clocks that differ by more are worth a word: due times, and the ids of jobs, follow the owner's clock.
 const SKEW_MS_MAX: u64 = 1_000;
 /// What is to be read about running several nodes.
-const MANUAL: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/operations.md");
+const MANUAL: &str =
+    concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/operations.md#one-machine-or-several");
 
 /// One node as a row.
 struct Row {
@@ -152,9 +153,10 @@ fn notes(shell: &Shell, view: &ClusterView, alive: usize) -> Vec<String> {
     notes
 }
 
-/// The button that lets a node give up what it owns; nothing where nobody could take over.
+/// The button that lets a node give up what it owns; nothing where nobody could take over, and for nodes that own nothing, which can
+/// be stopped at any time.
 fn drain(shell: &Shell, node: &ClusterNode, alive: usize) -> Html {
-    if alive < 2 || matches!(node.state, NodeState::Gone | NodeState::Draining) {
+    if alive < 2 || node.state != NodeState::Owner {
         return Html(String::new());
     }
     let fields = [("name", node.name.as_str())];
