@@ -39,6 +39,14 @@ struct DrainArgs {
     hold: Duration,
 }
 
+/// The node that owns the queues, by the server that was asked.
+async fn owner(server: &Server) -> Result<Option<String>, CliError> {
+    match server.call(Request::GetCluster).await? {
+        Response::Cluster(view) => Ok(view.shards.into_iter().find_map(|shard| shard.owner)),
+        other => Err(unexpected(&other)),
+    }
+}
+
 /// Runs `windlass node`.
 ///
 /// # Errors
@@ -48,6 +56,11 @@ pub(crate) fn run(args: NodeArgs, out: Output) -> Result<(), CliError> {
         let server = Server::connect(&args.client).await?;
         let Verb::Drain(DrainArgs { name: node, hold }) = args.verb;
         let hold_ms = millis(hold);
+        // By its name, so that an order which is sent twice does not drain whoever takes over.
+        let node = match node {
+            Some(name) => Some(name),
+            None => owner(&server).await?,
+        };
         let what = node.as_ref().map_or_else(|| "node".to_owned(), |name| format!("node {name}"));
         let request = Request::DrainNode { node, hold_ms };
         match server.call(request).await.map_err(|error| error.about(&what))? {

@@ -214,6 +214,7 @@ impl Life {
             }
             if let Decision::Claim { .. } = decision {
                 let why = match &row.seat.owner {
+                    None if row.seat.epoch == 0 => "nobody had ever owned it".to_owned(),
                     None => "it had been given up".to_owned(),
                     Some(owner) if *owner == self.who.name => "this node was its owner before".to_owned(),
                     Some(owner) => format!("{owner} was silent for {} ms", standby.silence_ms(now)),

@@ -111,7 +111,8 @@ pub async fn claim(
     why: &str,
 ) -> Result<Option<Claimed>, DbError> {
     const SQL: &str = "\
-        WITH before AS (SELECT owner FROM windlass.shard WHERE id = $1), \
+        WITH before AS (SELECT coalesce(owner, (SELECT to_node FROM windlass.move WHERE shard = $1 \
+            ORDER BY epoch DESC LIMIT 1)) AS owner FROM windlass.shard WHERE id = $1), \
         own AS (UPDATE windlass.shard SET epoch = epoch + $9, nonce = $3, beat = beat + 1, moves = moves + 1, \
             owner = $4, native = $5, http = $6, faktory = $7 WHERE id = $1 AND epoch = $2 AND beat = $10 \
             RETURNING epoch, seq, rested, next_block, directory), \
