@@ -283,7 +283,7 @@ pub enum ErrorCode {
     StaleLease,
     /// Too much at once; send it again later.
     Busy,
-    /// The disk is full: nothing new is taken until there is space.
+    /// The disk is full, or the database is away: nothing new is taken until there is space, or it is back.
     StoreFull,
     /// The store does not write any more; see the server's log.
     StoreFailed,

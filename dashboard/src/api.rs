@@ -1,6 +1,7 @@
 //! The HTTP API: JSON in, JSON out, errors as problems. The same [`Request`]s as through any other door.
 
 pub(crate) mod bulk;
+pub(crate) mod cluster;
 pub(crate) mod events;
 pub(crate) mod jobs;
 pub(crate) mod metrics;

@@ -119,7 +119,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// Keys that are put together at run time; each prefix stands where the code names it.
-    const BUILT: [&str; 6] = ["state.", "outcome.", "status.", "gossip.", "route.", "notice."];
+    const BUILT: [&str; 7] = ["state.", "outcome.", "status.", "gossip.", "route.", "notice.", "seat."];
 
     /// Every text in quotes in templates and sources.
     fn literals() -> BTreeSet<String> {

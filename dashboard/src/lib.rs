@@ -9,7 +9,7 @@
 //! - `api`: JSON in, JSON out. `problem`: errors as RFC 9457.
 //! - `view`, `pages`: what a page shows, as askama templates with named blocks.
 //! - `live`: one stream per open page; each distinct view is rendered at most once a second for all who watch it.
-//! - `i18n`, `text`, `chart`, `diagram`, `json`: words, numbers and drawings.
+//! - `i18n`, `text`, `chart`, `diagram`, `map`, `json`: words, numbers and drawings.
 
 mod access;
 mod api;
@@ -21,6 +21,7 @@ mod guard;
 mod i18n;
 mod json;
 mod live;
+mod map;
 mod openapi;
 mod pages;
 mod problem;

@@ -4,6 +4,7 @@
 pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod bulks;
+pub(crate) mod cluster;
 pub(crate) mod docs;
 pub(crate) mod job;
 pub(crate) mod jobs;
@@ -40,6 +41,7 @@ pub(crate) enum View {
     Bulks,
     Bulk(u64),
     Workers,
+    Cluster,
     Schedules,
 }
 
@@ -52,6 +54,7 @@ impl View {
             "/queues" => Some(View::Queues),
             "/jobs" => jobs::Filter::of(query).ok().map(View::Jobs),
             "/workers" => Some(View::Workers),
+            "/cluster" => Some(View::Cluster),
             "/schedules" => Some(View::Schedules),
             "/bulk" => Some(View::Bulks),
             _ => match path.strip_prefix("/bulk/") {
@@ -71,6 +74,7 @@ impl View {
             View::Bulks => Operation::ListBulks,
             View::Bulk(_) => Operation::GetBulk,
             View::Workers => Operation::ListWorkers,
+            View::Cluster => Operation::GetCluster,
             View::Schedules => Operation::ListSchedules,
         }
     }
@@ -88,6 +92,7 @@ impl View {
             View::Job(id) => job::load(dashboard, shell, *id).await?.fragments(),
             View::Bulks => bulks::load(dashboard, shell).await?.fragments(),
             View::Bulk(id) => bulk::load(dashboard, shell, *id).await?.fragments(),
+            View::Cluster => cluster::load(dashboard, shell).await?.fragments(),
             View::Workers => workers::load(dashboard, shell).await?.fragments(),
             View::Schedules => schedules::load(dashboard, shell).await?.fragments(),
         };

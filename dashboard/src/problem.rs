@@ -90,7 +90,7 @@ fn describe(code: ErrorCode) -> (StatusCode, &'static str) {
         ErrorCode::StaleLease => (StatusCode::CONFLICT, "The lease is not held"),
         ErrorCode::Busy => (StatusCode::TOO_MANY_REQUESTS, "Too much at once"),
         // Clients know that 503 with Retry-After passes; few treat 507 so.
-        ErrorCode::StoreFull => (StatusCode::SERVICE_UNAVAILABLE, "The disk is full"),
+        ErrorCode::StoreFull => (StatusCode::SERVICE_UNAVAILABLE, "No new jobs are taken"),
         ErrorCode::StoreFailed => (StatusCode::INTERNAL_SERVER_ERROR, "The store has failed"),
         ErrorCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Not available"),
         ErrorCode::Timeout => (StatusCode::GATEWAY_TIMEOUT, "The wait is over"),

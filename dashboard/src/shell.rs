@@ -25,6 +25,7 @@ pub(crate) enum Place {
     Queues,
     Jobs,
     Workers,
+    Cluster,
     Schedules,
     Audit,
     Enqueue,
@@ -118,10 +119,11 @@ impl Shell {
             entry("/jobs", NAV[2], "job", Place::Jobs, "g j"),
             entry("/workers", NAV[3], "worker", Place::Workers, "g w"),
             entry("/schedules", NAV[4], "schedule", Place::Schedules, "g s"),
-            entry("/docs/api", NAV[5], "code", Place::Docs, "g a"),
+            entry("/cluster", NAV[5], "cluster", Place::Cluster, "g c"),
+            entry("/docs/api", NAV[6], "code", Place::Docs, "g a"),
         ];
         if self.may_review {
-            entries.push(entry("/audit", NAV[6], "check", Place::Audit, "g l"));
+            entries.push(entry("/audit", NAV[7], "check", Place::Audit, "g l"));
         }
         entries
     }
@@ -134,8 +136,16 @@ impl Shell {
 }
 
 /// Keys of the navigation's words.
-const NAV: [&str; 7] =
-    ["nav.overview", "nav.queues", "nav.jobs", "nav.workers", "nav.schedules", "nav.api", "nav.audit"];
+const NAV: [&str; 8] = [
+    "nav.overview",
+    "nav.queues",
+    "nav.jobs",
+    "nav.workers",
+    "nav.schedules",
+    "nav.cluster",
+    "nav.api",
+    "nav.audit",
+];
 
 /// The language of a request: asked for in the address, then chosen before, then preferred by the browser.
 pub(crate) fn lang_of(req: &HttpRequest) -> Lang {

@@ -7,12 +7,14 @@ mod audit;
 mod bench;
 mod bulk;
 mod check;
+mod cluster;
 mod connect;
 mod demo;
 mod dev;
 mod doctor;
 mod error;
 mod job;
+mod node;
 mod output;
 mod process;
 mod queue;
@@ -80,6 +82,11 @@ enum Command {
     Token(token::TokenArgs),
     /// Read what operators did
     Audit(audit::AuditArgs),
+    /// Show which node owns what, and who stands by
+    Cluster(cluster::ClusterArgs),
+    /// Give orders to one node of a cluster
+    #[command(visible_alias = "nodes")]
+    Node(node::NodeArgs),
     /// Watch queues and workers live
     Top(top::TopArgs),
     /// Measure: enqueue and run no-op jobs, print rates and latencies
@@ -170,6 +177,8 @@ fn run(command: Command, out: Output) -> Result<(), CliError> {
         Command::Schedule(args) => schedule::run(args, out),
         Command::Token(args) => token::run(args, out),
         Command::Audit(args) => audit::run(args, out),
+        Command::Cluster(args) => cluster::run(args, out),
+        Command::Node(args) => node::run(args, out),
         Command::Top(args) => top::run(args, out),
         Command::Bench(args) => bench::run(args, out),
         Command::Store(args) => store::run(args, out),

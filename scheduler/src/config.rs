@@ -110,6 +110,8 @@ pub struct Config {
     pub name: Option<NodeName>,
     /// What others reach this node by. Defaults to the addresses it listens on.
     pub advertise: Option<String>,
+    /// Names under which pages and HTTP API may be asked, beside addresses and loopback names. Defaults to none.
+    pub hosts: Vec<String>,
     /// Members of the gossip to start from. Defaults to none.
     pub seeds: Vec<String>,
     /// Memory for jobs, in bytes. Defaults to 256 MiB.
@@ -165,6 +167,7 @@ impl Default for Config {
             store_ca: None,
             name: None,
             advertise: None,
+            hosts: Vec::new(),
             seeds: Vec::new(),
             memory: Memory::DEFAULT.0,
             http: Some(address(HTTP_DEFAULT)),

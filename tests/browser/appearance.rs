@@ -22,6 +22,7 @@ async fn pages(site: &mut Site) -> Result<Vec<String>> {
         "/jobs",
         "/jobs?state=dead&queue=mail",
         "/workers",
+        "/cluster",
         "/schedules",
         "/schedules/new",
         "/enqueue",

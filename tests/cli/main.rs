@@ -1,6 +1,7 @@
 //! The command line as its users meet it: the built binary, real servers on port 0, exit codes, JSON shapes.
 
 mod bench;
+mod cluster;
 mod config;
 mod dev;
 mod docs;

@@ -18,6 +18,9 @@ use windlass_dashboard::{Dashboard, Options, ROUTES};
 #[path = "../../dashboard/tests/http/fake.rs"]
 #[expect(dead_code, reason = "the dashboard's own tests use all of it")]
 mod fake;
+#[path = "../../dashboard/tests/http/made.rs"]
+#[expect(dead_code, reason = "the dashboard's own tests use all of it")]
+mod made;
 
 /// Requests after which the node that is none is made anew, so that it does not grow.
 const RENEW: u32 = 200;

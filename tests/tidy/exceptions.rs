@@ -3,11 +3,6 @@
 /// Rule, path, and the reason.
 pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
     (
-        "commands",
-        "docs/operations.md",
-        "commands for clusters, which come; tests/deploy lists them one by one",
-    ),
-    (
         "HashMap",
         "core/src/queue/ids.rs",
         "keyed by ids that are random already, with a fixed hasher; never iterated",

@@ -42,8 +42,9 @@ pub enum Decision {
     /// It reads again in [`Timing::read_ms`].
     Wait,
     /// It claims the seat, if that is still as it was read: in one atomic statement, if the row has this epoch **and** this
-    /// beat, the epoch goes up by one, the owner is this node, and the nonce is fresh. If no row matched, or no answer came,
-    /// it reads again: a claim that went through unnoticed shows in the seat.
+    /// beat, the epoch goes up by [`Nonce::leap`](super::Nonce::leap), the owner is this node, and the nonce is fresh. If no row
+    /// matched, it reads again; if no answer came, it does so after [`Standby::unreadable`]: a claim that went through
+    /// unnoticed shows in the seat.
     ///
     /// Without the beat, a claim that waited behind a slow commit of the owner, or on the way, would unseat an owner
     /// that has just proved its life.
@@ -61,10 +62,19 @@ pub struct Standby {
     me: NodeName,
     shard: ShardNo,
     timing: Timing,
-    /// What the seat has been, and since when. `None` before the first reading and after one that failed.
-    watch: Option<(Seat, Mono)>,
+    /// `None` before the first reading and after one that failed.
+    watch: Option<Watch>,
     /// No claim before this time.
     held_until: Mono,
+}
+
+/// A seat that has not changed over some readings.
+#[derive(Debug, Clone)]
+struct Watch {
+    seat: Seat,
+    since: Mono,
+    /// When the last reading was sent.
+    last_asked: Mono,
 }
 
 impl Standby {
@@ -79,7 +89,9 @@ impl Standby {
     ///
     /// Silence is counted from the answer of the first reading to the question of the last: only in between has the
     /// seat surely stood still. Otherwise a reading that was long under way, or a standby that was stopped between
-    /// an answer and its clock, would find silence where there was none.
+    /// an answer and its clock, would find silence where there was none. And no two readings may be sent further apart than two
+    /// beats: who slept, or waited long for an answer, cannot know that the database was there all the time. A shell gives a
+    /// reading up that takes longer than that.
     pub fn observe(
         &mut self,
         asked: Mono,
@@ -88,12 +100,10 @@ impl Standby {
         alive: &BTreeSet<NodeName>,
     ) -> Decision {
         let since = match &self.watch {
-            Some((watched, since)) if watched == seat => *since,
-            _ => {
-                self.watch = Some((seat.clone(), answered));
-                answered
-            }
+            Some(watch) if watch.seat == *seat && !self.has_hole(watch, asked) => watch.since,
+            _ => answered,
         };
+        self.watch = Some(Watch { seat: seat.clone(), since, last_asked: asked });
         let waited_ms = asked.0.saturating_sub(since.0);
         if answered < self.held_until || waited_ms < self.wait_ms(seat, alive) {
             return Decision::Wait;
@@ -101,8 +111,8 @@ impl Standby {
         Decision::Claim { seen: seat.epoch, beat: seat.beat }
     }
 
-    /// A reading failed. The watch begins again with the next one that works: while the database was away, its owner could
-    /// not prove its life either.
+    /// A reading failed, or no answer came to a claim. The watch begins again with the next reading that works: while the database
+    /// was away, its owner could not prove its life either.
     pub fn unreadable(&mut self) {
         self.watch = None;
     }
@@ -115,7 +125,12 @@ impl Standby {
     /// For how long the seat has stood still as far as this node has watched, in milliseconds; for views.
     #[must_use]
     pub fn silence_ms(&self, now: Mono) -> u64 {
-        self.watch.as_ref().map_or(0, |(_, since)| now.0.saturating_sub(since.0))
+        self.watch.as_ref().map_or(0, |watch| now.0.saturating_sub(watch.since.0))
+    }
+
+    /// Whether so much time has passed since the last reading that the database may have been away in between.
+    fn has_hole(&self, watch: &Watch, asked: Mono) -> bool {
+        asked.0.saturating_sub(watch.last_asked.0) > 2 * self.timing.beat_ms
     }
 
     /// Silence after which this node claims: what the owner is granted, and this node's turn.

@@ -103,10 +103,24 @@ fn a_failed_reading_begins_the_watch_anew() {
 #[test]
 fn time_on_the_way_is_no_silence() {
     let mut watch = watch("a", Some("b"), &["a", "b"]);
-    watch.between(0, 2_500);
-    assert_eq!(watch.between(2_600, 9_000), Decision::Wait);
-    assert_eq!(watch.between(2_500 + limits::SILENCE_MS - 1, 9_001), Decision::Wait);
-    assert_eq!(watch.between(2_500 + limits::SILENCE_MS, 9_002), CLAIM);
+    watch.between(0, 300);
+    for asked in (400..limits::SILENCE_MS).step_by(400) {
+        assert_eq!(watch.between(asked, asked + 390), Decision::Wait);
+    }
+    assert_eq!(watch.between(299 + limits::SILENCE_MS, 9_001), Decision::Wait);
+    assert_eq!(watch.between(300 + limits::SILENCE_MS, 9_002), CLAIM);
+}
+
+/// It slept, and may have slept through an outage of the database.
+#[test]
+fn a_hole_begins_the_watch_anew() {
+    let hole = 2 * limits::BEAT_MS;
+    let mut one = watch("a", Some("b"), &["a", "b"]);
+    one.at(0);
+    assert_eq!(one.claims_at(hole), limits::SILENCE_MS);
+    let mut other = watch("a", Some("b"), &["a", "b"]);
+    other.at(0);
+    assert_eq!(other.claims_at(hole + 1), hole + 1 + limits::SILENCE_MS);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use windlass_core::api::{ApiError, ErrorCode, Overview, QueueView, Request, Response};
+use windlass_core::api::{ApiError, ClusterView, ErrorCode, Overview, QueueView, Request, Response};
 use windlass_core::job::JobState;
 
 use super::unexpected;
@@ -40,9 +40,15 @@ pub(crate) async fn metrics(dashboard: Dashboard) -> Result<HttpResponse, Proble
         Response::Queues(queues) => queues,
         other => return Err(unexpected(&other).into()),
     };
+    let cluster = match dashboard.call(Request::GetCluster).await? {
+        Response::Cluster(cluster) => cluster,
+        other => return Err(unexpected(&other).into()),
+    };
+    let mut text = render(&overview, queues);
+    shard_series(&mut text, &cluster);
     Ok(HttpResponse::build(StatusCode::OK)
         .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(render(&overview, queues)))
+        .body(text))
 }
 
 /// One family of series.
@@ -114,6 +120,30 @@ fn render(overview: &Overview, queues: Vec<QueueView>) -> String {
     }
     queue_series(&mut out, queues);
     out
+}
+
+/// Ownership, as the answering node knows it.
+fn shard_series(out: &mut String, cluster: &ClusterView) {
+    let available = cluster.trouble.is_none();
+    family(out, "windlass_store_available", "gauge", "Whether the store takes work.")
+        .line(&[], f64::from(u8::from(available)));
+    let names: Vec<String> = cluster.shards.iter().map(|shard| shard.shard.to_string()).collect();
+    let shards = || names.iter().zip(&cluster.shards);
+    let mut epochs = family(out, "windlass_shard_epoch", "gauge", "Epoch of the shard's owner.");
+    for (name, shard) in shards() {
+        epochs.line(&[("shard", name)], float(shard.epoch));
+    }
+    let help = "Whether the node that answers owns the shard.";
+    let mut owned = family(out, "windlass_shard_owned", "gauge", help);
+    for (name, shard) in shards() {
+        let ours = shard.owner.as_ref() == Some(&cluster.node);
+        owned.line(&[("shard", name)], f64::from(u8::from(ours)));
+    }
+    let help = "Times that the shard was claimed, as far as is known.";
+    let mut moves = family(out, "windlass_shard_moves_total", "counter", help);
+    for (name, shard) in shards() {
+        moves.line(&[("shard", name)], float(shard.moves_total));
+    }
 }
 
 /// What is shown of one queue, or of many together.

@@ -51,6 +51,10 @@ fn read(fields: &Fields) -> Result<Action, Problem> {
         "schedule:delete" => {
             one(Request::DeleteSchedule { name: name() }, "schedule_deleted", Some("ask.schedule_delete"))
         }
+        "node:drain" => {
+            let request = Request::DrainNode { node: Some(name()), hold_ms: limits::DRAIN_HOLD_MS_DEFAULT };
+            one(request, "node_draining", Some("ask.node_drain"))
+        }
         "bulk:stop" => {
             let id = super::number(fields, "bulk", "the number of an operation")?;
             let id = id.ok_or_else(|| Problem::invalid("the number of an operation is missing"))?;

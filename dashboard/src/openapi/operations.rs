@@ -65,7 +65,9 @@ pub(super) fn meaning(status: u16) -> &'static str {
         422 => "the request breaks a rule",
         429 => "too much at once; come back later",
         500 => "the store has failed, or the server has a defect",
-        503 => "starting, stopping, or the disk is full; come back later",
+        503 => {
+            "starting, stopping, or the store takes no new jobs, for want of space or of its database; come back later"
+        }
         504 => "the wait is over",
         _ => "refused",
     }
@@ -111,6 +113,12 @@ const WAIT: &[Query] = &[Query {
     name: "timeout_ms",
     value: Value::Number(0.0, limits::WAIT_MS_MAX as f64),
     about: "longest wait; 30,000 by default",
+}];
+
+const HOLD: &[Query] = &[Query {
+    name: "hold_ms",
+    value: Value::Number(0.0, limits::DRAIN_HOLD_MS_MAX as f64),
+    about: "for how long the node claims nothing; 30,000 by default",
 }];
 
 const AUDIT: &[Query] = &[
@@ -176,6 +184,8 @@ pub(crate) const ALL: &[Op] = &[
     op!("queues" "route.dead_delete", COUNT, query &[KIND], body None, problems &[404]),
     op!("workers" "route.workers", &[(200, Answer::List("Worker"))]),
     op!("work" "route.leave", COUNT, problems &[404]),
+    op!("cluster" "route.cluster", &[(200, Answer::One("Cluster"))]),
+    op!("cluster" "route.node_drain", COUNT, query HOLD, body None, problems &[404, 409, 422, 504]),
     op!("overview" "route.overview", &[(200, Answer::One("Overview"))]),
     op!("schedules" "route.schedules", &[(200, Answer::List("Schedule"))]),
     op!("schedules" "route.schedule_put", SCHEDULE, body Body::Json("NewSchedule"), problems &[]),

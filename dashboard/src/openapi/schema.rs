@@ -4,6 +4,7 @@
 
 mod access;
 mod answers;
+mod cluster;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use answers::{
     Attempt, Bulk, Count, Delivery, Fetched, HistoryPoint, Job, JobPage, LeaseStanding, Member, Node,
     Overview, Problem, Queue, Schedule, Standing, Standings, Store, Taken, TakenAll, Worker, WorkerJob,
 };
+use cluster::{Cluster, ClusterNode, Move, NodeState, Shard};
 
 /// A queue's name, as [`windlass_core::id::QueueName`] reads it.
 pub(super) const QUEUE_PATTERN: &str = "^[A-Za-z0-9_.:/@-]{1,128}$";
@@ -40,6 +42,8 @@ all!(
     Backoff,
     Bulk,
     CloudEvent,
+    Cluster,
+    ClusterNode,
     Count,
     Delivery,
     Fail,
@@ -53,6 +57,7 @@ all!(
     Lease,
     LeaseStanding,
     Member,
+    Move,
     NamedLease,
     NewAccessToken,
     NewBulk,
@@ -61,12 +66,14 @@ all!(
     NewJobsObject,
     NewSchedule,
     Node,
+    NodeState,
     Overview,
     Problem,
     Progress,
     Queue,
     Role,
     Schedule,
+    Shard,
     Snooze,
     Standing,
     Standings,

@@ -30,6 +30,7 @@ GET    /jobs                                 voa
 GET    /bulk                                 voa
 GET    /bulk/{bulk}                          voa
 GET    /workers                              voa
+GET    /cluster                              voa
 GET    /schedules                            voa
 GET    /metrics                              voa
 GET    /api/v1/jobs                          voa
@@ -38,6 +39,7 @@ GET    /api/v1/bulk/{bulk}                   voa
 GET    /api/v1/queues                        voa
 GET    /api/v1/workers                       voa
 GET    /api/v1/overview                      voa
+GET    /api/v1/cluster                       voa
 GET    /api/v1/schedules                     voa
 GET    /api/v1/schedules/{name}              voa
 GET    /enqueue                              pwoa
@@ -69,6 +71,7 @@ POST   /api/v1/queues/{queue}/pause          oa
 POST   /api/v1/queues/{queue}/resume         oa
 POST   /api/v1/queues/{queue}/dead/retry     oa
 POST   /api/v1/queues/{queue}/dead/delete    oa
+POST   /api/v1/nodes/{name}/drain            oa
 POST   /api/v1/schedules                     oa
 PUT    /api/v1/schedules/{name}              oa
 DELETE /api/v1/schedules/{name}              oa
@@ -209,7 +212,7 @@ async fn a_person_signs_in_looks_and_signs_out() {
     let page = |uri: &str| {
         TestRequest::get().uri(uri).insert_header(("accept", "text/html")).insert_header(cookie.clone())
     };
-    for uri in ["/", "/queues", "/jobs", "/workers", "/schedules"] {
+    for uri in ["/", "/queues", "/jobs", "/workers", "/cluster", "/schedules"] {
         let reply = site.ask(page(uri)).await;
         assert_eq!(reply.status, StatusCode::OK, "{uri}");
         let forms = reply.text.matches("method=\"post\"").count();

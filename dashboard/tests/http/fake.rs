@@ -10,10 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use windlass_core::access::{Caller, Grant, Operation, Principal, Role, TokenId, allows};
 use windlass_core::api::{
-    ApiError, AttemptView, AuditEntry, AuditPage, BulkAct, BulkSpec, BulkState, BulkView, Enqueued,
-    ErrorCode, FetchJobs, Fetched, HistoryPoint, JobPage, JobSearch, JobView, NewToken, NodeView, Overview,
-    QueueView, Request, Response, ScheduleView, Standing, StateCounts, TokenView, WorkRequest, WorkResponse,
-    WorkerView,
+    ApiError, AttemptView, AuditEntry, AuditPage, BulkAct, BulkSpec, ClusterView, Enqueued, ErrorCode,
+    HistoryPoint, JobPage, JobSearch, JobView, NewToken, NodeView, Overview, QueueView, Request, Response,
+    ScheduleView, Standing, StateCounts, TokenView, WorkRequest, WorkResponse, WorkerView,
 };
 use windlass_core::filter::Filter;
 use windlass_core::id::{JobId, QueueName, WorkerId};
@@ -21,8 +20,10 @@ use windlass_core::job::{AttemptOutcome, JobSpec, JobState, Payload, RunAt};
 use windlass_core::schedule::{ScheduleSpec, When};
 use windlass_core::store::StoreStats;
 use windlass_core::time::Timestamp;
-use windlass_core::wire::{Delivery, ReportResult, Token};
+use windlass_core::wire::{ReportResult, Token};
 use windlass_dashboard::{Answer, Backend, WorkAnswer};
+
+use super::made::{alone, bulk, counted, fetched};
 
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970");
@@ -49,6 +50,10 @@ pub(crate) struct World {
     pub(crate) broken: Option<ApiError>,
     /// Who is let in; everybody while it is empty.
     pub(crate) tokens: BTreeMap<String, Role>,
+    /// The cluster, if there are several nodes.
+    pub(crate) cluster: Option<ClusterView>,
+    /// Nodes that were told to give up what they own.
+    pub(crate) drained: Vec<String>,
     serial: u128,
 }
 
@@ -120,52 +125,6 @@ fn token_view(name: &str, role: Role) -> TokenView {
         expires_at: None,
         faktory: false,
     }
-}
-
-fn bulk(act: BulkAct, filter: &str) -> BulkView {
-    BulkView {
-        id: 1,
-        act,
-        filter: filter.to_owned(),
-        reason: "because".to_owned(),
-        pace: Some(5),
-        dry_run: false,
-        state: BulkState::Running,
-        scanned: 9,
-        matched: 7,
-        done: 3,
-        skipped: 1,
-        error: String::new(),
-        started_at: now(),
-        ended_at: None,
-    }
-}
-
-/// One that has counted, and waits for an answer.
-fn counted() -> BulkView {
-    let view = bulk(BulkAct::Delete, "state:dead");
-    let (reason, pace, done, skipped) = (String::new(), None, 0, 0);
-    BulkView { id: 2, dry_run: true, state: BulkState::Done, reason, pace, done, skipped, ..view }
-}
-
-/// As many jobs as were asked for.
-fn fetched(fetch: &FetchJobs) -> Fetched {
-    let (queue, _) = &fetch.queues[0];
-    let job = |n: u32| Delivery {
-        queue: queue.clone(),
-        id: JobId([u8::try_from(n).unwrap_or(u8::MAX); 16]),
-        token: Token { epoch: 1, delivery: n.into() },
-        attempt: 1,
-        max_attempts: 20,
-        kind: "k".to_owned(),
-        payload: Payload::json("{}"),
-        enqueued_at: now(),
-        timeout_ms: Some(5),
-        headers: vec![("traceparent".to_owned(), "00".to_owned())],
-        tags: vec!["a".to_owned()],
-    };
-    let worker = fetch.worker.id.unwrap_or(worker_id(9));
-    Fetched { worker, jobs: (0..fetch.count).map(job).collect(), lease_ms: 8_000, heartbeat_ms: 1_000 }
 }
 
 pub(crate) fn queue(name: &str) -> QueueName {
@@ -391,6 +350,12 @@ impl World {
                 self.schedules.remove(&name).ok_or_else(|| missing("schedule"))?;
                 Ok(Response::Done { count: 1 })
             }
+            other => self.other_call(other),
+        }
+    }
+
+    fn other_call(&mut self, request: Request) -> Result<Response, ApiError> {
+        match request {
             Request::CreateToken(spec) => Ok(Response::TokenMade(Box::new(NewToken {
                 view: token_view(&spec.name, spec.role),
                 secret: "wl_x".to_owned(),
@@ -427,6 +392,18 @@ impl World {
                 Ok(Response::Bulk(Box::new(bulk(BulkAct::Cancel, "kind:a"))))
             }
             Request::GetBulk { id: 2 } => Ok(Response::Bulk(Box::new(counted()))),
+            Request::GetCluster => {
+                let view = self.cluster.clone().unwrap_or_else(alone);
+                Ok(Response::Cluster(Box::new(view)))
+            }
+            Request::DrainNode { .. } if self.cluster.is_none() => {
+                let text = "there is no other node to take over; stop the server instead";
+                Err(ApiError::new(ErrorCode::Conflict, text))
+            }
+            Request::DrainNode { node, .. } => {
+                self.drained.extend(node);
+                Ok(Response::Done { count: 1 })
+            }
             other => Err(ApiError::new(ErrorCode::Unsupported, format!("{other:?}"))),
         }
     }

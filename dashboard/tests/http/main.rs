@@ -2,8 +2,10 @@
 
 mod access;
 mod api;
+mod cluster;
 mod fake;
 mod guard;
+mod made;
 mod openapi;
 mod pages;
 mod sample;

@@ -34,6 +34,7 @@ async fn nothing_that_users_send_becomes_markup() {
         "/bulk/2".to_owned(),
         format!("/bulk/{encoded}"),
         "/workers".to_owned(),
+        "/cluster".to_owned(),
         "/schedules".to_owned(),
         format!("/schedules/new?from={encoded}"),
         format!("/enqueue?queue={encoded}&kind={encoded}&payload={encoded}"),
@@ -266,8 +267,17 @@ async fn the_language_is_asked_for_chosen_or_preferred() {
     let reply = site.page("/queues?lang=zh-CN").await;
     assert!(reply.text.contains("<h1>队列</h1>"));
     assert!(reply.header("set-cookie").starts_with("windlass_lang=zh-CN"));
-    for page in ["/", "/queues", "/jobs", "/workers", "/schedules", "/schedules/new", "/enqueue", "/docs/api"]
-    {
+    for page in [
+        "/",
+        "/queues",
+        "/jobs",
+        "/workers",
+        "/cluster",
+        "/schedules",
+        "/schedules/new",
+        "/enqueue",
+        "/docs/api",
+    ] {
         let text = site.page(&format!("{page}?lang=zh-CN")).await.text;
         assert!(!text.contains('⁇'), "{page} has a key without text");
     }

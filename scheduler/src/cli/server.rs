@@ -100,6 +100,7 @@ fn node_config(config: &Config) -> NodeConfig {
     node.cluster.clone_from(&config.cluster);
     node.name.clone_from(&config.name);
     node.advertise.clone_from(&config.advertise);
+    node.hosts.clone_from(&config.hosts);
     node.seeds.clone_from(&config.seeds);
     node.insecure_bind = config.insecure_bind;
     node.read_only_dashboard = config.read_only_dashboard;

@@ -55,9 +55,9 @@ Examples:
   windlass store copy /var/lib/windlass postgres://windlass@db/jobs     from one machine to several
   windlass store copy postgres://windlass@db/jobs ./windlass-data       and back")]
     Copy {
-        /// A data directory, or postgres://…
+        /// A data directory, postgres://…, or @FILE with either in it, so that no password is on the command line
         from: String,
-        /// An empty or absent directory, or an empty postgres://…
+        /// The same, but empty or absent
         to: String,
         /// PEM file with the certificates that a PostgreSQL's certificate is checked against
         #[arg(long, value_name = "FILE")]
@@ -224,6 +224,11 @@ async fn look(session: &mut Session) -> Vec<Check> {
 }
 
 fn store(text: &str, ca: Option<&Path>) -> Result<StoreConfig, CliError> {
+    if let Some(file) = text.strip_prefix('@') {
+        let read = std::fs::read_to_string(file);
+        let read = read.map_err(|e| CliError::usage(format!("store: {file}: cannot be read: {e}")))?;
+        return store(read.trim().trim_start_matches('@'), ca);
+    }
     if is_database_url(text) {
         let mut url = DatabaseUrl::parse(text).map_err(|e| CliError::usage(format!("store: {e}")))?;
         url.trust(ca.map(Path::to_owned));

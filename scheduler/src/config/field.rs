@@ -103,6 +103,16 @@ pub const FIELDS: &[Field] = &[
         get: |c| door_text(c.http),
     },
     Field {
+        key: "hosts",
+        flag: "hosts",
+        value: "NAME,…|none",
+        switch: false,
+        doc: "Names under which dashboard and HTTP API may be asked, beside addresses, localhost and the name given with --advertise, with commas between them, or none; a request for any other name is refused. Defaults to none",
+        default: "none",
+        set: hosts,
+        get: |c| if c.hosts.is_empty() { "none".to_owned() } else { c.hosts.join(",") },
+    },
+    Field {
         key: "native",
         flag: "native",
         value: "ADDR",
@@ -344,6 +354,21 @@ fn store(config: &mut Config, text: &str) -> Result<(), String> {
     let kinds = [StoreKind::Sled, StoreKind::Memory];
     config.store = one_of(text, &kinds, StoreKind::name).map_err(|e| format!("{e} or postgres://…"))?;
     Ok(())
+}
+
+fn hosts(config: &mut Config, text: &str) -> Result<(), String> {
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if text == "none" {
+        config.hosts.clear();
+        return Ok(());
+    }
+    match names.iter().find(|name| name.is_empty() || name.contains(['/', ':', ' '])) {
+        Some(name) => Err(format!("{name:?} is no host name such as jobs.example.com")),
+        None => {
+            config.hosts = names;
+            Ok(())
+        }
+    }
 }
 
 fn seeds(config: &mut Config, text: &str) -> Result<(), String> {

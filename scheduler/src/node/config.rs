@@ -96,6 +96,8 @@ pub struct NodeConfig {
     pub name: Option<NodeName>,
     /// Host by which other nodes reach this one. Defaults to the addresses of the doors.
     pub advertise: Option<String>,
+    /// Names under which pages and HTTP API may be asked, beside addresses, loopback names and `advertise`. Defaults to none.
+    pub hosts: Vec<String>,
     /// Gossip members to start from, `host:port`. Defaults to none: workers come to the server.
     pub seeds: Vec<String>,
     /// Listen on addresses that others can reach although nothing keeps them out. Defaults to no.
@@ -140,6 +142,7 @@ impl NodeConfig {
             cluster: "windlass".to_owned(),
             name: None,
             advertise: None,
+            hosts: Vec::new(),
             seeds: Vec::new(),
             insecure_bind: false,
             tls: None,

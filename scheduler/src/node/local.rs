@@ -68,6 +68,18 @@ impl Membership {
     }
 }
 
+impl<L> Bound<L> {
+    /// Where they are, with the real ports; the gossip has no door of its own yet.
+    fn addrs(&self) -> std::io::Result<Addrs> {
+        Ok(Addrs {
+            http: self.http.as_ref().map(TcpListener::local_addr).transpose()?,
+            native: self.native.as_ref().map(|(_, addr)| *addr),
+            faktory: self.faktory.as_ref().map(|(_, addr)| *addr),
+            gossip: None,
+        })
+    }
+}
+
 /// A node that lives on the present arbiter and ends with it.
 pub struct LocalNode {
     pub(super) api: Arc<ApiParts>,
@@ -136,14 +148,11 @@ impl LocalNode {
         let registry = recover(&config, &writer)?;
         let hub = hub(&config);
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
-        let http_addr = bound.http.as_ref().map(TcpListener::local_addr).transpose()?;
-        let native_addr = bound.native.as_ref().map(|(_, addr)| *addr);
-        let faktory_addr = bound.faktory.as_ref().map(|(_, addr)| *addr);
-        let own = own_facts(http_addr, native_addr, faktory_addr);
+        let addrs = bound.addrs()?;
+        let own = own_facts(addrs);
         let (cluster, seats, leaves) = membership.take(&config, &node, own, writer.store().epoch()).await?;
         cluster.tell(hub.clone());
         let budget = Arc::new(Budget::new(doors.native, config.memory.enqueue_bytes()));
-        let history = history(&registry, &clock);
         let phases = Phases::default();
         let polls = polls(&config, &registry, &hub, &phases);
         let desk = desk(&config, doors, &registry);
@@ -160,7 +169,7 @@ impl LocalNode {
             seats,
             writer: writer.clone(),
             clock: clock.clone(),
-            history,
+            history: history(&registry, &clock),
             budget,
             node: node.clone(),
             started_at: clock.now().wall,
@@ -171,10 +180,9 @@ impl LocalNode {
         let sessions = sessions(&config, &parts, greeting(&config, node, &cluster), &phases);
         let faktory = open_faktory(bound.faktory, desk, guards, &config, &phases).await?;
         let door = bound.native.map(|(listener, _)| session::open(listener, sessions));
-        let serve = |listener| serve_http(listener, bound.tls, &config, doors, &api, native_addr);
+        let serve = |listener| serve_http(listener, bound.tls, &config, doors, &api, addrs.native);
         let http = bound.http.map(serve).transpose()?;
-        let addrs =
-            Addrs { http: http_addr, native: native_addr, faktory: faktory_addr, gossip: cluster.addr() };
+        let addrs = Addrs { gossip: cluster.addr(), ..addrs };
         Ok(LocalNode {
             api: parts,
             writer,
@@ -327,11 +335,8 @@ pub(super) async fn gossip(config: &NodeConfig, node: &str, facts: Facts) -> Res
 }
 
 /// What the node says of itself. A server on an engine that is opened once owns what there is as soon as it can say so.
-pub(super) fn own_facts(
-    http: Option<SocketAddr>,
-    native: Option<SocketAddr>,
-    faktory: Option<SocketAddr>,
-) -> Facts {
+pub(super) fn own_facts(addrs: Addrs) -> Facts {
+    let Addrs { http, native, faktory, .. } = addrs;
     let doors = [(facts::HTTP, http), (facts::NATIVE, native), (facts::FAKTORY, faktory)];
     let words = [
         (facts::ROLE, facts::SERVER.to_owned()),
@@ -373,12 +378,12 @@ fn serve_http(
 ) -> Result<(ServerHandle, Dashboard), StartError> {
     let options = Options {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        hosts: config.hosts.iter().chain(&config.advertise).cloned().collect(),
         read_only: config.read_only_dashboard,
         badge: config.badge.clone(),
         native_addr: native
             .map(|addr| if tls.is_some() { format!("tls://{addr}") } else { addr.to_string() }),
         tls: tls.is_some(),
-        ..Options::default()
     };
     let dashboard = Dashboard::new(Arc::new(api.clone()), options);
     let handle = http::serve(listener, tls, doors.http, &dashboard)?;

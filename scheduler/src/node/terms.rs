@@ -23,6 +23,7 @@ use windlass_core::cluster::{Decision, Nonce, Seat, Standby, Timing};
 use windlass_core::id::NodeName;
 use windlass_core::limits;
 use windlass_core::store::{Epoch, Store};
+use windlass_core::time::Mono;
 
 use super::board::{Board, drained, keep_board};
 use super::descriptors::{Doors, raise_limit};
@@ -43,6 +44,9 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 const START_AGAIN: Duration = Duration::from_millis(500);
 /// Wait after a term that could not begin; somebody else may have more luck.
 const AFTER_FAILURE_MS: u64 = 5_000;
+/// Silence of an owner with this node's own name after which it is taken for an earlier life of this node, and not for another server
+/// that was given the same name: three signs of life.
+const TWIN_MS: u64 = 3 * limits::BEAT_MS;
 /// How often an owner is looked at from outside.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -112,12 +116,7 @@ impl Life {
             prepared = prepared(&database, &session) => prepared?,
         }
         let presence = ports.presence(config.advertise.as_deref());
-        let cluster = gossip(
-            &config,
-            name.as_str(),
-            own_facts(ports.addrs.http, ports.addrs.native, ports.addrs.faktory),
-        )
-        .await?;
+        let cluster = gossip(&config, name.as_str(), own_facts(ports.addrs)).await?;
         let who = Claimant { name, presence, shard: SHARD };
         let (api, board) = (Arc::default(), Board::new());
         Ok(Life { config, doors, ports, cluster, database, session, who, api, orders, board })
@@ -151,9 +150,9 @@ impl Life {
         tracing::info!("node stopped");
     }
 
-    fn later(&self, time: Duration) -> windlass_core::time::Mono {
+    fn later(&self, time: Duration) -> Mono {
         let now = self.config.clock.now().mono;
-        windlass_core::time::Mono(now.0 + u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+        Mono(now.0 + u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn addrs(&self) -> Addrs {
@@ -189,7 +188,7 @@ impl Life {
     async fn watch_row(&self, standby: &mut Standby, relays: &Relays, ready: &mut Option<Ready>) -> Watched {
         let mut tick = tokio::time::interval(Duration::from_millis(limits::SEAT_READ_MS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut first = None;
+        let (mut first, mut said) = (None, false);
         loop {
             tick.tick().await;
             let asked = self.config.clock.now().mono;
@@ -204,6 +203,15 @@ impl Life {
             let now = self.config.clock.now().mono;
             let decision = standby.observe(asked, now, &row.seat, &self.alive());
             relays.follow(&row, &self.who.name);
+            let (beat, since) = *first.get_or_insert((row.seat.beat, now));
+            let lives = beat != row.seat.beat;
+            if row.seat.owner.as_ref() == Some(&self.who.name) && (lives || !is_over(since, now, TWIN_MS)) {
+                if lives && !std::mem::replace(&mut said, true) {
+                    let text = "another server has this node's name and owns the shard; give one of them another --name";
+                    tracing::error!(node = %self.who.name, text);
+                }
+                continue;
+            }
             if let Decision::Claim { .. } = decision {
                 let why = match &row.seat.owner {
                     None => "it had been given up".to_owned(),
@@ -213,7 +221,6 @@ impl Life {
                 return Watched::Claim { seat: row.seat, why };
             }
             // Somebody was seen to serve, so this node does, too.
-            let lives = *first.get_or_insert(row.seat.beat) != row.seat.beat;
             let other = row.seat.owner.as_ref().is_some_and(|owner| *owner != self.who.name);
             if lives && other && !self.tell(ready) {
                 return Watched::Ordered(Order::Kill);
@@ -383,6 +390,11 @@ struct Term {
     begun: tokio::sync::oneshot::Receiver<Result<ApiHandle, StartError>>,
     ended: watch::Receiver<bool>,
     thread: std::thread::JoinHandle<()>,
+}
+
+/// Whether so many milliseconds have passed.
+fn is_over(since: Mono, now: Mono, ms: u64) -> bool {
+    now.0.saturating_sub(since.0) >= ms
 }
 
 /// Tables are there, and nothing about the database breaks a promise. A database that is away is waited for.

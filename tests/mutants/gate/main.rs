@@ -1,8 +1,8 @@
 //! The mutation gate: a checker that misses its bug fails here.
 //!
 //! Goal: every planted bug is caught by one of those that it names, and without a bug nobody objects. Method: each plant is
-//! switched on in turn; the model test and the simulator go from seed to seed until one that the plant names objects. Bugs
-//! of the shell around the core are planted by the simulator itself and judged the same way.
+//! switched on in turn; the model test and the simulator, or that of ownership, go from seed to seed until one that the plant
+//! names objects. Bugs of the shell around the core are planted by the simulators themselves and judged the same way.
 //!
 //! `WINDLASS_MUTANT` runs the mutants whose name contains it, `WINDLASS_SEEDS` sets how far the simulator goes.
 
@@ -26,7 +26,7 @@ use std::sync::{Mutex, PoisonError};
 
 use windlass_core::planted;
 use windlass_core::plants::{self, MODEL};
-use windlass_mutants::{Options, Planted, run};
+use windlass_mutants::{Options, Planted, ownership, run};
 
 /// Seeds of the simulator per mutant.
 const SEEDS: u64 = 3_000;
@@ -61,8 +61,26 @@ const JUDGES: &[&str] = &[
 struct Mutant {
     name: &'static str,
     caught_by: &'static [&'static str],
-    options: Options,
+    simulator: Simulator,
     core: bool,
+}
+
+/// The simulator that must catch a bug, and what it plants itself.
+enum Simulator {
+    Server(Options),
+    Ownership(ownership::Options),
+}
+
+impl Simulator {
+    /// The promise that breaks in the run of this seed.
+    fn broken(&self, seed: u64) -> Option<&'static str> {
+        match self {
+            Simulator::Server(options) => run(seed, options).violation.map(|found| found.invariant),
+            Simulator::Ownership(options) => {
+                ownership::run(seed, options).violation.map(|(promise, _)| promise)
+            }
+        }
+    }
 }
 
 /// What became of a mutant.
@@ -94,20 +112,32 @@ impl fmt::Display for Fate {
 }
 
 fn mutants() -> Vec<Mutant> {
-    let plain = Options::default;
     let core = plants::all().into_iter().map(|plant| Mutant {
         name: plant.name,
         caught_by: plant.caught_by,
-        options: plain(),
+        simulator: if plant.edits.iter().all(|edit| edit.file.starts_with("cluster")) {
+            Simulator::Ownership(ownership::Options::default())
+        } else {
+            Simulator::Server(Options::default())
+        },
         core: true,
     });
     let shell = SHELL.iter().map(|(name, planted, caught_by)| Mutant {
         name,
         caught_by,
-        options: Options { planted: Some(*planted), ..plain() },
+        simulator: Simulator::Server(Options { planted: Some(*planted), ..Options::default() }),
         core: false,
     });
-    core.chain(shell).collect()
+    let node = NODE.iter().map(|(name, planted, caught_by)| Mutant {
+        name,
+        caught_by,
+        simulator: Simulator::Ownership(ownership::Options {
+            planted: Some(*planted),
+            ..ownership::Options::default()
+        }),
+        core: false,
+    });
+    core.chain(shell).chain(node).collect()
 }
 
 /// Bugs of the server around the core.
@@ -125,6 +155,19 @@ const SHELL: &[(&str, Planted, &[&str])] = &[
     ("shell-pauses-in-name", Planted::PauseInName, &["paused queues rest"]),
 ];
 
+/// Bugs of the nodes and the database around those who own.
+const NODE: &[(&str, ownership::Planted, &[&str])] = &[
+    ("node-reuses-its-nonce", ownership::Planted::NonceReused, &["one writer"]),
+    ("node-claims-unseen", ownership::Planted::ClaimUnseen, &["no haste"]),
+    ("node-claims-without-the-beat", ownership::Planted::ClaimWithoutBeat, &["no haste"]),
+    ("node-commits-without-the-seq", ownership::Planted::CommitWithoutSeq, &["groups once, in order"]),
+    ("node-confirms-at-once", ownership::Planted::ConfirmAtOnce, &["confirmed is committed"]),
+    ("node-hands-out-at-once", ownership::Planted::HandOutAtOnce, &["hand-outs are durable"]),
+    ("node-owns-in-silence", ownership::Planted::SilentOwner, &["a healthy owner stays"]),
+    ("node-forgets-its-drain", ownership::Planted::HoldForgotten, &["drained nodes hold off"]),
+    ("node-reads-no-ends", ownership::Planted::EndsUnread, &["what ended rests"]),
+];
+
 /// Runs a mutant until one that it names has objected.
 fn try_out(mutant: &Mutant, seeds: u64) -> Fate {
     let mut fate = Fate {
@@ -136,15 +179,15 @@ fn try_out(mutant: &Mutant, seeds: u64) -> Fate {
         reached: 0,
     };
     for seed in 0..seeds {
-        let live = || suite::quietly(|| run(seed, &mutant.options));
-        let ran = if mutant.core { planted::with(mutant.name, live) } else { live() };
+        let live = || suite::quietly(|| mutant.simulator.broken(seed));
+        let broken = if mutant.core { planted::with(mutant.name, live) } else { live() };
         fate.reached += if mutant.core { planted::reached() } else { 0 };
         fate.shown.1 += 1;
-        if let Some(violation) = ran.violation {
+        if let Some(promise) = broken {
             fate.shown.0 += 1;
-            *fate.objected.entry(violation.invariant).or_default() += 1;
-            if fate.caught_by.is_none() && mutant.caught_by.contains(&violation.invariant) {
-                fate.caught_by = Some(violation.invariant);
+            *fate.objected.entry(promise).or_default() += 1;
+            if fate.caught_by.is_none() && mutant.caught_by.contains(&promise) {
+                fate.caught_by = Some(promise);
                 fate.first = seed;
             }
         }
@@ -204,7 +247,8 @@ fn every_planted_bug_is_caught() {
     assert!(missed.is_empty(), "nobody who should has caught {}", missed.join(", "));
     if only.is_empty() {
         let exercised: BTreeSet<&str> = fates.iter().flat_map(|fate| fate.objected.keys().copied()).collect();
-        let idle: Vec<&str> = JUDGES.iter().copied().filter(|judge| !exercised.contains(judge)).collect();
+        let judges = JUDGES.iter().chain(&ownership::judges::PROMISES).copied();
+        let idle: Vec<&str> = judges.filter(|judge| !exercised.contains(judge)).collect();
         assert!(idle.is_empty(), "no mutant exercises {idle:?}: plant a bug for each, or it may be blind");
     }
 }
@@ -214,6 +258,8 @@ fn without_a_bug_nobody_objects() {
     for seed in 0..SEEDS_COUNTED {
         let violation = run(seed, &Options::default()).violation;
         assert!(violation.is_none(), "seed {seed}: {violation:?}");
+        let violation = ownership::run(seed, &ownership::Options::default()).violation;
+        assert!(violation.is_none(), "seed {seed} of ownership: {violation:?}");
     }
     let found = suite::check(1, 100, 0);
     let steps = found.map(|found| found.steps);

@@ -45,18 +45,16 @@ pub enum Planted {
     ClaimWithoutBeat,
     /// Commits do not look at the seq.
     CommitWithoutSeq,
-    /// Claims raise the epoch by one only, so that epochs come again when a claim is lost.
-    EpochsRepeat,
     /// Clients are told before the answer to the commit.
     ConfirmAtOnce,
     /// Jobs are handed out before the answer to the commit.
     HandOutAtOnce,
     /// An owner with nothing to commit gives no sign of life.
     SilentOwner,
-    /// A standby takes the time at which it looks at an answer for that of its question.
-    SilenceByOwnClock,
-    /// A drained node claims again at once.
+    /// A node forgets with its seat that it was drained.
     HoldForgotten,
+    /// A new owner does not read the ends of jobs.
+    EndsUnread,
 }
 
 /// How to run a seed.

@@ -49,12 +49,11 @@ const PLANTED: &[(Planted, &[&str])] = &[
     (Planted::ClaimUnseen, &["no haste", "a healthy owner stays"]),
     (Planted::ClaimWithoutBeat, &["no haste"]),
     (Planted::CommitWithoutSeq, &["groups once, in order"]),
-    (Planted::EpochsRepeat, &["one owner per token", "one writer"]),
     (Planted::ConfirmAtOnce, &["confirmed is committed"]),
     (Planted::HandOutAtOnce, &["hand-outs are durable"]),
     (Planted::SilentOwner, &["a healthy owner stays"]),
-    (Planted::SilenceByOwnClock, &["no haste"]),
     (Planted::HoldForgotten, &["drained nodes hold off"]),
+    (Planted::EndsUnread, &["what ended rests"]),
 ];
 
 #[test]

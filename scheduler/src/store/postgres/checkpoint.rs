@@ -30,7 +30,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Wait before a directory of which nobody knows whether it counts is published again.
 const PUBLISH_AGAIN: Duration = Duration::from_millis(200);
 /// Bits of a block's number that count within an epoch: an owner that was replaced writes over nothing of its successor's.
-const BLOCKS_PER_EPOCH_BITS: u32 = 40;
+const BLOCKS_PER_EPOCH_BITS: u32 = 24;
 
 /// What the thread remembers between checkpoints.
 pub(super) struct Checkpointer<'a> {
@@ -119,6 +119,11 @@ impl<'a> Checkpointer<'a> {
     fn checkpoint(&mut self) -> Result<(), CheckpointError> {
         let engine = self.engine;
         let started = Instant::now();
+        if self.next_block >> BLOCKS_PER_EPOCH_BITS != engine.epoch {
+            let text = "this epoch has written all the blocks it has numbers for; the shard is taken anew";
+            engine.fail(CommitError::Failed(text.to_owned()));
+            return Ok(());
+        }
         let (frozen, resting, seq) = self.freeze();
         let mut merge = Merge::new(&*resting.blocks, &resting.directory, self.next_block, &engine.stop);
         let merged = merge.run(&frozen);

@@ -112,10 +112,11 @@ pub async fn claim(
 ) -> Result<Option<Claimed>, DbError> {
     const SQL: &str = "\
         WITH before AS (SELECT owner FROM windlass.shard WHERE id = $1), \
-        own AS (UPDATE windlass.shard SET epoch = epoch + 1, nonce = $3, beat = beat + 1, moves = moves + 1, \
+        own AS (UPDATE windlass.shard SET epoch = epoch + $9, nonce = $3, beat = beat + 1, moves = moves + 1, \
             owner = $4, native = $5, http = $6, faktory = $7 WHERE id = $1 AND epoch = $2 AND beat = $10 \
             RETURNING epoch, seq, rested, next_block, directory), \
-        gone AS (DELETE FROM windlass.move USING own WHERE shard = $1 AND move.epoch < own.epoch - $9), \
+        gone AS (DELETE FROM windlass.move USING own WHERE shard = $1 AND move.epoch <= (\
+            SELECT epoch FROM windlass.move WHERE shard = $1 ORDER BY epoch DESC OFFSET $11 LIMIT 1)), \
         moved AS (INSERT INTO windlass.move (shard, epoch, from_node, to_node, why) \
             SELECT $1, own.epoch, before.owner, $4, $8 FROM own, before ON CONFLICT DO NOTHING) \
         SELECT epoch, seq, rested, next_block, directory FROM own";
@@ -133,8 +134,9 @@ pub async fn claim(
                 (&presence.http, Type::TEXT),
                 (&presence.faktory, Type::TEXT),
                 (&why, Type::TEXT),
-                (&MOVES_KEPT, Type::INT8),
+                (&column(nonce.leap()), Type::INT8),
                 (&column(seen.beat), Type::INT8),
+                (&MOVES_KEPT, Type::INT8),
             ],
         )
         .await?;

@@ -10,6 +10,8 @@ mod leases;
 mod life;
 #[path = "plants/order.rs"]
 mod order;
+#[path = "plants/ownership.rs"]
+mod ownership;
 #[path = "plants/schedules.rs"]
 mod schedules;
 #[path = "plants/windows.rs"]
@@ -51,6 +53,7 @@ pub fn all() -> Vec<&'static Plant> {
         leases::PLANTS,
         life::PLANTS,
         order::PLANTS,
+        ownership::PLANTS,
         schedules::PLANTS,
         windows::PLANTS,
     ];

@@ -127,8 +127,6 @@ pub struct Careless {
     pub beat: bool,
     /// Commits do not look at the seq.
     pub seq: bool,
-    /// Claims raise the epoch by one and no more.
-    pub leap: bool,
 }
 
 /// The database.
@@ -152,8 +150,8 @@ pub struct Database {
     pub held: Vec<Sent>,
     /// What it leaves out.
     pub careless: Careless,
-    /// Earlier states: the row, and the length of the journal.
-    past: VecDeque<(Row, usize)>,
+    /// Earlier states: the row, since when it was so, and the length of the journal.
+    past: VecDeque<(Row, u64, usize)>,
 }
 
 impl Database {
@@ -190,7 +188,7 @@ impl Database {
         }
         self.keep(at);
         let row = &mut self.row;
-        row.epoch += if self.careless.leap { 1 } else { claim.nonce.leap() };
+        row.epoch += claim.nonce.leap();
         row.nonce = claim.nonce;
         row.beat += 1;
         row.owner = Some(claim.name.clone());
@@ -232,16 +230,17 @@ impl Database {
     pub fn lose(&mut self, states: u64) -> Vec<Rc<Group>> {
         let mut length = self.journal.len();
         for _ in 0..states {
-            let Some((row, groups)) = self.past.pop_back() else { break };
+            let Some((row, since, groups)) = self.past.pop_back() else { break };
             self.row = row;
+            self.changed_at = since;
             length = groups;
         }
         self.journal.split_off(length)
     }
 
     fn keep(&mut self, at: u64) {
+        self.past.push_back((self.row.clone(), self.changed_at, self.journal.len()));
         self.changed_at = at;
-        self.past.push_back((self.row.clone(), self.journal.len()));
         if self.past.len() > PAST_MAX {
             self.past.pop_front();
         }

@@ -39,10 +39,12 @@ pub enum What {
     Slow { delay_ms: u64, ms: u64 },
     /// The database is away, and comes back so many statements younger.
     FailOver { ms: u64, lost: u64 },
+    /// The machine under all of them stands still; nodes go on a little later than the database, each by itself.
+    Freeze { ms: u64 },
 }
 
 /// Names of the kinds, in the order of [`What::kind`].
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 13] = [
     "node kill",
     "node stop",
     "node drain",
@@ -55,6 +57,7 @@ pub const KINDS: [&str; 12] = [
     "outage",
     "slow database",
     "fail-over",
+    "freeze",
 ];
 
 /// Shortest time for which the database is away: longer than a reading and the pause before it, so that every standby has one
@@ -78,6 +81,7 @@ impl What {
             What::Outage { .. } => 9,
             What::Slow { .. } => 10,
             What::FailOver { .. } => 11,
+            What::Freeze { .. } => 12,
         }
     }
 
@@ -86,7 +90,9 @@ impl What {
     pub fn harms(&self) -> Option<Option<usize>> {
         match self {
             What::GossipCut { .. } | What::GossipWrong { .. } | What::GossipLate { .. } => None,
-            What::Outage { .. } | What::Slow { .. } | What::FailOver { .. } => Some(None),
+            What::Outage { .. } | What::Slow { .. } | What::FailOver { .. } | What::Freeze { .. } => {
+                Some(None)
+            }
             What::NodeKill { node, .. }
             | What::NodeStop { node, .. }
             | What::NodeDrain { node, .. }
@@ -110,6 +116,7 @@ impl What {
             | What::WireSlow { ms, .. }
             | What::WireLossy { ms, .. }
             | What::Outage { ms }
+            | What::Freeze { ms }
             | What::Slow { ms, .. }
             | What::FailOver { ms, .. } => ms,
         }
@@ -158,6 +165,7 @@ fn draw(kind: usize, rng: &mut Rng, nodes: usize) -> What {
         },
         9 => What::Outage { ms: ms.max(OUTAGE_MS_MIN) },
         10 => What::Slow { delay_ms, ms },
-        _ => What::FailOver { ms: ms.max(OUTAGE_MS_MIN), lost: rng.pick(&[0, 0, 1, 2, 5, 20]) },
+        11 => What::FailOver { ms: ms.max(OUTAGE_MS_MIN), lost: rng.pick(&[0, 0, 1, 2, 5, 20]) },
+        _ => What::Freeze { ms: ms.max(OUTAGE_MS_MIN) },
     }
 }

@@ -13,7 +13,7 @@
 //! | one owner per token | no two owners hand out under one token, and tokens rise |
 //! | what ended rests | no job is leased after its end, or without being there |
 //!
-//! Two more are judged by the world: somebody owns, and everything ends (liveness).
+//! Two more are judged by the world: somebody owns, and everything ends.
 
 mod seat;
 mod work;
@@ -41,7 +41,7 @@ pub const PROMISES: [&str; 12] = [
     "one owner per token",
     "what ended rests",
     "somebody owns",
-    "liveness",
+    "everything ends",
 ];
 
 /// A broken promise: which, and how.
@@ -131,10 +131,16 @@ impl Judges {
         verdict
     }
 
-    /// Jobs whose record was lost by a fail-over.
+    /// Whether a fail-over has lost the record of a job.
     #[must_use]
-    pub fn lost(&self) -> &BTreeSet<Job> {
-        &self.journal.lost_jobs
+    pub fn is_lost(&self, job: Job) -> bool {
+        self.journal.lost_jobs.contains(&job)
+    }
+
+    /// Whether the end of a job is in the journal.
+    #[must_use]
+    pub fn has_ended(&self, job: Job) -> bool {
+        self.work.has_ended(job)
     }
 
     /// Whether the seat is that of this claim.

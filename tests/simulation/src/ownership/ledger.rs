@@ -77,11 +77,12 @@ pub enum Proof {
 }
 
 impl Ledger {
-    /// The jobs of a journal. Leases count from `at`: the time in which nobody could report is not held against them.
+    /// The jobs of a journal, of the changes that `reads` says. Leases count from `at`: the time in which nobody could report is
+    /// not held against them.
     #[must_use]
-    pub fn load(groups: &[Rc<Group>], at: u64) -> Ledger {
+    pub fn load(groups: &[Rc<Group>], at: u64, reads: impl Fn(&Write) -> bool) -> Ledger {
         let mut ledger = Ledger::default();
-        for write in groups.iter().flat_map(|group| &group.writes) {
+        for write in groups.iter().flat_map(|group| &group.writes).filter(|write| reads(write)) {
             ledger.apply(*write, at);
             ledger.durable(*write);
         }

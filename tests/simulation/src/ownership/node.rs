@@ -231,12 +231,12 @@ impl World {
                 self.node_later(index, 0, NodeEvent::Tick(claim.claim));
                 return;
             }
-            (Asked::Read(_), _) => {
+            (Asked::Claim(_), Reply::Claimed(None)) => {}
+            (Asked::Read(_) | Asked::Claim(_), _) => {
                 if let Mode::Standby { standby, .. } = &mut self.nodes[index].mode {
                     standby.unreadable();
                 }
             }
-            (Asked::Claim(_), _) => {}
         }
         self.node_later(index, self.setup.timing.read_ms, NodeEvent::Read);
     }
@@ -244,10 +244,8 @@ impl World {
     fn decide(&mut self, index: usize, asked: Mono, seat: &Seat) {
         let alive = self.view(index);
         let at = self.at;
-        let late = self.planted == Some(Planted::SilenceByOwnClock);
         let node = &mut self.nodes[index];
         let answered = node.mono(at);
-        let asked = if late { answered } else { asked };
         let Mode::Standby { standby, .. } = &mut node.mode else { return };
         match standby.observe(asked, answered, seat, &alive) {
             Decision::Wait => self.node_later(index, self.setup.timing.read_ms, NodeEvent::Read),

@@ -106,7 +106,7 @@ impl World {
     }
 
     pub(super) fn loaded(&mut self, node: usize, groups: &[Rc<Group>]) {
-        let at = self.at;
+        let (at, unread) = (self.at, self.planted == Some(Planted::EndsUnread));
         let Some(owner) = self.owner(node) else { return };
         owner.load = None;
         let claim = owner.claim;
@@ -115,7 +115,7 @@ impl World {
             return self.stand_by(node);
         }
         owner.known = groups.iter().fold(0, |known, group| chain(known, group));
-        owner.ledger = Some(Ledger::load(groups, at));
+        owner.ledger = Some(Ledger::load(groups, at, |write| !(unread && matches!(write, Write::End(_)))));
         self.emit(Fact::Serves { node, claim });
         self.pump(node);
     }

@@ -24,6 +24,8 @@ const DRAIN_MS_MAX: u64 = 30_000;
 const LOOK_MS: u64 = 200;
 /// Beyond what is promised: two statements of which the answer was lost, and the reading of the journal.
 const SLACK_MS: u64 = 500;
+/// Longest time by which a node goes on after the database, when all stood still.
+const FREEZE_LATER_MS: u64 = 400;
 /// Times a worker reports before it lets go.
 const REPORTS_MAX: u32 = 30;
 
@@ -136,7 +138,6 @@ impl World {
             seen: planted(Planted::ClaimUnseen),
             beat: planted(Planted::ClaimWithoutBeat),
             seq: planted(Planted::CommitWithoutSeq),
-            leap: planted(Planted::EpochsRepeat),
         };
         let mut world = World {
             at: 0,
@@ -182,7 +183,7 @@ impl World {
             self.at = at;
             self.stats.events += 1;
             if self.stats.events > EVENTS_MAX {
-                self.violated("liveness", "the run does not end".to_owned());
+                self.violated("everything ends", "the run does not end".to_owned());
             }
             self.happen(event);
         }
@@ -277,6 +278,13 @@ impl World {
             What::Outage { .. } => self.falls(until, 0),
             What::Slow { delay_ms, .. } => self.db_slow = (delay_ms, until),
             What::FailOver { lost, .. } => self.falls(until, lost),
+            What::Freeze { .. } => {
+                self.falls(until, 0);
+                for node in 0..self.nodes.len() {
+                    let later_ms = self.rng.below(FREEZE_LATER_MS);
+                    self.node_stops(node, until + later_ms);
+                }
+            }
         }
     }
 
@@ -304,13 +312,14 @@ impl World {
             return self
                 .violated("somebody owns", format!("no owner, and the seat is still for {quiet_ms} ms"));
         }
-        let lost = self.judges.lost();
-        self.running.retain(|job| !lost.contains(job));
+        // The journal says what has ended: who was told may be gone.
+        let judges = &self.judges;
+        self.running.retain(|job| !judges.is_lost(*job) && !judges.has_ended(*job));
         if self.submitted.is_empty() && self.running.is_empty() {
             self.ended = true;
         } else if self.at > self.heal_at + self.owned_within_ms() + DRAIN_MS_MAX {
             let what = format!("jobs {:?} wait, {:?} have not ended", self.submitted, self.running);
-            self.violated("liveness", what);
+            self.violated("everything ends", what);
         } else {
             self.later(LOOK_MS, Event::Look);
         }

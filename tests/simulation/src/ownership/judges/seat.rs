@@ -20,7 +20,8 @@ pub(super) struct Judge {
     /// Until when a fault has harmed each node, and the database.
     harmed_until: Vec<u64>,
     database_harmed_until: u64,
-    held_until: Vec<u64>,
+    /// From when and until when each node may claim nothing.
+    held: Vec<(u64, u64)>,
     /// Who serves, by node.
     serves: Vec<Option<ClaimNo>>,
     writers: BTreeMap<Epoch, ClaimNo>,
@@ -37,7 +38,7 @@ impl Judge {
             timing,
             harmed_until: vec![0; nodes],
             database_harmed_until: 0,
-            held_until: vec![0; nodes],
+            held: vec![(0, 0); nodes],
             serves: vec![None; nodes],
             writers: BTreeMap::new(),
             replaced: BTreeSet::new(),
@@ -58,7 +59,7 @@ impl Judge {
             }
             Fact::Died { node } | Fact::Up { node } => {
                 self.serves[*node] = None;
-                self.held_until[*node] = 0;
+                self.held[*node] = (0, 0);
                 self.harm(*node, at);
                 Ok(())
             }
@@ -67,13 +68,15 @@ impl Judge {
                 if row.claim != journal.claim {
                     self.replaced.insert(journal.claim);
                 }
+                // What was written under those epochs is no more.
+                self.writers.retain(|epoch, _| *epoch <= row.epoch);
                 if !lost.is_empty() {
                     self.regressed.extend(&self.claims);
                 }
                 Ok(())
             }
             Fact::Drained { node, until } => {
-                self.held_until[*node] = *until;
+                self.held[*node] = (at, *until);
                 Ok(())
             }
             Fact::Serves { node, claim } => {
@@ -98,7 +101,8 @@ impl Judge {
     fn claimed(&mut self, at: u64, claim: &Claim, before: &Row, still_since: u64) -> Verdict {
         self.claims.insert(claim.claim);
         self.replaced.insert(before.claim);
-        if claim.decided_at < self.held_until[claim.node] {
+        let (held_at, held_until) = self.held[claim.node];
+        if (held_at..held_until).contains(&claim.decided_at) {
             return wrong("drained nodes hold off", format!("{} claims while it is held", claim.name));
         }
         let Some(owner) = before.owner.as_ref().filter(|owner| **owner != claim.name) else { return Ok(()) };

@@ -23,7 +23,8 @@ pub(super) struct Judge {
     jobs: BTreeMap<Job, Entry>,
     /// Every mark of a lease that ever was in the journal.
     marks: BTreeMap<(Job, Token), ClaimNo>,
-    handed_out: BTreeMap<(Job, Token), ClaimNo>,
+    /// By whom each token was given to a worker, with which job. A token is not used again for another job either.
+    handed_out: BTreeMap<Token, (ClaimNo, Job)>,
 }
 
 impl Judge {
@@ -46,6 +47,10 @@ impl Judge {
             Fact::HandedOut { job, token, claim } => self.handed_out(*job, *token, *claim),
             _ => Ok(()),
         }
+    }
+
+    pub(super) fn has_ended(&self, job: Job) -> bool {
+        self.jobs.get(&job).is_some_and(|entry| entry.ended)
     }
 
     /// A group is about to stand in the journal.
@@ -88,11 +93,13 @@ impl Judge {
                 format!("job {job} is handed out, and {token:?} is in no journal"),
             );
         }
-        match self.handed_out.insert((job, token), claim) {
+        match self.handed_out.insert(token, (claim, job)) {
             None => Ok(()),
-            Some(other) => wrong(
+            Some((other, of)) => wrong(
                 "one owner per token",
-                format!("job {job} is handed out as {token:?} by claim {claim}, and was by claim {other}"),
+                format!(
+                    "job {job} is handed out as {token:?} by claim {claim}; job {of} was by claim {other}"
+                ),
             ),
         }
     }
