@@ -114,6 +114,8 @@ pub enum Reply {
     Claimed(Option<(Epoch, u64)>),
     /// What came of a statement.
     Own(Answer),
+    /// There is no room for the group; nothing was written.
+    Full,
     /// The database is away.
     Away,
 }
@@ -142,6 +144,8 @@ pub struct Database {
     pub up_since: u64,
     /// Whether it is up.
     pub up: bool,
+    /// There is no room for groups until then.
+    pub full_until: u64,
     /// Raised with every fall: what was under way is void.
     pub life: u64,
     /// The statement under way first, then those that wait.
@@ -165,6 +169,7 @@ impl Database {
             changed_at: 0,
             up_since: 0,
             up: true,
+            full_until: 0,
             life: 0,
             waiting: VecDeque::new(),
             held: Vec::new(),
@@ -196,8 +201,8 @@ impl Database {
         Some((row.epoch, row.seq))
     }
 
-    /// Executes a statement of an owner.
-    pub fn own(&mut self, at: u64, own: &Own) -> Answer {
+    /// Executes a statement of an owner; `None` when there is no room for its group.
+    pub fn own(&mut self, at: u64, own: &Own) -> Option<Answer> {
         let row = &self.row;
         let matches = match own.statement {
             Statement::Commit { epoch, nonce, seq } => {
@@ -207,7 +212,10 @@ impl Database {
             Statement::Reopen { nonce } | Statement::GiveUp { nonce } => row.nonce == nonce,
         };
         if !matches {
-            return Answer::Nothing;
+            return Some(Answer::Nothing);
+        }
+        if at < self.full_until && own.group.is_some() {
+            return None;
         }
         self.keep(at);
         match own.statement {
@@ -223,7 +231,7 @@ impl Database {
                 self.row.owner = None;
             }
         }
-        Answer::Applied { epoch: self.row.epoch, seq: self.row.seq }
+        Some(Answer::Applied { epoch: self.row.epoch, seq: self.row.seq })
     }
 
     /// Goes so many states back. Returns the groups that are lost.

@@ -6,7 +6,7 @@ use super::fact::Fact;
 use super::judges::Judges;
 
 /// Names of the situations.
-pub const SITUATIONS: [&str; 14] = [
+pub const SITUATIONS: [&str; 15] = [
     "first claim of an empty seat",
     "claim of an owner's seat",
     "claim of one's own seat",
@@ -21,6 +21,7 @@ pub const SITUATIONS: [&str; 14] = [
     "confirmed groups lost",
     "owner that found less than its claim said",
     "stale report",
+    "group withdrawn",
 ];
 
 /// Which situation a fact shows.
@@ -41,6 +42,7 @@ pub fn situation(fact: &Fact, judges: &Judges) -> Option<usize> {
         Fact::CameUp { lost, .. } if !lost.is_empty() => 11,
         Fact::FoundLess { .. } => 12,
         Fact::Stale { .. } => 13,
+        Fact::Withdrawn { .. } => 14,
         _ => return None,
     })
 }

@@ -1,5 +1,7 @@
 //! Between nodes and the database: delays, what is lost, what arrives late, and the falls of the database.
 
+use windlass_core::cluster::Answer;
+
 use super::database::{Reply, Request, Sent};
 use super::fact::Fact;
 use super::node::NodeEvent;
@@ -102,12 +104,10 @@ impl World {
                 Reply::Claimed(claimed)
             }
             Request::Own(own) => {
-                let answer = self.db.own(self.at, own);
+                let Some(answer) = self.db.own(self.at, own) else { return Reply::Full };
                 let row = self.db.row.clone();
                 self.emit(match answer {
-                    windlass_core::cluster::Answer::Applied { .. } => {
-                        Fact::Wrote { own: own.clone(), before, row }
-                    }
+                    Answer::Applied { .. } => Fact::Wrote { own: own.clone(), before, row },
                     _ => Fact::Missed { claim: own.claim, statement: own.statement },
                 });
                 Reply::Own(answer)

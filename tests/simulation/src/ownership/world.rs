@@ -278,6 +278,7 @@ impl World {
             What::Outage { .. } => self.falls(until, 0),
             What::Slow { delay_ms, .. } => self.db_slow = (delay_ms, until),
             What::FailOver { lost, .. } => self.falls(until, lost),
+            What::Full { .. } => self.db.full_until = until,
             What::Freeze { .. } => {
                 self.falls(until, 0);
                 for node in 0..self.nodes.len() {

@@ -1,6 +1,6 @@
 //! Promises about groups and jobs: what stands in the journal, and what may be said of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_core::cluster::Step;
 use windlass_core::wire::Token;
@@ -25,6 +25,8 @@ pub(super) struct Judge {
     marks: BTreeMap<(Job, Token), ClaimNo>,
     /// By whom each token was given to a worker, with which job. A token is not used again for another job either.
     handed_out: BTreeMap<Token, (ClaimNo, Job)>,
+    /// Groups that their owner has taken back.
+    withdrawn: BTreeSet<u64>,
 }
 
 impl Judge {
@@ -58,6 +60,9 @@ impl Judge {
         let promise = "groups once, in order";
         if journal.groups.iter().any(|other| other.id == group.id) {
             return wrong(promise, format!("group {} stands in the journal twice", group.id));
+        }
+        if self.withdrawn.contains(&group.id) {
+            return wrong(promise, format!("group {} was withdrawn and stands in the journal", group.id));
         }
         if known != journal.known {
             let seq = journal.groups.len();
@@ -108,6 +113,9 @@ impl Judge {
     pub(super) fn note(&mut self, fact: &Fact, journal: &Journal) {
         match fact {
             Fact::Wrote { own: Own { group: Some(group), .. }, .. } => self.apply(group),
+            Fact::Withdrawn { group, .. } => {
+                self.withdrawn.insert(group.id);
+            }
             Fact::CameUp { lost, .. } if !lost.is_empty() => {
                 self.jobs.clear();
                 journal.groups.iter().for_each(|group| self.apply(group));
