@@ -123,12 +123,14 @@ pub enum Reply {
 /// What the database leaves out, to prove that the judges see it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Careless {
-    /// Claims do not look at the epoch.
+    /// Claims look neither at the epoch nor at the beat.
     pub seen: bool,
     /// Claims do not look at the beat.
     pub beat: bool,
     /// Commits do not look at the seq.
     pub seq: bool,
+    /// A reopen does not raise the epoch.
+    pub reopen: bool,
 }
 
 /// The database.
@@ -144,8 +146,6 @@ pub struct Database {
     pub up_since: u64,
     /// Whether it is up.
     pub up: bool,
-    /// There is no room for groups until then.
-    pub full_until: u64,
     /// Raised with every fall: what was under way is void.
     pub life: u64,
     /// The statement under way first, then those that wait.
@@ -169,7 +169,6 @@ impl Database {
             changed_at: 0,
             up_since: 0,
             up: true,
-            full_until: 0,
             life: 0,
             waiting: VecDeque::new(),
             held: Vec::new(),
@@ -187,7 +186,7 @@ impl Database {
     /// Executes a claim.
     pub fn claim(&mut self, at: u64, claim: &Claim) -> Option<(Epoch, u64)> {
         let seen = self.row.epoch == claim.seen || self.careless.seen;
-        let beat = self.row.beat == claim.beat || self.careless.beat;
+        let beat = self.row.beat == claim.beat || self.careless.beat || self.careless.seen;
         if !(seen && beat) {
             return None;
         }
@@ -201,8 +200,8 @@ impl Database {
         Some((row.epoch, row.seq))
     }
 
-    /// Executes a statement of an owner; `None` when there is no room for its group.
-    pub fn own(&mut self, at: u64, own: &Own) -> Option<Answer> {
+    /// Executes a statement of an owner; `None` when its group needs room, and there is none.
+    pub fn own(&mut self, at: u64, own: &Own, full: bool) -> Option<Answer> {
         let row = &self.row;
         let matches = match own.statement {
             Statement::Commit { epoch, nonce, seq } => {
@@ -214,7 +213,7 @@ impl Database {
         if !matches {
             return Some(Answer::Nothing);
         }
-        if at < self.full_until && own.group.is_some() {
+        if full && own.group.is_some() {
             return None;
         }
         self.keep(at);
@@ -225,9 +224,13 @@ impl Database {
                 self.journal.extend(own.group.clone());
             }
             Statement::Beat { .. } => self.row.beat += 1,
-            Statement::Reopen { .. } => self.row.epoch += 1,
+            Statement::Reopen { .. } => {
+                self.row.epoch += u64::from(!self.careless.reopen);
+                self.row.beat += 1;
+            }
             Statement::GiveUp { .. } => {
                 self.row.epoch += 1;
+                self.row.beat += 1;
                 self.row.owner = None;
             }
         }

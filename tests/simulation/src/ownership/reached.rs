@@ -6,7 +6,7 @@ use super::fact::Fact;
 use super::judges::Judges;
 
 /// Names of the situations.
-pub const SITUATIONS: [&str; 15] = [
+pub const SITUATIONS: [&str; 14] = [
     "first claim of an empty seat",
     "claim of an owner's seat",
     "claim of one's own seat",
@@ -19,7 +19,6 @@ pub const SITUATIONS: [&str; 15] = [
     "seat given up",
     "statement of an owner that was replaced",
     "confirmed groups lost",
-    "owner that found less than its claim said",
     "stale report",
     "group withdrawn",
 ];
@@ -40,9 +39,8 @@ pub fn situation(fact: &Fact, judges: &Judges) -> Option<usize> {
         Fact::Stepped { step: Step::GivenUp, .. } => 9,
         Fact::Missed { claim, .. } if !judges.owns(*claim) => 10,
         Fact::CameUp { lost, .. } if !lost.is_empty() => 11,
-        Fact::FoundLess { .. } => 12,
-        Fact::Stale { .. } => 13,
-        Fact::Withdrawn { .. } => 14,
+        Fact::Stale { .. } => 12,
+        Fact::Withdrawn { .. } => 13,
         _ => return None,
     })
 }

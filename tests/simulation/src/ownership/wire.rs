@@ -9,6 +9,8 @@ use super::world::{Event, World};
 
 /// What lies with a proxy while the database is away, in a thousand requests.
 const HELD: u32 = 250;
+/// Groups for which a database that is full has no room, in a thousand: somebody else gives some back now and then.
+const FULL: u32 = 600;
 /// Longest time for which a statement is on its way that arrives late.
 const LATE_MS_MAX: u64 = 12_000;
 
@@ -104,7 +106,8 @@ impl World {
                 Reply::Claimed(claimed)
             }
             Request::Own(own) => {
-                let Some(answer) = self.db.own(self.at, own) else { return Reply::Full };
+                let full = self.at < self.db_full_until && self.rng.chance(FULL);
+                let Some(answer) = self.db.own(self.at, own, full) else { return Reply::Full };
                 let row = self.db.row.clone();
                 self.emit(match answer {
                     Answer::Applied { .. } => Fact::Wrote { own: own.clone(), before, row },
