@@ -332,10 +332,8 @@ impl World {
     /// Something has happened: the judges hear of it.
     pub(super) fn emit(&mut self, fact: Fact) {
         match &fact {
-            Fact::Confirmed { job, .. } => {
-                if self.submitted.remove(job) {
-                    self.running.insert(*job);
-                }
+            Fact::Confirmed { job, .. } if self.submitted.remove(job) => {
+                self.running.insert(*job);
             }
             Fact::Ended { job, .. } => {
                 self.running.remove(job);

@@ -22,7 +22,7 @@ struct Entry {
 pub(super) struct Judge {
     jobs: BTreeMap<Job, Entry>,
     /// Every mark of a lease that ever was in the journal.
-    marks: BTreeMap<(Job, Token), ClaimNo>,
+    marks: BTreeSet<(Job, Token)>,
     /// By whom each token was given to a worker, with which job. A token is not used again for another job either.
     handed_out: BTreeMap<Token, (ClaimNo, Job)>,
     /// Groups that their owner has taken back.
@@ -92,7 +92,7 @@ impl Judge {
     }
 
     fn handed_out(&mut self, job: Job, token: Token, claim: ClaimNo) -> Verdict {
-        if self.marks.get(&(job, token)).is_none() {
+        if !self.marks.contains(&(job, token)) {
             return wrong(
                 "hand-outs are durable",
                 format!("job {job} is handed out, and {token:?} is in no journal"),
@@ -132,7 +132,7 @@ impl Judge {
                 }
                 Write::Lease(job, token) => {
                     self.jobs.entry(job).or_default().token = Some(token);
-                    self.marks.insert((job, token), group.claim);
+                    self.marks.insert((job, token));
                 }
                 Write::End(job) => self.jobs.entry(job).or_default().ended = true,
             }
