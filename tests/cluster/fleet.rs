@@ -38,7 +38,9 @@ impl Fleet {
         let mut nodes: BTreeMap<String, Server> = BTreeMap::new();
         let mut seed = "none".to_owned();
         for name in names {
-            let server = Server::start(dir.path(), &["--store", url, "--name", name, "--seed", &seed])?;
+            // Beside other tests a worker may take longer to come back than the three seconds that it is given otherwise.
+            let args = ["--store", url, "--name", name, "--seed", &seed, "--grace", "10s"];
+            let server = Server::start(dir.path(), &args)?;
             if !deaf && seed == "none" {
                 seed = server.gossip.context("it gossips")?.to_string();
             }

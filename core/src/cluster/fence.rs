@@ -16,7 +16,7 @@ pub enum Statement {
         /// The last commit that this owner knows to be in the journal.
         seq: u64,
     },
-    /// If the row has this nonce: the epoch goes up by one. It waits for a statement that is being executed, and
+    /// If the row has this nonce: epoch and beat go up by one. It waits for a statement that is being executed, and
     /// no statement that was sent before it can apply behind it; so its answer says what became of the last commit.
     Reopen {
         /// Whose claim it is.
@@ -29,7 +29,7 @@ pub enum Statement {
         /// Whose claim it is.
         nonce: Nonce,
     },
-    /// If the row has this nonce: the epoch goes up by one and the seat has no owner any more.
+    /// If the row has this nonce: epoch and beat go up by one, and the seat has no owner any more.
     GiveUp {
         /// Whose claim it is.
         nonce: Nonce,

@@ -39,12 +39,14 @@ use crate::{many, shrink};
 pub enum Planted {
     /// A node has one nonce for all its claims.
     NonceReused,
-    /// Claims do not look at the epoch.
+    /// Claims look neither at the epoch nor at the beat.
     ClaimUnseen,
     /// Claims do not look at the beat.
     ClaimWithoutBeat,
     /// Commits do not look at the seq.
     CommitWithoutSeq,
+    /// A reopen does not raise the epoch, so that what was given up for lost may still apply.
+    ReopenWithoutEpoch,
     /// Clients are told before the answer to the commit.
     ConfirmAtOnce,
     /// Jobs are handed out before the answer to the commit.

@@ -40,6 +40,8 @@ pub enum Fact {
     Serves { node: usize, claim: ClaimNo },
     /// What the fence of an owner said to the answer to a statement. The group is the one that is being committed.
     Stepped { node: usize, claim: ClaimNo, to: Statement, step: Step, group: Option<Rc<Group>> },
+    /// There was no room for a group, and its owner has taken it back.
+    Withdrawn { claim: ClaimNo, group: Rc<Group> },
     /// A new owner has found less in the journal than its claim said.
     FoundLess { node: usize, claim: ClaimNo },
     /// A node was told to give up and to claim nothing until then.

@@ -39,12 +39,14 @@ pub enum What {
     Slow { delay_ms: u64, ms: u64 },
     /// The database is away, and comes back so many statements younger.
     FailOver { ms: u64, lost: u64 },
+    /// The database has room for signs of life, and for no group.
+    Full { ms: u64 },
     /// The machine under all of them stands still; nodes go on a little later than the database, each by itself.
     Freeze { ms: u64 },
 }
 
 /// Names of the kinds, in the order of [`What::kind`].
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 14] = [
     "node kill",
     "node stop",
     "node drain",
@@ -57,6 +59,7 @@ pub const KINDS: [&str; 13] = [
     "outage",
     "slow database",
     "fail-over",
+    "full database",
     "freeze",
 ];
 
@@ -81,15 +84,19 @@ impl What {
             What::Outage { .. } => 9,
             What::Slow { .. } => 10,
             What::FailOver { .. } => 11,
-            What::Freeze { .. } => 12,
+            What::Full { .. } => 12,
+            What::Freeze { .. } => 13,
         }
     }
 
-    /// The node that it harms, `None` for all; gossip harms nobody.
+    /// The node that it keeps from showing that it lives, `Some(None)` for all, and `None` for nobody.
     #[must_use]
     pub fn harms(&self) -> Option<Option<usize>> {
         match self {
-            What::GossipCut { .. } | What::GossipWrong { .. } | What::GossipLate { .. } => None,
+            What::GossipCut { .. }
+            | What::GossipWrong { .. }
+            | What::GossipLate { .. }
+            | What::Full { .. } => None,
             What::Outage { .. } | What::Slow { .. } | What::FailOver { .. } | What::Freeze { .. } => {
                 Some(None)
             }
@@ -116,6 +123,7 @@ impl What {
             | What::WireSlow { ms, .. }
             | What::WireLossy { ms, .. }
             | What::Outage { ms }
+            | What::Full { ms }
             | What::Freeze { ms }
             | What::Slow { ms, .. }
             | What::FailOver { ms, .. } => ms,
@@ -166,6 +174,7 @@ fn draw(kind: usize, rng: &mut Rng, nodes: usize) -> What {
         9 => What::Outage { ms: ms.max(OUTAGE_MS_MIN) },
         10 => What::Slow { delay_ms, ms },
         11 => What::FailOver { ms: ms.max(OUTAGE_MS_MIN), lost: rng.pick(&[0, 0, 1, 2, 5, 20]) },
+        12 => What::Full { ms },
         _ => What::Freeze { ms: ms.max(OUTAGE_MS_MIN) },
     }
 }

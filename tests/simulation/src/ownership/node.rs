@@ -25,7 +25,7 @@ pub enum Asked {
     /// A reading, sent then.
     Read(Mono),
     /// A claim.
-    Claim(Claim),
+    Claim(Box<Claim>),
 }
 
 /// What a node does.
@@ -39,7 +39,7 @@ pub enum Mode {
         asked: Option<(u64, Asked)>,
     },
     /// It owns.
-    Owner(Box<Owner>),
+    Owner(Owner),
 }
 
 /// What happens inside a node.
@@ -219,7 +219,7 @@ impl World {
             (Asked::Read(asked), Reply::Seat(seat)) => return self.decide(index, asked, seat),
             (Asked::Claim(claim), Reply::Claimed(Some((epoch, seq)))) => {
                 let fence = Fence::claimed(*epoch, claim.nonce, *seq);
-                self.nodes[index].mode = Mode::Owner(Box::new(Owner::new(claim.claim, fence)));
+                self.nodes[index].mode = Mode::Owner(Owner::new(claim.claim, fence));
                 self.emit(Fact::Owns { node: index, claim: claim.claim });
                 if self.nodes[index].held_until > self.at
                     && let Some(owner) = self.owner(index)
@@ -264,7 +264,7 @@ impl World {
         let told_dead = sees_others && seat.owner.as_ref().is_some_and(|owner| !alive.contains(owner));
         let claim = Claim { claim, node: index, name, seen, beat, nonce, told_dead, decided_at: self.at };
         if let Mode::Standby { asked, .. } = &mut self.nodes[index].mode {
-            *asked = Some((call, Asked::Claim(claim.clone())));
+            *asked = Some((call, Asked::Claim(Box::new(claim.clone()))));
         }
         self.ask(index, call, Request::Claim(claim), self.setup.statement_ms);
     }

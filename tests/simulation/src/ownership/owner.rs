@@ -50,7 +50,8 @@ pub struct Owner {
     open: (Vec<Write>, Vec<Hold>),
     flight: Option<(Rc<Group>, Vec<Hold>)>,
     sent: Option<Statement>,
-    sent_at: u64,
+    /// When a statement was last sent that showed that it lives.
+    alive_at: u64,
 }
 
 impl Owner {
@@ -70,7 +71,7 @@ impl Owner {
             open: (Vec::new(), Vec::new()),
             flight: None,
             sent: None,
-            sent_at: 0,
+            alive_at: 0,
         }
     }
 
@@ -130,14 +131,15 @@ impl World {
         if !owner.fence.is_idle() {
             return;
         }
-        let statement = if !owner.open.0.is_empty() {
+        let due = at >= owner.alive_at + beat_ms && !silent;
+        let statement = if due {
+            owner.fence.beat()
+        } else if !owner.open.0.is_empty() {
             let (writes, holds) = std::mem::take(&mut owner.open);
             owner.flight = Some((Rc::new(Group { id, claim: owner.claim, writes }), holds));
             owner.fence.begin()
         } else if owner.leaves {
             owner.fence.give_up()
-        } else if at >= owner.sent_at + beat_ms && !silent {
-            owner.fence.beat()
         } else {
             return;
         };
@@ -166,7 +168,7 @@ impl World {
         let Some(owner) = self.owner(node) else { return };
         owner.call = Some(call);
         owner.sent = Some(statement);
-        owner.sent_at = at;
+        owner.alive_at = at;
         let group = match statement {
             Statement::Commit { .. } => owner.flight.as_ref().map(|(group, _)| Rc::clone(group)),
             _ => None,
@@ -179,6 +181,9 @@ impl World {
     pub(super) fn owner_hears(&mut self, node: usize, reply: &Reply) {
         let Some(owner) = self.owner(node) else { return };
         owner.call = None;
+        if matches!(reply, Reply::Full) {
+            return self.withdraw(node);
+        }
         let answer = match reply {
             Reply::Own(answer) => *answer,
             _ => Answer::Lost,
@@ -201,6 +206,19 @@ impl World {
             Step::Send(statement) => self.send(node, statement),
             Step::GivenUp | Step::Fenced | Step::Regressed { .. } => self.stand_by(node),
         }
+    }
+
+    /// There is no room for the group: what is in it goes into the next one, which is tried with the next tick.
+    fn withdraw(&mut self, node: usize) {
+        let beat_ms = self.setup.timing.beat_ms;
+        let Some(owner) = self.owner(node) else { return };
+        owner.fence.withdrawn();
+        owner.alive_at = owner.alive_at.saturating_sub(beat_ms);
+        let (group, holds) = owner.flight.take().expect("a commit is of a group");
+        owner.open.0.splice(0..0, group.writes.iter().copied());
+        owner.open.1.splice(0..0, holds);
+        let claim = owner.claim;
+        self.emit(Fact::Withdrawn { claim, group });
     }
 
     /// The pause is over.

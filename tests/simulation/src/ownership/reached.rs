@@ -19,8 +19,8 @@ pub const SITUATIONS: [&str; 14] = [
     "seat given up",
     "statement of an owner that was replaced",
     "confirmed groups lost",
-    "owner that found less than its claim said",
     "stale report",
+    "group withdrawn",
 ];
 
 /// Which situation a fact shows.
@@ -39,8 +39,8 @@ pub fn situation(fact: &Fact, judges: &Judges) -> Option<usize> {
         Fact::Stepped { step: Step::GivenUp, .. } => 9,
         Fact::Missed { claim, .. } if !judges.owns(*claim) => 10,
         Fact::CameUp { lost, .. } if !lost.is_empty() => 11,
-        Fact::FoundLess { .. } => 12,
-        Fact::Stale { .. } => 13,
+        Fact::Stale { .. } => 12,
+        Fact::Withdrawn { .. } => 13,
         _ => return None,
     })
 }

@@ -1,5 +1,7 @@
 //! Between nodes and the database: delays, what is lost, what arrives late, and the falls of the database.
 
+use windlass_core::cluster::Answer;
+
 use super::database::{Reply, Request, Sent};
 use super::fact::Fact;
 use super::node::NodeEvent;
@@ -7,6 +9,8 @@ use super::world::{Event, World};
 
 /// What lies with a proxy while the database is away, in a thousand requests.
 const HELD: u32 = 250;
+/// Groups for which a database that is full has no room, in a thousand: somebody else gives some back now and then.
+const FULL: u32 = 600;
 /// Longest time for which a statement is on its way that arrives late.
 const LATE_MS_MAX: u64 = 12_000;
 
@@ -102,12 +106,11 @@ impl World {
                 Reply::Claimed(claimed)
             }
             Request::Own(own) => {
-                let answer = self.db.own(self.at, own);
+                let full = self.at < self.db_full_until && self.rng.chance(FULL);
+                let Some(answer) = self.db.own(self.at, own, full) else { return Reply::Full };
                 let row = self.db.row.clone();
                 self.emit(match answer {
-                    windlass_core::cluster::Answer::Applied { .. } => {
-                        Fact::Wrote { own: own.clone(), before, row }
-                    }
+                    Answer::Applied { .. } => Fact::Wrote { own: own.clone(), before, row },
                     _ => Fact::Missed { claim: own.claim, statement: own.statement },
                 });
                 Reply::Own(answer)

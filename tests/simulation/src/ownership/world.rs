@@ -109,6 +109,7 @@ pub struct World {
     pub history: Option<Vec<(u64, Fact)>>,
     pub(super) db: Database,
     pub(super) db_slow: (u64, u64),
+    pub(super) db_full_until: u64,
     pub(super) nodes: Vec<Node>,
     pub(super) gossip_cut: (u64, u64),
     pub(super) gossip_late: (u64, u64),
@@ -138,6 +139,7 @@ impl World {
             seen: planted(Planted::ClaimUnseen),
             beat: planted(Planted::ClaimWithoutBeat),
             seq: planted(Planted::CommitWithoutSeq),
+            reopen: planted(Planted::ReopenWithoutEpoch),
         };
         let mut world = World {
             at: 0,
@@ -148,6 +150,7 @@ impl World {
             history: options.trace.then(Vec::new),
             db: Database::new(careless),
             db_slow: (0, 0),
+            db_full_until: 0,
             nodes: (0..setup.nodes).map(Node::new).collect(),
             gossip_cut: (0, 0),
             gossip_late: (0, 0),
@@ -278,6 +281,7 @@ impl World {
             What::Outage { .. } => self.falls(until, 0),
             What::Slow { delay_ms, .. } => self.db_slow = (delay_ms, until),
             What::FailOver { lost, .. } => self.falls(until, lost),
+            What::Full { .. } => self.db_full_until = until,
             What::Freeze { .. } => {
                 self.falls(until, 0);
                 for node in 0..self.nodes.len() {
@@ -328,10 +332,8 @@ impl World {
     /// Something has happened: the judges hear of it.
     pub(super) fn emit(&mut self, fact: Fact) {
         match &fact {
-            Fact::Confirmed { job, .. } => {
-                if self.submitted.remove(job) {
-                    self.running.insert(*job);
-                }
+            Fact::Confirmed { job, .. } if self.submitted.remove(job) => {
+                self.running.insert(*job);
             }
             Fact::Ended { job, .. } => {
                 self.running.remove(job);

@@ -1,6 +1,6 @@
 //! Promises about groups and jobs: what stands in the journal, and what may be said of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_core::cluster::Step;
 use windlass_core::wire::Token;
@@ -22,9 +22,11 @@ struct Entry {
 pub(super) struct Judge {
     jobs: BTreeMap<Job, Entry>,
     /// Every mark of a lease that ever was in the journal.
-    marks: BTreeMap<(Job, Token), ClaimNo>,
+    marks: BTreeSet<(Job, Token)>,
     /// By whom each token was given to a worker, with which job. A token is not used again for another job either.
     handed_out: BTreeMap<Token, (ClaimNo, Job)>,
+    /// Groups that their owner has taken back.
+    withdrawn: BTreeSet<u64>,
 }
 
 impl Judge {
@@ -59,6 +61,9 @@ impl Judge {
         if journal.groups.iter().any(|other| other.id == group.id) {
             return wrong(promise, format!("group {} stands in the journal twice", group.id));
         }
+        if self.withdrawn.contains(&group.id) {
+            return wrong(promise, format!("group {} was withdrawn and stands in the journal", group.id));
+        }
         if known != journal.known {
             let seq = journal.groups.len();
             return wrong(
@@ -87,7 +92,7 @@ impl Judge {
     }
 
     fn handed_out(&mut self, job: Job, token: Token, claim: ClaimNo) -> Verdict {
-        if self.marks.get(&(job, token)).is_none() {
+        if !self.marks.contains(&(job, token)) {
             return wrong(
                 "hand-outs are durable",
                 format!("job {job} is handed out, and {token:?} is in no journal"),
@@ -108,6 +113,9 @@ impl Judge {
     pub(super) fn note(&mut self, fact: &Fact, journal: &Journal) {
         match fact {
             Fact::Wrote { own: Own { group: Some(group), .. }, .. } => self.apply(group),
+            Fact::Withdrawn { group, .. } => {
+                self.withdrawn.insert(group.id);
+            }
             Fact::CameUp { lost, .. } if !lost.is_empty() => {
                 self.jobs.clear();
                 journal.groups.iter().for_each(|group| self.apply(group));
@@ -124,7 +132,7 @@ impl Judge {
                 }
                 Write::Lease(job, token) => {
                     self.jobs.entry(job).or_default().token = Some(token);
-                    self.marks.insert((job, token), group.claim);
+                    self.marks.insert((job, token));
                 }
                 Write::End(job) => self.jobs.entry(job).or_default().ended = true,
             }
