@@ -137,6 +137,8 @@ impl Life {
                         Order::Run
                     }
                     Ended::Lost => {
+                        // A claim without an answer may have gone through.
+                        standby.unreadable();
                         standby.hold_until(self.later(Duration::from_millis(AFTER_FAILURE_MS)));
                         Order::Run
                     }
