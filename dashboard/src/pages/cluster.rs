@@ -11,8 +11,9 @@ use crate::shell::{Place, Shell};
 use crate::ui::{Button, Html};
 use crate::{Dashboard, map, text, ui};
 
-/// Clocks that differ by more are worth a word: due times, and the ids of jobs, follow the owner's clock.
-const SKEW_MS_MAX: u64 = 1_000;
+/// Clocks that differ by more are worth a word: due times, and the ids of jobs, follow the owner's clock. What is heard of a clock is
+/// up to a second and a half old at first.
+const SKEW_MS_MAX: u64 = 2_000;
 /// What is to be read about running several nodes.
 const MANUAL: &str =
     concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/operations.md#one-machine-or-several");

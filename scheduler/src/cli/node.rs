@@ -39,14 +39,6 @@ struct DrainArgs {
     hold: Duration,
 }
 
-/// The node that owns the queues, by the server that was asked.
-async fn owner(server: &Server) -> Result<Option<String>, CliError> {
-    match server.call(Request::GetCluster).await? {
-        Response::Cluster(view) => Ok(view.shards.into_iter().find_map(|shard| shard.owner)),
-        other => Err(unexpected(&other)),
-    }
-}
-
 /// Runs `windlass node`.
 ///
 /// # Errors
@@ -54,15 +46,15 @@ async fn owner(server: &Server) -> Result<Option<String>, CliError> {
 pub(crate) fn run(args: NodeArgs, out: Output) -> Result<(), CliError> {
     block_on(async move {
         let server = Server::connect(&args.client).await?;
-        let Verb::Drain(DrainArgs { name: node, hold }) = args.verb;
+        let Verb::Drain(DrainArgs { name, hold }) = args.verb;
         let hold_ms = millis(hold);
-        // By its name, so that an order which is sent twice does not drain whoever takes over.
-        let node = match node {
-            Some(name) => Some(name),
+        // The order names the node: one whose answer is lost is sent again, and must not reach whoever has taken over since.
+        let node = match name {
+            Some(name) => name,
             None => owner(&server).await?,
         };
-        let what = node.as_ref().map_or_else(|| "node".to_owned(), |name| format!("node {name}"));
-        let request = Request::DrainNode { node, hold_ms };
+        let what = format!("node {node}");
+        let request = Request::DrainNode { node: Some(node), hold_ms };
         match server.call(request).await.map_err(|error| error.about(&what))? {
             response if out.json => out.response(&response),
             Response::Done { .. } => {
@@ -73,4 +65,15 @@ pub(crate) fn run(args: NodeArgs, out: Output) -> Result<(), CliError> {
             other => Err(unexpected(&other)),
         }
     })
+}
+
+/// The node that owns the queues.
+async fn owner(server: &Server) -> Result<String, CliError> {
+    match server.call(Request::GetCluster).await? {
+        Response::Cluster(view) => {
+            let owner = view.shards.into_iter().find_map(|shard| shard.owner);
+            Ok(owner.unwrap_or(view.node))
+        }
+        other => Err(unexpected(&other)),
+    }
 }

@@ -124,6 +124,8 @@ impl Life {
 
     async fn live(mut self, ready: Ready) {
         let mut ready = Some(ready);
+        // Through all terms: the clock stands still when nobody notes that the node runs, and a term's own note ends with it.
+        actix_rt::spawn(self.config.clock.clone().keep_pace());
         let mut standby = Standby::new(self.who.name.clone(), SHARD, Timing::default());
         let addrs = self.addrs();
         tracing::info!(node = %self.who.name, ?addrs, database = self.database.place(), "node started");
