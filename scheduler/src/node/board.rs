@@ -70,16 +70,25 @@ pub(super) async fn keep_board(
     database: &Database,
 ) -> std::convert::Infallible {
     loop {
-        let theirs = Arc::clone(session);
-        let read = database.run(async move {
-            let mut session = theirs.lock().await;
-            let row = seat::read(&mut session, SHARD).await?;
-            Ok((row, seat::moves(&mut session, SHARD).await?))
-        });
-        if let Ok((Some(row), moves)) = read.await {
-            publish.send_replace(seats_view(&row, &moves));
-        }
+        read_board(publish, session, database).await;
         tokio::time::sleep(BOARD).await;
+    }
+}
+
+/// Reads it once. What cannot be read stays as it was.
+pub(super) async fn read_board(
+    publish: &watch::Sender<SeatsView>,
+    session: &Arc<tokio::sync::Mutex<Session>>,
+    database: &Database,
+) {
+    let theirs = Arc::clone(session);
+    let read = database.run(async move {
+        let mut session = theirs.lock().await;
+        let row = seat::read(&mut session, SHARD).await?;
+        Ok((row, seat::moves(&mut session, SHARD).await?))
+    });
+    if let Ok((Some(row), moves)) = read.await {
+        publish.send_replace(seats_view(&row, &moves));
     }
 }
 

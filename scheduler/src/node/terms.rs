@@ -25,7 +25,7 @@ use windlass_core::limits;
 use windlass_core::store::{Epoch, Store};
 use windlass_core::time::Mono;
 
-use super::board::{Board, drained, keep_board};
+use super::board::{Board, drained, keep_board, read_board};
 use super::descriptors::{Doors, raise_limit};
 use super::local::{Addrs, LocalNode, Membership, gossip, own_facts};
 use super::ports::{Ports, Relays};
@@ -266,6 +266,7 @@ impl Life {
                 return Ended::Lost;
             }
         };
+        read_board(&self.board.publish, &self.session, &self.database).await;
         match self.term(&store) {
             Ok(term) => self.serve(&store, term, ready).await,
             Err(error) => {
