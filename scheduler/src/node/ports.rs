@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use windlass_core::id::NodeName;
 
-use super::descriptors::Doors;
+use super::descriptors::{Doors, HTTP_WORKERS};
 use super::local::{Addrs, Bound};
 use super::run::bind_tcp;
 use super::{NodeConfig, StartError};
@@ -99,7 +99,7 @@ impl Relays {
     pub(super) fn open(ports: &Ports, doors: Doors) -> Relays {
         let stop = CancellationToken::new();
         let tls = ports.tls.is_some();
-        let http = u32::try_from(doors.http).unwrap_or(u32::MAX);
+        let http = u32::try_from(doors.http.saturating_mul(HTTP_WORKERS)).unwrap_or(u32::MAX);
         let wanted = [
             (&ports.native, Protocol::Native, doors.native),
             (&ports.http, Protocol::Http, http),
