@@ -90,8 +90,8 @@ impl Standby {
     /// Silence is counted from the answer of the first reading to the question of the last: only in between has the
     /// seat surely stood still. Otherwise a reading that was long under way, or a standby that was stopped between
     /// an answer and its clock, would find silence where there was none. And no two readings may be sent further apart than two
-    /// beats: who slept, or waited long for an answer, cannot know that the database was there all the time. A shell gives a
-    /// reading up that takes longer than that.
+    /// beats, nor be under way for longer: who slept, or waited long for an answer, cannot know that the database was there all
+    /// the time. Such a reading begins the watch anew.
     pub fn observe(
         &mut self,
         asked: Mono,
@@ -100,7 +100,7 @@ impl Standby {
         alive: &BTreeSet<NodeName>,
     ) -> Decision {
         let since = match &self.watch {
-            Some(watch) if watch.seat == *seat && !self.has_hole(watch, asked) => watch.since,
+            Some(watch) if watch.seat == *seat && !self.has_hole(watch, asked, answered) => watch.since,
             _ => answered,
         };
         self.watch = Some(Watch { seat: seat.clone(), since, last_asked: asked });
@@ -128,9 +128,11 @@ impl Standby {
         self.watch.as_ref().map_or(0, |watch| now.0.saturating_sub(watch.since.0))
     }
 
-    /// Whether so much time has passed since the last reading that the database may have been away in between.
-    fn has_hole(&self, watch: &Watch, asked: Mono) -> bool {
-        asked.0.saturating_sub(watch.last_asked.0) > 2 * self.timing.beat_ms
+    /// Whether so much time has passed since the last reading, or with this one, that the database may have been away in between.
+    fn has_hole(&self, watch: &Watch, asked: Mono, answered: Mono) -> bool {
+        let hole_ms = 2 * self.timing.beat_ms;
+        let apart_ms = asked.0.saturating_sub(watch.last_asked.0);
+        apart_ms > hole_ms || answered.0.saturating_sub(asked.0) > hole_ms
     }
 
     /// Silence after which this node claims: what the owner is granted, and this node's turn.

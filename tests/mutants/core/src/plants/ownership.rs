@@ -89,8 +89,8 @@ pub const PLANTS: &[Plant] = &[
             },
             Edit {
                 file: "cluster/standby.rs",
-                find: "fn has_hole(&self, watch: &Watch, asked: Mono) -> bool {",
-                plant: "fn has_hole(&self, watch: &Watch, asked: Mono) -> bool {\nif PLANTED { return false; }",
+                find: "let hole_ms = 2 * self.timing.beat_ms;",
+                plant: "let hole_ms = if PLANTED { u64::MAX } else { 2 * self.timing.beat_ms };",
             },
         ],
     },
@@ -100,8 +100,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["no haste"],
         edits: &[Edit {
             file: "cluster/standby.rs",
-            find: "asked.0.saturating_sub(watch.last_asked.0) >",
-            plant: "!PLANTED && asked.0.saturating_sub(watch.last_asked.0) >",
+            find: "apart_ms > hole_ms ||",
+            plant: "apart_ms > hole_ms && !PLANTED ||",
         }],
     },
     Plant {
