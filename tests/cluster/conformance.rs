@@ -132,6 +132,21 @@ fn a_replaced_owner_writes_nothing_more_and_its_successor_sees_everything() -> R
 }
 
 #[test]
+fn an_idle_owner_shows_that_it_lives_a_few_times_a_second() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let database = database(&server.url());
+    let _owner = take(&database, "owner", TINY)?;
+    let beat = || anyhow::Ok(server.sql("SELECT beat FROM windlass.shard WHERE id = 0")?.parse::<u64>()?);
+    let (before, begun) = (beat()?, std::time::Instant::now());
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let (beats, time) = (beat()? - before, begun.elapsed());
+    // One in a quarter of a second; a machine with other work may miss some, and none comes too often.
+    let most = u64::try_from(time.as_millis())? / windlass_core::limits::BEAT_MS + 1;
+    assert!((3..=most).contains(&beats), "{beats} beats in {time:?}");
+    Ok(())
+}
+
+#[test]
 fn only_one_of_two_claims_at_once_is_taken() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
     let database = database(&server.url());

@@ -78,11 +78,16 @@ pub enum Out {
 }
 
 impl Out {
-    /// Whether a worker's session is told, rather than whoever asked or the actor itself.
-    pub(super) fn is_for_worker(&self) -> bool {
+    /// The worker whose session is told, if it is not whoever asked, or the actor itself. What is held for a worker is meant for the
+    /// session that it has now: a later one says what it runs, and is answered anew.
+    #[must_use]
+    pub fn worker(&self) -> Option<WorkerId> {
         match self {
-            Out::Deliver { .. } | Out::Notice { .. } | Out::CancelRun { .. } | Out::LeaseEnded { .. } => true,
-            Out::Reply(..) | Out::Load(_) | Out::Fault(_) => false,
+            Out::Deliver { worker, .. }
+            | Out::Notice { worker }
+            | Out::CancelRun { worker, .. }
+            | Out::LeaseEnded { worker, .. } => Some(*worker),
+            Out::Reply(..) | Out::Load(_) | Out::Fault(_) => None,
         }
     }
 }

@@ -363,7 +363,7 @@ impl Queue {
         let safe = self.tuning.dispatch == Dispatch::Safe;
         // All that a worker is told, or the end of a lease would overtake its beginning.
         let release = |hold: Hold, out: &Out| {
-            let hold = if safe && out.is_for_worker() { Hold::Commit } else { hold };
+            let hold = if safe && out.worker().is_some() { Hold::Commit } else { hold };
             if hold == Hold::Now { Release::Now } else { commit }
         };
         Effects {

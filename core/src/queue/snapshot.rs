@@ -9,6 +9,7 @@ use crate::api::{AttemptView, JobView, QueueView, WorkerJob};
 use crate::id::{JobId, WorkerId};
 use crate::job::{Job, JobState};
 use crate::time::Now;
+use crate::wire::Token;
 
 impl Queue {
     /// Counts and settings. Rates and the number of workers are the outside's to fill in.
@@ -39,6 +40,13 @@ impl Queue {
             workers: 0,
             finished_max: self.finished.jobs_max(),
         }
+    }
+
+    /// Whether this lease still stands. What was to be delivered when its lease is durable may have lost it by then, and must not
+    /// leave any more.
+    #[must_use]
+    pub fn is_leased(&self, id: &JobId, token: Token) -> bool {
+        self.leases.get(id).is_some_and(|lease| lease.token == token)
     }
 
     /// A job that is in memory; see [`Queue::may_store`] for the others.

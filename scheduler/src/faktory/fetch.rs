@@ -172,6 +172,8 @@ impl<'a> Fetch<'a> {
                     WorkerEvent::Deliver { jobs, drained } if from == *handle.name() => {
                         answered = true;
                         self.queues[index].wished = drained;
+                        // One without a job had one whose lease did not live to leave.
+                        self.queues[index].open = !drained && jobs.is_empty();
                         got = jobs.into_iter().next();
                     }
                     WorkerEvent::Notice => self.reopen(&from),

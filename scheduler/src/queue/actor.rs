@@ -61,6 +61,14 @@ pub(super) enum Waiting {
     Bulk(Box<Bulk>),
 }
 
+/// What may leave when a ticket is durable.
+struct Held {
+    ticket: Ticket,
+    out: Out,
+    /// The session that it is meant for, if it is for a worker that has one.
+    session: Option<u64>,
+}
+
 /// What the store knows of the jobs of one operation.
 #[derive(Default)]
 pub(super) struct Found {
@@ -78,7 +86,7 @@ pub(crate) struct QueueActor {
     share: Share,
     pending: VecDeque<Op>,
     pub(super) waiting: HashMap<RequestId, Waiting>,
-    held: VecDeque<(Ticket, Out)>,
+    held: VecDeque<Held>,
     durable: Ticket,
     pub(super) outbox: Outbox,
     timer: Option<(SpawnHandle, Deadline)>,
@@ -265,10 +273,25 @@ impl QueueActor {
         }
         for (release, out) in effects.outs {
             match release {
-                Release::Durable(ticket) if ticket > self.durable => self.held.push_back((ticket, out)),
+                Release::Durable(ticket) if ticket > self.durable => {
+                    let session = out.worker().and_then(|worker| self.outbox.session_of(&worker));
+                    self.held.push_back(Held { ticket, out, session });
+                }
                 _ => self.release(out, ctx),
             }
         }
+    }
+
+    /// What a worker was to be told is void for a later session of it, and a job whose lease has ended meanwhile stays here.
+    fn release_held(&mut self, held: Held, ctx: &mut Context<Self>) {
+        let Held { mut out, session, .. } = held;
+        if out.worker().is_some_and(|worker| self.outbox.session_of(&worker) != session) {
+            return;
+        }
+        if let Out::Deliver { jobs, .. } = &mut out {
+            jobs.retain(|(job, token, _)| self.queue.is_leased(&job.id, *token));
+        }
+        self.release(out, ctx);
     }
 
     fn release(&mut self, out: Out, ctx: &mut Context<Self>) {
@@ -339,9 +362,9 @@ impl QueueActor {
         }
         fault::pass(Point::QueueBeforeRelease);
         self.durable = durable;
-        while self.held.front().is_some_and(|(ticket, _)| *ticket <= durable) {
-            if let Some((_, out)) = self.held.pop_front() {
-                self.release(out, ctx);
+        while self.held.front().is_some_and(|held| held.ticket <= durable) {
+            if let Some(held) = self.held.pop_front() {
+                self.release_held(held, ctx);
             }
         }
         self.tell(self.clock.now(), Command::Durable(durable), ctx);

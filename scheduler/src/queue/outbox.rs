@@ -29,6 +29,11 @@ impl Outbox {
         self.links.get(worker).is_none_or(|link| link.session <= session)
     }
 
+    /// The last session that is known of this worker.
+    pub(super) fn session_of(&self, worker: &WorkerId) -> Option<u64> {
+        self.links.get(worker).map(|link| link.session)
+    }
+
     /// Forgets how to reach a worker.
     pub(super) fn detach(&mut self, worker: &WorkerId) {
         self.links.remove(worker);

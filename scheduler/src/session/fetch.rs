@@ -105,8 +105,9 @@ impl Fetcher {
     pub(super) fn answered(&mut self, queue: &QueueName, jobs: u32, drained: bool) -> u32 {
         self.asking.take_if(|(name, _)| name == queue);
         if let Some(source) = self.source(queue) {
-            // A notice that overtook this answer says more than the answer.
-            source.open = (!drained && jobs > 0) || source.noticed;
+            // A notice that overtook this answer says more than the answer. One without jobs that is not drained had some whose leases
+            // did not live to leave.
+            source.open = !drained || source.noticed;
         }
         let granted = jobs.min(self.credit);
         self.credit -= granted;

@@ -126,6 +126,9 @@ impl Log {
             let answer = match self.send(&statement, data).await {
                 Ok(answer) => {
                     link.is_here();
+                    if let Answer::Applied { .. } = answer {
+                        self.last = Instant::now();
+                    }
                     answer
                 }
                 Err(DbError::Away(text)) => {
@@ -139,17 +142,19 @@ impl Log {
                     Answer::Lost
                 }
                 Err(DbError::Full(text)) => {
-                    self.fence.withdrawn();
                     link.is_full(text.clone());
-                    return Err(CommitError::Full(text));
+                    if let Statement::Commit { .. } = statement {
+                        self.fence.withdrawn();
+                        return Err(CommitError::Full(text));
+                    }
+                    // What only settles is sent again: nothing else can be done before.
+                    link.pause(RETRY).await?;
+                    Answer::Lost
                 }
                 Err(DbError::Refused(text)) => return Err(CommitError::Failed(text)),
             };
             match self.fence.answered(answer) {
-                Step::Committed { seq } => {
-                    self.last = Instant::now();
-                    return Ok(seq);
-                }
+                Step::Committed { seq } => return Ok(seq),
                 Step::Done | Step::GivenUp => return Ok(self.fence.seq()),
                 Step::Send(next) => statement = next,
                 Step::Fenced => return Err(CommitError::Fenced { by: self.current_epoch().await }),

@@ -49,7 +49,7 @@ impl Fetcher {
     pub fn answered(&mut self, queue: usize, jobs: u32, drained: bool) -> u32 {
         self.asking.take_if(|asked| *asked == queue);
         if let Some(source) = self.sources.iter_mut().find(|source| source.queue == queue) {
-            source.open = (!drained && jobs > 0) || source.noticed;
+            source.open = !drained || source.noticed;
         }
         let granted = jobs.min(self.credit);
         self.credit -= granted;

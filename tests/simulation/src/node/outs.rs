@@ -41,7 +41,8 @@ impl World {
                     if ticket > self.node.shells[q].durable
                         && self.planted != Some(Planted::AckBeforeSync) =>
                 {
-                    self.node.shells[q].held.push_back((ticket, out));
+                    let session = self.node.shells[q].session_for(&out);
+                    self.node.shells[q].held.push_back((ticket, out, session));
                 }
                 _ => self.release(q, out),
             }
@@ -101,6 +102,18 @@ impl World {
             },
             _ => {}
         }
+    }
+
+    /// As the actor: void for a later session of the worker, and without jobs whose lease has ended meanwhile.
+    pub(super) fn release_held(&mut self, q: usize, mut out: Out, session: Option<u64>) {
+        let shell = &self.node.shells[q];
+        if out.worker().is_some() && shell.session_for(&out) != session {
+            return;
+        }
+        if let Out::Deliver { jobs, .. } = &mut out {
+            jobs.retain(|(job, token, _)| shell.queue.is_leased(&job.id, *token));
+        }
+        self.release(q, out);
     }
 
     pub(super) fn release(&mut self, q: usize, out: Out) {

@@ -17,6 +17,7 @@ use windlass_core::wire::Token;
 use super::bulk::Bulk;
 use super::operate::Found;
 use super::outs::Said;
+use super::process_of;
 use super::{Local, Op, Then};
 use crate::disk::{Source, Submission};
 use crate::history::{Event, Process};
@@ -87,7 +88,7 @@ pub struct Shell {
     pub(super) retrying: bool,
     pub(super) confirmed: Ticket,
     pub(super) durable: Ticket,
-    pub(super) held: VecDeque<(Ticket, Out)>,
+    pub(super) held: VecDeque<(Ticket, Out, Option<u64>)>,
     pub(super) waiting: BTreeMap<RequestId, (Ticket, Waiting)>,
     pub(super) pending: VecDeque<Op>,
     pub(super) reading: Option<Reading>,
@@ -159,6 +160,11 @@ impl Shell {
     pub(super) fn attach(&mut self, worker: Process, session: u64) {
         let known = self.links.entry(worker).or_insert(session);
         *known = (*known).max(session);
+    }
+
+    /// The session that an out is meant for, if it is for a worker that has one.
+    pub(super) fn session_for(&self, out: &Out) -> Option<u64> {
+        out.worker().and_then(|worker| self.links.get(&process_of(worker)).copied())
     }
 
     pub(super) fn tell(&mut self, worker: Process, event: WorkerEvent) {
@@ -238,9 +244,9 @@ impl World {
             return;
         }
         self.node.shells[q].durable = durable;
-        while self.node.shells[q].held.front().is_some_and(|(ticket, _)| *ticket <= durable) {
-            if let Some((_, out)) = self.node.shells[q].held.pop_front() {
-                self.release(q, out);
+        while self.node.shells[q].held.front().is_some_and(|(ticket, ..)| *ticket <= durable) {
+            if let Some((_, out, session)) = self.node.shells[q].held.pop_front() {
+                self.release_held(q, out, session);
             }
         }
         self.emit(Event::ToldDurable { queue: q, upto: durable });
