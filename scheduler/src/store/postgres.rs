@@ -14,14 +14,14 @@
 //!
 //! It is the sled engine with other places: the journal is a table of groups, blocks are rows, and the manifest is the shard's row,
 //! which also says who owns it. Every group carries epoch, nonce and number and is one statement that compares them; see
-//! [`windlass_core::cluster`] for the rules and [`log`] for the statements. What dies young never becomes a row of its own.
+//! [`windlass_core::cluster`] for the rules and `log` for the statements. What dies young never becomes a row of its own.
 //!
-//! - [`database`]: connections, errors sorted by what they leave behind; [`link`]: whether it is there.
+//! - [`database`]: connections, errors sorted by what they leave behind; `link`: whether it is there.
 //! - [`schema`]: the tables and their versions.
 //! - [`seat`]: who owns a shard.
-//! - [`log`]: groups and signs of life, behind the fence.
-//! - [`shelf`], [`checkpoint`]: what rests.
-//! - [`opening`]: taking a shard.
+//! - `log`: groups and signs of life, behind the fence.
+//! - `shelf`, `checkpoint`: what rests.
+//! - `opening`: taking a shard.
 
 mod checkpoint;
 pub mod database;
