@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
 use windlass_examples::{PATIENCE, Server, fresh_queue};
-use windlass_worker::{Client, Job, JobCtx, JobId, JobState, Worker};
+use windlass_worker::{Client, Job, JobCtx, JobId, JobState, Request, Response, Worker};
 
 /// Time that the worker grants its jobs after the signal.
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
@@ -42,6 +42,21 @@ async fn begun(client: &Client, id: JobId) -> anyhow::Result<()> {
     tokio::time::timeout(PATIENCE, seen).await?
 }
 
+/// Waits until the server knows that the worker takes nothing more.
+async fn quiet(client: &Client) -> anyhow::Result<()> {
+    let seen = async {
+        loop {
+            match client.call(Request::ListWorkers).await? {
+                Response::Workers(workers) if workers.iter().any(|worker| worker.status == "quiet") => {
+                    return Ok(());
+                }
+                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await?
+}
+
 async fn show(server: String, queue: String) -> anyhow::Result<()> {
     let client = Client::connect(server.clone()).await?;
     let mut worker = start_worker(&server, &queue)?;
@@ -53,6 +68,7 @@ async fn show(server: String, queue: String) -> anyhow::Result<()> {
     let pid = worker.id().expect("it runs").to_string();
     let signalled = Instant::now();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await?.success(), "kill failed");
+    quiet(&client).await?;
     let late = client.enqueue(Job::new("nap", &1)?.queue(&queue)).await?.id;
     let status = tokio::time::timeout(PATIENCE, worker.wait()).await??;
     println!("the worker left {:?} after SIGTERM: {status}", signalled.elapsed());
