@@ -206,9 +206,18 @@ mod tests {
     fn an_empty_answer_is_not_asked_again_until_a_notice() {
         let mut f = fetcher(&[("a", 1)], true, 3);
         assert!(f.next(0).is_some());
-        f.answered(&name("a"), 0, false);
+        f.answered(&name("a"), 0, true);
         assert_eq!(f.next(0), None);
         f.notice(&name("a"));
+        assert_eq!(f.next(0), Some((name("a"), 3)));
+    }
+
+    /// Its jobs lost their leases before they could leave; the queue has not promised a notice.
+    #[test]
+    fn an_answer_without_jobs_that_is_not_drained_is_asked_again() {
+        let mut f = fetcher(&[("a", 1)], true, 3);
+        assert!(f.next(0).is_some());
+        f.answered(&name("a"), 0, false);
         assert_eq!(f.next(0), Some((name("a"), 3)));
     }
 }
