@@ -71,7 +71,10 @@ impl<'a> Checkpointer<'a> {
     /// Runs until the store stops.
     pub(super) fn run(mut self) {
         let engine = self.engine;
-        let mut tidied = false;
+        // Before the first checkpoint: what that one retires is needed by readers for a while, and would pass for a leftover. What
+        // cannot be removed now stays for the next owner.
+        let tidied = self.tidy();
+        self.note(tidied);
         while !engine.stop.load(Ordering::Relaxed) {
             let mut wanted = lock(&engine.checkpoint_wanted);
             if !*wanted {
@@ -88,13 +91,8 @@ impl<'a> Checkpointer<'a> {
             if Instant::now() < self.not_before {
                 continue;
             }
-            let mut outcome = Ok(());
-            if self.frozen.is_some() || engine.checkpoint_due() {
-                outcome = self.checkpoint();
-            } else if !tidied {
-                outcome = self.tidy();
-                tidied = outcome.is_ok();
-            }
+            let due = self.frozen.is_some() || engine.checkpoint_due();
+            let outcome = if due { self.checkpoint() } else { Ok(()) };
             let outcome = outcome.and_then(|()| self.remove_retired());
             self.note(outcome);
         }
