@@ -5,11 +5,12 @@ mod damage;
 pub mod postgres;
 mod rest;
 mod sled;
+mod threads;
 pub mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use windlass_core::store::memory::MemoryStore;
 use windlass_core::store::{Epoch, Store};
@@ -178,6 +179,12 @@ impl OpenError {
         }
         OpenError::Io { path: path.to_owned(), source }
     }
+}
+
+/// Takes a lock. A panic of another holder leaves nothing half done that a later one could not live with: what a store keeps under
+/// locks changes in single steps, and a journal refuses to go on after any error.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Opens the configured store.

@@ -33,9 +33,8 @@ pub mod schema;
 pub mod seat;
 mod shelf;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::bytes::Bytes;
@@ -45,8 +44,11 @@ use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Space, Store, S
 
 use self::checkpoint::Checkpointer;
 use self::database::{DbError, Session};
-use self::engine::{BATCH_BYTES_MAX, Engine, lock};
+use self::engine::{BATCH_BYTES_MAX, Engine};
 use self::schema::Schema;
+use crate::store::lock;
+use crate::store::rest::{get, scan};
+use crate::store::threads::Threads;
 
 pub use self::opening::{Bounds, ClaimError, Claimant, open_alone};
 
@@ -88,14 +90,14 @@ pub async fn prepare(session: &mut Session) -> Result<(), Unfit> {
 #[derive(Debug)]
 pub struct PgStore {
     engine: Arc<Engine>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Threads,
 }
 
 impl PgStore {
     /// Starts the threads of a shard that was taken.
     fn start(engine: Engine, next_block: u64, directory: u64) -> Result<PgStore, String> {
         let engine = Arc::new(engine);
-        let store = PgStore { engine: Arc::clone(&engine), threads: Mutex::new(Vec::new()) };
+        let store = PgStore { engine: Arc::clone(&engine), threads: Threads::default() };
         let theirs = Arc::clone(&engine);
         store.spawn("store-checkpoint", move || Checkpointer::new(&theirs, next_block, directory).run())?;
         store.spawn("store-beat", move || {
@@ -109,25 +111,14 @@ impl PgStore {
     }
 
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), String> {
-        let stays = Stays { engine: Arc::clone(&self.engine), name: name.to_owned() };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _stays = stays;
-            run();
-        });
-        let thread = thread.map_err(|error| format!("failed to start a thread: {error}"))?;
-        lock(&self.threads).push(thread);
-        Ok(())
+        let engine = Arc::clone(&self.engine);
+        self.threads.spawn(name, move |what| engine.fail(CommitError::Failed(what)), run)
     }
 
     /// Why the shard is not written any more, once it is not: another owner, mostly.
     #[must_use]
     pub fn failure(&self) -> Option<CommitError> {
         self.engine.failure().cloned()
-    }
-
-    /// Stops writing because another owner is known to have this epoch.
-    pub fn yield_to(&self, by: Epoch) {
-        self.engine.fail(CommitError::Fenced { by });
     }
 
     /// Ends the threads. A checkpoint under way is given up; the journal has what it would have moved.
@@ -139,10 +130,8 @@ impl PgStore {
         drop(lock(&engine.state));
         engine.progress.notify_all();
         engine.wake_checkpoint();
-        for thread in lock(&self.threads).drain(..) {
-            if thread.join().is_err() {
-                engine.fail(CommitError::Failed("a thread of the store has panicked".to_owned()));
-            }
+        if !self.threads.join() {
+            engine.fail(CommitError::Failed("a thread of the store has panicked".to_owned()));
         }
     }
 }
@@ -157,7 +146,7 @@ impl Store for PgStore {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        self.engine.get(key)
+        get(&self.engine.view, key)
     }
 
     fn scan(
@@ -166,7 +155,7 @@ impl Store for PgStore {
         to: &[u8],
         each: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), ReadError> {
-        self.engine.scan(from, to, each)
+        scan(&self.engine.view, from, to, each)
     }
 
     fn space(&self) -> Space {
@@ -204,20 +193,6 @@ impl Store for PgStore {
         let (log, link) = (Arc::clone(&engine.log), Arc::clone(&engine.link));
         let given = engine.database.wait(async move { Ok(log.lock().await.give_up(&link).await) });
         given.unwrap_or_else(|error| Err(CommitError::Failed(error.to_string())))
-    }
-}
-
-/// A thread that a panic has ended moves nothing any more, and commits would wait for it for ever.
-struct Stays {
-    engine: Arc<Engine>,
-    name: String,
-}
-
-impl Drop for Stays {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.engine.fail(CommitError::Failed(format!("the thread {} has panicked", self.name)));
-        }
     }
 }
 

@@ -46,16 +46,17 @@ mod quiet;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use ::bytes::Bytes;
 use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Space, Store, StoreStats};
 
 use self::checkpoint::Checkpointer;
-use self::engine::{Engine, lock};
-use crate::store::{OpenError, StoreConfig};
+use self::engine::Engine;
+use crate::store::rest::{get, scan};
+use crate::store::threads::Threads;
+use crate::store::{OpenError, StoreConfig, lock};
 
 /// A mebibyte.
 const MIB: u64 = 1024 * 1024;
@@ -104,7 +105,7 @@ impl Limits {
 #[derive(Debug)]
 pub struct SledStore {
     engine: Arc<Engine>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Threads,
 }
 
 impl SledStore {
@@ -114,7 +115,7 @@ impl SledStore {
     /// [`OpenError`]; a damaged store is never opened, and never taken for an empty one.
     pub fn open(config: &StoreConfig) -> Result<SledStore, OpenError> {
         let engine = Arc::new(opening::open(config)?);
-        let store = SledStore { engine: Arc::clone(&engine), threads: Mutex::new(Vec::new()) };
+        let store = SledStore { engine: Arc::clone(&engine), threads: Threads::default() };
         let theirs = Arc::clone(&engine);
         store.spawn("store-keeper", move || keeper::run(&theirs))?;
         store.spawn("store-checkpoint", move || Checkpointer::new(&engine).run())?;
@@ -122,15 +123,8 @@ impl SledStore {
     }
 
     fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
-        let stays = Stays { engine: Arc::clone(&self.engine), name: name.to_owned() };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _stays = stays;
-            run();
-        });
-        let thread =
-            thread.map_err(|error| OpenError::Failed(format!("failed to start a thread: {error}")))?;
-        lock(&self.threads).push(thread);
-        Ok(())
+        let engine = Arc::clone(&self.engine);
+        self.threads.spawn(name, move |what| engine.fail(what), run).map_err(OpenError::Failed)
     }
 
     /// Ends the threads. A checkpoint under way is given up; the journal has what it would have moved.
@@ -142,10 +136,8 @@ impl SledStore {
         engine.keeper_wake.notify_all();
         engine.progress.notify_all();
         engine.wake_checkpoint();
-        for thread in lock(&self.threads).drain(..) {
-            if thread.join().is_err() {
-                engine.fail("a thread of the store has panicked".to_owned());
-            }
+        if !self.threads.join() {
+            engine.fail("a thread of the store has panicked".to_owned());
         }
     }
 }
@@ -160,7 +152,7 @@ impl Store for SledStore {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        self.engine.get(key)
+        get(&self.engine.view, key)
     }
 
     fn scan(
@@ -169,7 +161,7 @@ impl Store for SledStore {
         to: &[u8],
         each: &mut dyn FnMut(&[u8], Bytes) -> bool,
     ) -> Result<(), ReadError> {
-        self.engine.scan(from, to, each)
+        scan(&self.engine.view, from, to, each)
     }
 
     fn space(&self) -> Space {
@@ -195,20 +187,6 @@ impl Store for SledStore {
             return Ok(());
         }
         self.engine.note_end()
-    }
-}
-
-/// A thread that a panic has ended prepares and moves nothing any more, and commits would wait for it for ever.
-struct Stays {
-    engine: Arc<Engine>,
-    name: String,
-}
-
-impl Drop for Stays {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.engine.fail(format!("the thread {} has panicked", self.name));
-        }
     }
 }
 

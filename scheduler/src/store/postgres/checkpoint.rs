@@ -16,9 +16,10 @@ use tokio_postgres::types::Type;
 use windlass_core::store::CommitError;
 
 use super::database::{DbError, Param};
-use super::engine::{Engine, lock};
+use super::engine::Engine;
 use super::seat::{column, shard_column};
 use super::shelf::PgShelf;
+use crate::store::lock;
 use crate::store::rest::{
     BlockId, BlockName, BlocksError, Directory, Merge, MergeError, Overlay, Resting, directory_crc,
 };

@@ -282,12 +282,6 @@ impl Session {
         Session { database, client: None }
     }
 
-    /// Where it goes.
-    #[must_use]
-    pub fn database(&self) -> &Database {
-        &self.database
-    }
-
     async fn client(&mut self) -> Result<&Client, DbError> {
         match self.client.take() {
             Some(client) if !client.is_closed() => Ok(self.client.insert(client)),

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use windlass_core::cluster::{Nonce, ShardNo};
-use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Refused, Space, StoreStats, Write};
+use windlass_core::store::{Batch, CommitError, Epoch, Space, StoreStats, Write};
 
-use super::database::{Database, DbError};
+use super::database::Database;
 use super::link::Link;
 use super::log::{Group, Log};
 use super::shelf::PgShelf;
-use crate::store::rest::{Slot, View};
+use crate::store::lock;
+use crate::store::rest::{Staging, View};
 
 /// How long a commit waits before it looks again whether what it waits for will come.
 const WAIT_STEP: Duration = Duration::from_millis(100);
@@ -54,10 +55,6 @@ pub(super) struct Engine {
 pub(super) struct State {
     /// The last group that the view shows.
     pub(super) seq: u64,
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The parts of an engine that taking the shard comes up with.
@@ -105,18 +102,7 @@ impl Engine {
             staged: Vec::with_capacity(group.len()),
             results: Vec::with_capacity(group.len()),
         };
-        let mut refused = Refused::default();
-        for batch in group {
-            let queue = batch.queue;
-            let staged = refused.behind(&batch).map_or_else(|| commit.stage(batch), Err);
-            if let Err(error) = staged {
-                refused.note(queue, &error);
-                // What is staged keeps its place in the row of results: it has to be written before.
-                commit.flush();
-                commit.results.push(Err(error));
-            }
-        }
-        commit.flush();
+        commit.take(group);
         let results = commit.results;
         if self.checkpoint_due() {
             self.wake_checkpoint();
@@ -124,41 +110,16 @@ impl Engine {
         results
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        match view.recent(key) {
-            Some(Slot::Put { value, .. }) => Ok(Some(value.clone())),
-            Some(Slot::Gone) => Ok(None),
-            None => {
-                let resting = Arc::clone(&view.resting);
-                drop(view);
-                resting.get(key)
-            }
-        }
-    }
-
-    pub(super) fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        each: &mut dyn FnMut(&[u8], Bytes) -> bool,
-    ) -> Result<(), ReadError> {
-        let mut from = Bytes::copy_from_slice(from);
-        while from[..] < *to {
-            // The lock is let go before the caller sees a pair: it may be slow, or come back to the store.
-            let chunk = self.view.read().unwrap_or_else(PoisonError::into_inner).chunk(&from, to);
-            if !chunk.scan(&from, each)? {
-                break;
-            }
-            from = chunk.until;
-        }
-        Ok(())
+    /// Makes a group durable.
+    fn append(&self, data: Bytes) -> Result<u64, CommitError> {
+        let (log, link) = (Arc::clone(&self.log), Arc::clone(&self.link));
+        let appended = self.database.wait(async move { Ok(log.lock().await.append(data, &link).await) });
+        appended.unwrap_or_else(|error| Err(CommitError::Unknown(error.to_string())))
     }
 
     pub(super) fn stats(&self) -> StoreStats {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        let frozen = view.frozen.as_ref().map_or(0, |frozen| frozen.bytes());
-        let (memory_bytes, resting) = (view.active.bytes() + frozen, view.resting.directory.bytes());
+        let (memory_bytes, resting) = (view.recent_bytes(), view.resting.directory.bytes());
         drop(view);
         let journal_bytes = self.journal_bytes.load(Ordering::Relaxed);
         StoreStats {
@@ -252,7 +213,20 @@ struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    /// Adds a batch to the group, or says why it is not taken.
+    /// Waits while too much has gathered for one that needs more.
+    fn wait_for_checkpoint(&mut self) {
+        let engine = self.engine;
+        while engine.overloaded() && engine.link.space() == Space::Ample && engine.failed_error().is_none() {
+            engine.wake_checkpoint();
+            let guard = self.state.take().expect("only a wait takes the guard, and puts it back");
+            let (guard, _) =
+                engine.progress.wait_timeout(guard, WAIT_STEP).unwrap_or_else(PoisonError::into_inner);
+            self.state = Some(guard);
+        }
+    }
+}
+
+impl Staging for Commit<'_> {
     fn stage(&mut self, batch: Batch) -> Result<(), CommitError> {
         let engine = self.engine;
         if let Some(error) = engine.failed_error() {
@@ -273,19 +247,6 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Waits while too much has gathered for one that needs more.
-    fn wait_for_checkpoint(&mut self) {
-        let engine = self.engine;
-        while engine.overloaded() && engine.link.space() == Space::Ample && engine.failed_error().is_none() {
-            engine.wake_checkpoint();
-            let guard = self.state.take().expect("only a wait takes the guard, and puts it back");
-            let (guard, _) =
-                engine.progress.wait_timeout(guard, WAIT_STEP).unwrap_or_else(PoisonError::into_inner);
-            self.state = Some(guard);
-        }
-    }
-
-    /// Makes the group durable, then visible, and notes the results.
     fn flush(&mut self) {
         if self.group.is_empty() {
             return;
@@ -295,11 +256,7 @@ impl Commit<'_> {
         let staged = std::mem::take(&mut self.staged);
         let data = std::mem::take(&mut self.group).finish();
         let bytes = data.len() as u64;
-        let (log, link) = (Arc::clone(&engine.log), Arc::clone(&engine.link));
-        let appended = match engine.failed_error() {
-            Some(error) => Err(error),
-            None => engine.append(log, link, data),
-        };
+        let appended = engine.failed_error().map_or_else(|| engine.append(data), Err);
         match appended {
             Ok(seq) => {
                 let state = self.state.as_mut().expect("only a wait takes the guard, and puts it back");
@@ -320,16 +277,8 @@ impl Commit<'_> {
             }
         }
     }
-}
 
-impl Engine {
-    fn append(
-        &self,
-        log: Arc<tokio::sync::Mutex<Log>>,
-        link: Arc<Link>,
-        data: Bytes,
-    ) -> Result<u64, CommitError> {
-        let appended = self.database.wait(async move { Ok(log.lock().await.append(data, &link).await) });
-        appended.unwrap_or_else(|error: DbError| Err(CommitError::Unknown(error.to_string())))
+    fn results(&mut self) -> &mut Vec<Result<(), CommitError>> {
+        &mut self.results
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio_postgres::types::Type;
@@ -10,6 +10,7 @@ use windlass_core::cluster::ShardNo;
 
 use super::database::{Database, DbError, Param, Session};
 use super::seat::{column, shard_column};
+use crate::store::lock;
 use crate::store::rest::{BlockId, BlockName, BlockRef, BlocksError, Shelf};
 
 /// Bytes of blocks that one statement writes, about.
@@ -76,10 +77,6 @@ impl From<DbError> for BlocksError {
             other => BlocksError::Failed(other.to_string()),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl PgShelf {

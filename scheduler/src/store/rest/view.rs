@@ -2,7 +2,7 @@
 //! precedence.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use windlass_core::store::{ReadError, Write};
@@ -43,13 +43,18 @@ impl<S: Shelf> View<S> {
         self.active.apply(write, below);
     }
 
+    /// Bytes of recent keys in memory.
+    pub(in crate::store) fn recent_bytes(&self) -> usize {
+        self.active.bytes() + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes())
+    }
+
     /// The slot of a key in the overlays.
-    pub(in crate::store) fn recent(&self, key: &[u8]) -> Option<&Slot> {
+    fn recent(&self, key: &[u8]) -> Option<&Slot> {
         self.active.get(key).or_else(|| self.frozen.as_ref().and_then(|frozen| frozen.get(key)))
     }
 
     /// What a scan needs from `from` on: some of the active overlay, and all below it, up to a bound.
-    pub(in crate::store) fn chunk(&self, from: &[u8], to: &[u8]) -> Chunk<S> {
+    fn chunk(&self, from: &[u8], to: &[u8]) -> Chunk<S> {
         let mut recent = Vec::new();
         let mut bytes = 0;
         let mut until = Bytes::copy_from_slice(to);
@@ -67,22 +72,54 @@ impl<S: Shelf> View<S> {
     }
 }
 
+/// The value of a key in a view that others change.
+pub(in crate::store) fn get<S: Shelf>(
+    view: &RwLock<View<S>>,
+    key: &[u8],
+) -> Result<Option<Bytes>, ReadError> {
+    let view = view.read().unwrap_or_else(PoisonError::into_inner);
+    match view.recent(key) {
+        Some(Slot::Put { value, .. }) => Ok(Some(value.clone())),
+        Some(Slot::Gone) => Ok(None),
+        None => {
+            let resting = Arc::clone(&view.resting);
+            drop(view);
+            resting.get(key)
+        }
+    }
+}
+
+/// The pairs of a view that others change, as [`Store::scan`](windlass_core::store::Store::scan) hands them out.
+pub(in crate::store) fn scan<S: Shelf>(
+    view: &RwLock<View<S>>,
+    from: &[u8],
+    to: &[u8],
+    each: &mut dyn FnMut(&[u8], Bytes) -> bool,
+) -> Result<(), ReadError> {
+    let mut from = Bytes::copy_from_slice(from);
+    while from[..] < *to {
+        // The lock is let go before the caller sees a pair: it may be slow, or come back to the store.
+        let chunk = view.read().unwrap_or_else(PoisonError::into_inner).chunk(&from, to);
+        if !chunk.scan(&from, each)? {
+            break;
+        }
+        from = chunk.until;
+    }
+    Ok(())
+}
+
 /// A part of a scan, read without a lock.
-pub(in crate::store) struct Chunk<S> {
+struct Chunk<S> {
     recent: Vec<(Bytes, Slot)>,
     frozen: Option<Arc<Overlay>>,
     resting: Arc<Resting<S>>,
     /// One past the last key that the chunk knows.
-    pub(in crate::store) until: Bytes,
+    until: Bytes,
 }
 
 impl<S: Shelf> Chunk<S> {
     /// Hands out the pairs from `from` on, where the chunk was asked to begin; `false` when the caller wants no more.
-    pub(in crate::store) fn scan(
-        &self,
-        from: &[u8],
-        each: &mut dyn FnMut(&[u8], Bytes) -> bool,
-    ) -> Result<bool, ReadError> {
+    fn scan(&self, from: &[u8], each: &mut dyn FnMut(&[u8], Bytes) -> bool) -> Result<bool, ReadError> {
         let until = &self.until[..];
         let mut recent = self.recent.iter().map(|(key, slot)| (&key[..], slot)).peekable();
         let range = (Bound::Included(from), Bound::Excluded(until));
@@ -147,7 +184,7 @@ enum Rise {
 }
 
 impl<S: Shelf> Resting<S> {
-    pub(in crate::store) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let Some(block) = self.directory.covering(key) else { return Ok(None) };
         let encoded = read(&*self.blocks, block)?;
         for pair in pairs(&*self.blocks, block, &encoded)? {
@@ -160,7 +197,7 @@ impl<S: Shelf> Resting<S> {
     }
 }
 
-pub(in crate::store) fn read(blocks: &impl Shelf, block: &BlockRef) -> Result<Bytes, ReadError> {
+fn read(blocks: &impl Shelf, block: &BlockRef) -> Result<Bytes, ReadError> {
     blocks.read(block).map_err(|error| match error {
         BlocksError::Damaged(damage) => ReadError::Damaged(damage.to_string()),
         BlocksError::Full(text) | BlocksError::Failed(text) => ReadError::Failed(text),

@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 use windlass_core::store::Space;
 
 use super::blocks::{self, Blocks};
-use super::engine::{Engine, lock};
+use super::engine::Engine;
 use super::files;
 use super::journal::Lsn;
 use super::manifest::{Manifest, WriteError};
 use crate::fault::{self, Point};
+use crate::store::lock;
 use crate::store::rest::{
     BlockId, BlockName, BlocksError, Directory, Merge, MergeError, Overlay, Resting, Shelf, copy_blocks,
     directory_crc,

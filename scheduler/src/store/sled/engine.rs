@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
-use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Refused, Space, StoreStats, Write};
+use windlass_core::store::{Batch, CommitError, Epoch, Space, StoreStats, Write};
 
 use super::blocks::{self, Blocks};
 use super::files;
@@ -16,8 +15,8 @@ use super::lock::Lock;
 use super::manifest::{Manifest, WriteError};
 use super::{Limits, journal};
 use crate::fault::{self, Point};
-use crate::store::StoreConfig;
-use crate::store::rest::{Shelf, Slot, View};
+use crate::store::rest::{Shelf, Staging, View};
+use crate::store::{StoreConfig, lock};
 
 /// How long a commit waits before it looks again whether what it waits for will come.
 const WAIT_STEP: Duration = Duration::from_millis(100);
@@ -64,12 +63,6 @@ impl Log {
     pub(super) fn new(log: Journal) -> Log {
         Log { log, group: Group::default() }
     }
-}
-
-/// Takes a lock. A panic of another holder leaves nothing half done that a later one could not live with: the journal
-/// refuses to go on after any error, and the view changes in single steps.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The parts of an engine that opening a store comes up with.
@@ -125,55 +118,13 @@ impl Engine {
             staged: Vec::with_capacity(group.len()),
             results: Vec::with_capacity(group.len()),
         };
-        let mut refused = Refused::default();
-        for batch in group {
-            let queue = batch.queue;
-            let staged = refused.behind(&batch).map_or_else(|| commit.stage(batch), Err);
-            if let Err(error) = staged {
-                refused.note(queue, &error);
-                // What is staged keeps its place in the row of results: it has to be written before.
-                commit.flush();
-                commit.results.push(Err(error));
-            }
-        }
-        commit.flush();
+        commit.take(group);
         let Commit { results, log, .. } = commit;
         if let Some(log) = log {
             self.note_journal(&log);
         }
         self.wake_checkpoint_if_due();
         results
-    }
-
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        match view.recent(key) {
-            Some(Slot::Put { value, .. }) => Ok(Some(value.clone())),
-            Some(Slot::Gone) => Ok(None),
-            None => {
-                let resting = Arc::clone(&view.resting);
-                drop(view);
-                resting.get(key)
-            }
-        }
-    }
-
-    pub(super) fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        each: &mut dyn FnMut(&[u8], Bytes) -> bool,
-    ) -> Result<(), ReadError> {
-        let mut from = Bytes::copy_from_slice(from);
-        while from[..] < *to {
-            // The lock is let go before the caller sees a pair: it may be slow, or come back to the store.
-            let chunk = self.view.read().unwrap_or_else(PoisonError::into_inner).chunk(&from, to);
-            if !chunk.scan(&from, each)? {
-                break;
-            }
-            from = chunk.until;
-        }
-        Ok(())
     }
 
     pub(super) fn space(&self) -> Space {
@@ -183,8 +134,7 @@ impl Engine {
     pub(super) fn stats(&self) -> StoreStats {
         let journal_bytes = self.journal_bytes.load(Ordering::Relaxed);
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        let frozen = view.frozen.as_ref().map_or(0, |frozen| frozen.bytes());
-        let memory_bytes = (view.active.bytes() + frozen) as u64;
+        let memory_bytes = view.recent_bytes() as u64;
         drop(view);
         StoreStats {
             engine: "sled".to_owned(),
@@ -350,37 +300,6 @@ impl<'a> Commit<'a> {
         self.log = Some(guard);
     }
 
-    /// Adds a batch to the group, or says why it is not taken.
-    fn stage(&mut self, batch: Batch) -> Result<(), CommitError> {
-        if let Some(error) = self.engine.failed_error() {
-            return Err(error);
-        }
-        let bytes = Group::encoded_bytes(&batch);
-        let bytes_max = self.engine.shape.group_bytes_max();
-        if bytes > bytes_max {
-            return Err(CommitError::TooBig { bytes, bytes_max });
-        }
-        if self.staged.is_empty() {
-            self.wait_for_checkpoint();
-        }
-        if !batch.settles && self.engine.space() == Space::Low {
-            return Err(self.engine.full_error());
-        }
-        let log = self.log();
-        if log.group.bytes() + bytes > log.log.room() {
-            self.flush();
-            if let Some(error) = self.engine.failed_error() {
-                return Err(error);
-            }
-            if bytes > self.log().log.room() {
-                self.rotate(batch.settles)?;
-            }
-        }
-        self.log().group.push(&batch);
-        self.staged.push(batch.writes);
-        Ok(())
-    }
-
     /// Waits while too much has gathered. When space is low no checkpoint may come, and what settles must go on.
     fn wait_for_checkpoint(&mut self) {
         let engine = self.engine;
@@ -413,8 +332,39 @@ impl<'a> Commit<'a> {
             self.wait();
         }
     }
+}
 
-    /// Makes the group durable, then visible, and notes the results.
+impl Staging for Commit<'_> {
+    fn stage(&mut self, batch: Batch) -> Result<(), CommitError> {
+        if let Some(error) = self.engine.failed_error() {
+            return Err(error);
+        }
+        let bytes = Group::encoded_bytes(&batch);
+        let bytes_max = self.engine.shape.group_bytes_max();
+        if bytes > bytes_max {
+            return Err(CommitError::TooBig { bytes, bytes_max });
+        }
+        if self.staged.is_empty() {
+            self.wait_for_checkpoint();
+        }
+        if !batch.settles && self.engine.space() == Space::Low {
+            return Err(self.engine.full_error());
+        }
+        let log = self.log();
+        if log.group.bytes() + bytes > log.log.room() {
+            self.flush();
+            if let Some(error) = self.engine.failed_error() {
+                return Err(error);
+            }
+            if bytes > self.log().log.room() {
+                self.rotate(batch.settles)?;
+            }
+        }
+        self.log().group.push(&batch);
+        self.staged.push(batch.writes);
+        Ok(())
+    }
+
     fn flush(&mut self) {
         if self.staged.is_empty() {
             return;
@@ -438,5 +388,9 @@ impl<'a> Commit<'a> {
                 self.results.extend((0..count).map(|_| Err(unknown.clone())));
             }
         }
+    }
+
+    fn results(&mut self) -> &mut Vec<Result<(), CommitError>> {
+        &mut self.results
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use windlass_core::store::Space;
 
-use super::engine::{Engine, lock};
+use super::engine::Engine;
 use super::files;
 use super::journal::PREPARED_SEGMENTS;
+use crate::store::lock;
 
 /// How often the free space is looked at; a store that was full is back after at most this long.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
