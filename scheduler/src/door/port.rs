@@ -6,13 +6,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::stream::{Reader, Writer};
 use super::tls::{Tls, speaks_tls};
 
-/// Connections that the system holds for us before we accept them.
-const BACKLOG: u32 = 1_024;
 /// Silence of a connection after which the system asks whether the peer is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -48,20 +46,6 @@ pub struct Port {
 }
 
 impl Port {
-    /// Takes the address. Must run on the arbiter.
-    ///
-    /// # Errors
-    /// When the address cannot be bound.
-    pub fn bind(addr: SocketAddr, tls: Option<Tls>) -> io::Result<Port> {
-        let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restart must not wait until connections of the last run are forgotten by the system.
-        socket.set_reuseaddr(true)?;
-        socket.bind(addr)?;
-        let listener = socket.listen(BACKLOG)?;
-        let addr = listener.local_addr()?;
-        Ok(Port { listener, addr, tls })
-    }
-
     /// Takes over a listener that somebody else has bound and keeps: dropping the port does not free the address. It must not block.
     /// Must run on the arbiter.
     ///

@@ -1,4 +1,4 @@
-//! The ports of a node that shares its store: bound once, used by relays and by the owner's doors in turn.
+//! The ports of a node. One that shares its store has them bound once, for relays and for the owner's doors in turn.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -9,27 +9,21 @@ use windlass_core::id::NodeName;
 
 use super::descriptors::{Doors, HTTP_WORKERS};
 use super::local::{Addrs, Bound};
-use super::run::bind_tcp;
 use super::{NodeConfig, StartError};
 use crate::door::{Port, Tls};
 use crate::relay::{Protocol, Relay, RelayConfig, Target};
 use crate::store::postgres::seat::{Presence, SeatRow};
 
-/// The ports, bound for the whole life of the node.
+/// Connections that the system holds for us before we accept them.
+const BACKLOG: i32 = 1_024;
+
+/// The ports, bound and not open: peers may connect and wait.
 pub(super) struct Ports {
     http: Option<TcpListener>,
     native: Option<TcpListener>,
     faktory: Option<TcpListener>,
     tls: Option<Tls>,
     pub(super) addrs: Addrs,
-}
-
-/// The same ports for a term.
-pub(super) struct Shared {
-    http: Option<TcpListener>,
-    native: Option<TcpListener>,
-    faktory: Option<TcpListener>,
-    tls: Option<Tls>,
 }
 
 impl Ports {
@@ -57,15 +51,14 @@ impl Ports {
         Presence { native: at(native), http: at(http), faktory: at(faktory) }
     }
 
-    pub(super) fn share(&self) -> std::io::Result<Shared> {
+    /// The same ports for somebody else, such as a term; they stay bound when that one lets go.
+    pub(super) fn share(&self) -> std::io::Result<Ports> {
         let clone = |port: &Option<TcpListener>| port.as_ref().map(TcpListener::try_clone).transpose();
         let (http, native, faktory) = (clone(&self.http)?, clone(&self.native)?, clone(&self.faktory)?);
-        Ok(Shared { http, native, faktory, tls: self.tls.clone() })
+        Ok(Ports { http, native, faktory, tls: self.tls.clone(), addrs: self.addrs })
     }
-}
 
-impl Shared {
-    /// Makes them the doors of an owner. Must run on its arbiter.
+    /// Makes them the doors of a node. Must run on its arbiter.
     pub(super) fn adopt(self) -> std::io::Result<Bound<Port>> {
         let adopt = |port: Option<TcpListener>| {
             let port = port.map(|port| Port::adopt(port, self.tls.clone())).transpose()?;
@@ -85,7 +78,17 @@ impl Shared {
 
 fn bind(door: &'static str, addr: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
     let Some(addr) = addr else { return Ok(None) };
-    bind_tcp(addr).map(Some).map_err(|source| StartError::Bind { door, addr, source })
+    listen(addr).map(Some).map_err(|source| StartError::Bind { door, addr, source })
+}
+
+fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
+    // A restart must not wait until connections of the last run are forgotten by the system.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// What a standby has at its ports.

@@ -1,6 +1,6 @@
 //! The life of a node on its thread.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::descriptors::{Doors, raise_limit};
-use super::local::{Addrs, Bound, LocalNode, Membership};
+use super::local::{Addrs, LocalNode, Membership};
+use super::ports::Ports;
 use super::{NodeConfig, StartError, terms};
 use crate::api::ApiHandle;
-use crate::door::{Port, Tls};
 use crate::store::Engine;
 use crate::store::writer::StoreWriter;
 
@@ -120,50 +120,11 @@ pub(super) async fn serve(node: &LocalNode, writer: &StoreWriter, mut orders: wa
 }
 
 async fn start(config: NodeConfig, doors: Doors) -> Result<LocalNode, (StartError, Option<StoreWriter>)> {
-    let bound = bind(&config).map_err(|error| (error, None))?;
+    let bound = Ports::bind(&config).and_then(|ports| Ok(ports.adopt()?)).map_err(|error| (error, None))?;
     let store = crate::store::open(&config.store).map_err(|error| (error.into(), None))?;
     let writer = StoreWriter::bounded(store, config.memory.waiting_bytes());
     let writer = writer.map_err(|error| (error.into(), None))?;
     let membership = Membership::Joins;
     let composed = LocalNode::compose(config, doors, bound, writer.clone(), membership).await;
     composed.map_err(|error| (error, Some(writer)))
-}
-
-fn bind(config: &NodeConfig) -> Result<Bound<Port>, StartError> {
-    let tls = config.tls.as_ref().map(Tls::load).transpose()?;
-    if let Some(tls) = &tls {
-        actix_rt::spawn(tls.clone().follow());
-    }
-    let failed = |door, addr| move |source| StartError::Bind { door, addr, source };
-    let http = match config.http {
-        Some(addr) => Some(bind_tcp(addr).map_err(failed("HTTP", addr))?),
-        None => None,
-    };
-    let native = match config.native {
-        Some(addr) => {
-            let port = Port::bind(addr, tls.clone()).map_err(failed("the native port", addr))?;
-            let addr = port.addr();
-            Some((port, addr))
-        }
-        None => None,
-    };
-    let faktory = match config.faktory {
-        Some(addr) => {
-            let port = Port::bind(addr, tls.clone()).map_err(failed("the Faktory port", addr))?;
-            let addr = port.addr();
-            Some((port, addr))
-        }
-        None => None,
-    };
-    Ok(Bound { http, native, faktory, tls })
-}
-
-pub(super) fn bind_tcp(addr: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
-    // A restart must not wait until connections of the last run are forgotten by the system.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(1_024)?;
-    Ok(socket.into())
 }
