@@ -110,7 +110,7 @@ pub const FIELDS: &[Field] = &[
         doc: "Names under which dashboard and HTTP API may be asked, beside addresses, localhost and the name given with --advertise, with commas between them, or none; a request for any other name is refused. Defaults to none",
         default: "none",
         set: hosts,
-        get: |c| if c.hosts.is_empty() { "none".to_owned() } else { c.hosts.join(",") },
+        get: |c| list_text(&c.hosts),
     },
     Field {
         key: "native",
@@ -226,7 +226,7 @@ pub const FIELDS: &[Field] = &[
         doc: "Gossip addresses of other servers to start from, with commas between them, or none. Defaults to none",
         default: "none",
         set: seeds,
-        get: |c| if c.seeds.is_empty() { "none".to_owned() } else { c.seeds.join(",") },
+        get: |c| list_text(&c.seeds),
     },
     Field {
         key: "insecure_bind",
@@ -357,34 +357,31 @@ fn store(config: &mut Config, text: &str) -> Result<(), String> {
 }
 
 fn hosts(config: &mut Config, text: &str) -> Result<(), String> {
-    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-    if text == "none" {
-        config.hosts.clear();
-        return Ok(());
-    }
-    match names.iter().find(|name| name.is_empty() || name.contains(['/', ':', ' '])) {
-        Some(name) => Err(format!("{name:?} is no host name such as jobs.example.com")),
-        None => {
-            config.hosts = names;
-            Ok(())
-        }
-    }
+    let is_name = |name: &str| !name.is_empty() && !name.contains(['/', ':', ' ']);
+    config.hosts = list(text, is_name, "host name such as jobs.example.com")?;
+    Ok(())
 }
 
 fn seeds(config: &mut Config, text: &str) -> Result<(), String> {
+    let has_port = |seed: &str| seed.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    config.seeds = list(text, has_port, "HOST:PORT such as node2:7422")?;
+    Ok(())
+}
+
+/// Several values with commas between them, or none.
+fn list(text: &str, is_one: impl Fn(&str) -> bool, what: &str) -> Result<Vec<String>, String> {
     if text == "none" {
-        config.seeds.clear();
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let seeds: Vec<String> = text.split(',').map(|seed| seed.trim().to_owned()).collect();
-    let port = |seed: &str| seed.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    match seeds.iter().find(|seed| port(seed).is_none()) {
-        Some(seed) => Err(format!("{seed:?} is no HOST:PORT such as node2:7422")),
-        None => {
-            config.seeds = seeds;
-            Ok(())
-        }
+    let all: Vec<String> = text.split(',').map(|one| one.trim().to_owned()).collect();
+    match all.iter().find(|one| !is_one(one)) {
+        Some(wrong) => Err(format!("{wrong:?} is no {what}")),
+        None => Ok(all),
     }
+}
+
+fn list_text(all: &[String]) -> String {
+    if all.is_empty() { "none".to_owned() } else { all.join(",") }
 }
 
 fn file(text: &str) -> Result<Option<PathBuf>, String> {

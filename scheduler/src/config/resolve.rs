@@ -102,9 +102,7 @@ pub fn resolve(flags: &ServerFlags, env: &dyn Fn(&str) -> Option<String>) -> Res
 /// The database's URL from its file, and what its certificate is checked against.
 fn name_database(config: &mut Config) -> Result<(), ConfigError> {
     if let Some(path) = &config.store_file {
-        let refuse = |why: String| ConfigError(format!("store_file: {}: {why}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
-        config.database = Some(DatabaseUrl::parse(text.trim()).map_err(refuse)?);
+        config.database = Some(from_file("store_file", path, |text| DatabaseUrl::parse(text.trim()))?);
         config.store = StoreKind::Postgres;
     }
     if let Some(database) = &mut config.database {
@@ -121,10 +119,8 @@ fn faktory_password(
     let Some(path) = &config.faktory_password_file else {
         return Ok(env(FAKTORY_PASSWORD_ENV).and_then(|text| Password::new(&text)));
     };
-    let refuse = |why: String| ConfigError(format!("faktory_password_file: {}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
-    let password = Password::new(&text);
-    password.map(Some).ok_or_else(|| refuse("is empty; write the password into it".to_owned()))
+    let empty = || "is empty; write the password into it".to_owned();
+    from_file("faktory_password_file", path, |text| Password::new(text).ok_or_else(empty)).map(Some)
 }
 
 /// The token that may do everything: from its file, or else from the environment.
@@ -138,9 +134,18 @@ fn admin_token(
             |text: String| AdminToken::new(&text).map_err(|e| ConfigError(format!("{ADMIN_TOKEN_ENV}: {e}")));
         return given.map(read).transpose();
     };
-    let refuse = |why: String| ConfigError(format!("admin_token_file: {}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
-    AdminToken::new(&text).map(Some).map_err(refuse)
+    from_file("admin_token_file", path, AdminToken::new).map(Some)
+}
+
+/// What stands in a file that the setting `key` names.
+fn from_file<T>(
+    key: &str,
+    path: &Path,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"));
+    let found = text.and_then(|text| read(&text));
+    found.map_err(|why| ConfigError(format!("{key}: {}: {why}", path.display())))
 }
 
 /// The file to read, with its text. A named file must exist; the usual places need not.
