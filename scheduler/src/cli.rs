@@ -7,6 +7,7 @@ mod audit;
 mod bench;
 mod bulk;
 mod check;
+mod checks;
 mod cluster;
 mod connect;
 mod demo;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::checks::Check;
 use super::error::{CliError, Exit};
 use super::output::{Output, bytes, count};
 use crate::config::{ServerFlags, resolve};
@@ -26,14 +27,6 @@ pub(crate) struct DoctorArgs {
     data_dir: Option<PathBuf>,
 }
 
-/// One thing that was looked at.
-struct Check {
-    name: &'static str,
-    ok: bool,
-    detail: String,
-    advice: &'static str,
-}
-
 /// Runs `windlass doctor`.
 ///
 /// # Errors
@@ -51,8 +44,7 @@ pub(crate) fn run(args: DoctorArgs, out: Output) -> Result<(), CliError> {
     let report = examine(&dir).map_err(|e| cannot_look(&e))?;
     let checks = checks(&report);
     if out.json {
-        let each = |c: &Check| json!({ "name": c.name, "ok": c.ok, "detail": c.detail, "advice": c.advice });
-        let all: Vec<_> = checks.iter().map(each).collect();
+        let all: Vec<_> = checks.iter().map(Check::json).collect();
         out.json_value(&json!({ "ok": report.is_whole(), "checks": all, "report": report }))?;
     } else {
         print(&checks, &report, out)?;
@@ -122,12 +114,6 @@ fn area(damage: &Damage, dir: &Path) -> &'static str {
 }
 
 fn print(checks: &[Check], report: &Report, out: Output) -> Result<(), CliError> {
-    for check in checks {
-        let verdict = if check.ok { out.paint(32, "ok  ") } else { out.paint(31, "FAIL") };
-        out.line(format!("{verdict}  {:<10} {}", check.name, check.detail))?;
-        if !check.ok {
-            out.line(format!("      {:<10} → {}", "", check.advice))?;
-        }
-    }
+    checks.iter().try_for_each(|check| check.print(out))?;
     report.notes.iter().try_for_each(|text| out.line(format!("note  {text}")))
 }

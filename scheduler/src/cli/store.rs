@@ -8,6 +8,7 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::checks::Check;
 use super::error::{CliError, Exit};
 use super::output::{self, Output, bytes, count};
 use crate::config::{ServerFlags, resolve};
@@ -140,13 +141,6 @@ fn migrate(url: DatabaseUrl, out: Output) -> Result<(), CliError> {
     out.line(format!("{place}: {done}"))
 }
 
-/// One thing that was looked at.
-struct Check {
-    name: &'static str,
-    ok: bool,
-    detail: String,
-}
-
 fn check(url: DatabaseUrl, out: Output) -> Result<(), CliError> {
     let database = connect(url)?;
     let (place, theirs) = (database.place(), database.clone());
@@ -154,14 +148,10 @@ fn check(url: DatabaseUrl, out: Output) -> Result<(), CliError> {
     let checks = looked.map_err(|e| db_error(&place, &e))?;
     let whole = checks.iter().all(|check| check.ok);
     if out.json {
-        let each = |c: &Check| json!({ "name": c.name, "ok": c.ok, "detail": c.detail });
-        let all: Vec<_> = checks.iter().map(each).collect();
+        let all: Vec<_> = checks.iter().map(Check::json).collect();
         out.json_value(&json!({ "store": place, "ok": whole, "checks": all }))?;
     } else {
-        for check in &checks {
-            let verdict = if check.ok { out.paint(32, "ok  ") } else { out.paint(31, "FAIL") };
-            out.line(format!("{verdict}  {:<10} {}", check.name, check.detail))?;
-        }
+        checks.iter().try_for_each(|check| check.print(out))?;
     }
     match whole {
         true => Ok(()),
@@ -176,7 +166,7 @@ async fn look(session: &mut Session) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut note = |name, result: Result<String, String>| {
         let ok = result.is_ok();
-        checks.push(Check { name, ok, detail: result.unwrap_or_else(|error| error) });
+        checks.push(Check { name, ok, detail: result.unwrap_or_else(|error| error), advice: "" });
         ok
     };
     let text = |rows: Vec<tokio_postgres::Row>| rows.first().map_or_else(String::new, |row| row.get(0));
