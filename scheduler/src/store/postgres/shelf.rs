@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use windlass_core::cluster::ShardNo;
 
@@ -175,19 +176,34 @@ impl Shelf for PgShelf {
     }
 
     fn fetch(&self, block: &BlockRef) -> Result<Option<Bytes>, BlocksError> {
-        const SQL: &str = "SELECT data FROM windlass.block WHERE shard = $1 AND id = $2";
-        let id = block.name.id;
-        if let Some(found) = lock(&self.cache).blocks.get(&id) {
-            return Ok(Some(found.clone()));
+        Ok(self.fetch_run(&[block])?.pop().flatten())
+    }
+
+    fn fetch_run(&self, run: &[&BlockRef]) -> Result<Vec<Option<Bytes>>, BlocksError> {
+        const SQL: &str = "SELECT id, data FROM windlass.block WHERE shard = $1 AND id = ANY($2)";
+        let cache = lock(&self.cache);
+        let mut found = run.iter().map(|block| cache.blocks.get(&block.name.id).cloned()).collect::<Vec<_>>();
+        drop(cache);
+        let missing = run.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let missing = missing.map(|(block, _)| column(block.name.id)).collect::<Vec<i64>>();
+        if missing.is_empty() {
+            return Ok(found);
         }
         let (reader, shard) = (Arc::clone(&self.reader), shard_column(self.shard));
-        let found: Option<Bytes> = self.database.wait(async move {
-            let params: &[Param<'_>] = &[(&shard, Type::INT2), (&column(id), Type::INT8)];
+        let rows = self.database.wait(async move {
+            let params: &[Param<'_>] = &[(&shard, Type::INT2), (&missing, Type::INT8_ARRAY)];
             let rows = reader.lock().await.query(SQL, params).await?;
-            Ok(rows.first().map(|row| Bytes::copy_from_slice(row.get(0))))
+            let read = |row: &Row| (row.get::<_, i64>(0), Bytes::copy_from_slice(row.get(1)));
+            Ok::<_, DbError>(rows.iter().map(read).collect::<HashMap<_, _>>())
         })?;
-        if let Some(found) = &found {
-            lock(&self.cache).put(id, found.clone());
+        let mut cache = lock(&self.cache);
+        for (block, slot) in run.iter().zip(&mut found) {
+            if slot.is_none()
+                && let Some(data) = rows.get(&column(block.name.id))
+            {
+                cache.put(block.name.id, data.clone());
+                *slot = Some(data.clone());
+            }
         }
         Ok(found)
     }

@@ -43,16 +43,24 @@ pub(in crate::store) trait Shelf: Debug + Send + Sync + 'static {
     /// The bytes of a block as they are, or `None` when it is not there.
     fn fetch(&self, block: &BlockRef) -> Result<Option<Bytes>, BlocksError>;
 
+    /// The same for blocks that follow each other in the directory, in their order.
+    fn fetch_run(&self, run: &[&BlockRef]) -> Result<Vec<Option<Bytes>>, BlocksError>;
+
     /// Makes all that was written durable.
     fn sync(&self) -> Result<(), BlocksError>;
 
     /// The bytes of a block, whole and checked.
     fn read(&self, block: &BlockRef) -> Result<Bytes, BlocksError> {
+        self.checked(block, self.fetch(block)?)
+    }
+
+    /// What was fetched for a block, if it is what was written.
+    fn checked(&self, block: &BlockRef, fetched: Option<Bytes>) -> Result<Bytes, BlocksError> {
         let damage = |what: &str| {
             let what = format!("{what}: block {} with {} pairs", block.name.id, block.pairs);
             BlocksError::Damaged(Damage::new(&self.place(), 0, what))
         };
-        let encoded = self.fetch(block)?.ok_or_else(|| damage("a block is lost"))?;
+        let encoded = fetched.ok_or_else(|| damage("a block is lost"))?;
         if encoded.len() != block.bytes as usize || crc32c::crc32c(&encoded) != block.crc {
             return Err(damage("a block has another content than was written"));
         }

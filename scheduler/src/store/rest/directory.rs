@@ -84,6 +84,12 @@ impl Directory {
         self.floor(key).filter(|(_, block)| &*block.last >= key).or_else(|| self.after(key))
     }
 
+    /// The blocks from the one that begins with `first` on, as far as they begin before `until`.
+    pub(in crate::store) fn run(&self, first: &[u8], until: &[u8]) -> impl Iterator<Item = &BlockRef> {
+        let range = (Bound::Included(first), Bound::Excluded(until));
+        self.blocks.range::<[u8], _>(range).map(|(_, block)| block)
+    }
+
     pub(in crate::store) fn iter(&self) -> impl Iterator<Item = (&Arc<[u8]>, &BlockRef)> {
         self.blocks.iter()
     }

@@ -1,6 +1,7 @@
 //! The one ordered view over what is recent and what rests: active overlay, frozen overlay, blocks, in this order of
 //! precedence.
 
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use windlass_core::store::{ReadError, Write};
 
 use super::block::{BlocksError, Pairs, Shelf, copied};
-use super::directory::{BlockRef, Directory};
+use super::directory::{BlockId, BlockRef, Directory};
 use super::overlay::{Overlay, Slot};
 use crate::store::Damage;
 
@@ -16,6 +17,9 @@ use crate::store::Damage;
 const CHUNK_ENTRIES: usize = 1_024;
 /// Bytes of values after which it takes no more.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+/// Blocks that a scan fetches at a time once it has read one: a read of sled brings sixteen into memory, and one of a database costs a
+/// way there and back.
+const RUN_BLOCKS: usize = 8;
 
 /// What rests, at one moment. A reader that holds it keeps its blocks on the shelf.
 #[derive(Debug)]
@@ -151,8 +155,9 @@ impl<S: Shelf> Chunk<S> {
                 }
             }
         };
+        let mut ahead = Ahead::default();
         while let Some((first, block)) = next.filter(|(first, _)| &***first < until) {
-            let encoded = read(&*self.resting.blocks, block)?;
+            let encoded = ahead.read(&self.resting, first, block, until)?;
             for pair in pairs(&*self.resting.blocks, block, &encoded)? {
                 let (key, value) = pair?;
                 if key < from {
@@ -170,6 +175,42 @@ impl<S: Shelf> Chunk<S> {
             next = self.resting.directory.after(first);
         }
         Ok(!matches!(rise(None, each), Rise::Enough))
+    }
+}
+
+/// Blocks that a scan has fetched and not come to yet.
+#[derive(Default)]
+struct Ahead {
+    fetched: VecDeque<(BlockId, Bytes)>,
+    /// The scan has read its first block, and wants more than that.
+    goes_on: bool,
+}
+
+impl Ahead {
+    /// The bytes of `block`, which begins with `first`. A scan that goes on fetches several blocks at a time, of those that
+    /// begin before `until`.
+    fn read<S: Shelf>(
+        &mut self,
+        resting: &Resting<S>,
+        first: &[u8],
+        block: &BlockRef,
+        until: &[u8],
+    ) -> Result<Bytes, ReadError> {
+        if let Some((id, encoded)) = self.fetched.pop_front() {
+            debug_assert_eq!(id, block.name.id, "the directory of a scan does not change");
+            return Ok(encoded);
+        }
+        if !std::mem::replace(&mut self.goes_on, true) {
+            return read(&*resting.blocks, block);
+        }
+        let run = resting.directory.run(first, until).take(RUN_BLOCKS).collect::<Vec<_>>();
+        let fetched = resting.blocks.fetch_run(&run).map_err(unreadable)?;
+        for (block, fetched) in run.iter().zip(fetched) {
+            let encoded = resting.blocks.checked(block, fetched).map_err(unreadable)?;
+            self.fetched.push_back((block.name.id, encoded));
+        }
+        let (_, encoded) = self.fetched.pop_front().expect("a run has its first block at least");
+        Ok(encoded)
     }
 }
 
@@ -198,10 +239,14 @@ impl<S: Shelf> Resting<S> {
 }
 
 fn read(blocks: &impl Shelf, block: &BlockRef) -> Result<Bytes, ReadError> {
-    blocks.read(block).map_err(|error| match error {
+    blocks.read(block).map_err(unreadable)
+}
+
+fn unreadable(error: BlocksError) -> ReadError {
+    match error {
         BlocksError::Damaged(damage) => ReadError::Damaged(damage.to_string()),
         BlocksError::Full(text) | BlocksError::Failed(text) => ReadError::Failed(text),
-    })
+    }
 }
 
 type Pair<'a> = (&'a [u8], &'a [u8]);
