@@ -3,6 +3,7 @@
 //!
 //! Data goes to stdout, talk to stderr, and the exit code says what happened; `docs/cli.md` is the promise.
 
+mod allocator;
 mod audit;
 mod bench;
 mod bulk;
@@ -168,6 +169,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 fn run(command: Command, out: Output) -> Result<(), CliError> {
+    if matches!(command, Command::Dev(_) | Command::Server(_)) {
+        allocator::give_back_soon();
+    }
     match command {
         Command::Dev(args) => dev::run(args, out),
         Command::Server(args) => server::run(args, out),

@@ -51,7 +51,7 @@ pub struct StoreConfig {
     pub data_dir: PathBuf,
     /// Size of a journal segment, which also bounds a batch. Defaults to 32 MiB, less on a file system below 512 MiB.
     pub segment_bytes: Option<u64>,
-    /// Bytes of recent keys in memory that make a checkpoint due; commits wait at twice as much. Defaults to 21 MiB.
+    /// Bytes of recent keys in memory that make a checkpoint due; commits wait at twice as much. Defaults to 16 MiB.
     pub overlay_bytes: usize,
     /// Bytes of sled's page cache. Defaults to 16 MiB.
     pub sled_cache_bytes: u64,
@@ -74,7 +74,7 @@ impl Default for StoreConfig {
             database: None,
             data_dir: PathBuf::from("windlass-data"),
             segment_bytes: None,
-            overlay_bytes: 21 * 1024 * 1024,
+            overlay_bytes: 16 * 1024 * 1024,
             sled_cache_bytes: 16 * 1024 * 1024,
             block_bytes: None,
             low_water_bytes: None,

@@ -33,10 +33,10 @@ impl Memory {
     /// The least that makes sense: 32 MiB.
     pub const MIN: Memory = Memory(32 * 1024 * 1024);
 
-    /// A twelfth for recent changes: at worst four times as much is held while a checkpoint runs.
+    /// A sixteenth for recent changes: at worst four times as much is held while a checkpoint runs.
     #[must_use]
     pub fn overlay_bytes(self) -> usize {
-        self.part(12)
+        self.part(16)
     }
 
     /// A sixteenth for sled's cache.

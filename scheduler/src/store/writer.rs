@@ -31,7 +31,7 @@ pub const WAITING_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 /// Most batches in one group: bounds how long the first of them waits for the last.
 pub const GROUP_BATCHES_MAX: usize = 4_096;
 /// Bytes after which a group takes no further batch.
-pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long the writer stays awake for the next batch. A thread that sleeps is woken in 20 to 60 µs when its processor sleeps too, which
 /// is as much as a fast disk needs for the commit; whoever wants the processor meanwhile gets it.
