@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Knows no frame and no request, and terminates no TLS: where a port speaks it, what passes is what the peer and the owner say to
-//! each other, `/healthz` and `/readyz` included, and who cannot be carried is only closed. The owner sees the relay as the peer.
+//! each other, `/healthz` and `/readyz` included, and who cannot be carried is only closed. An owner that believes introductions is
+//! told first who the peer is; another one takes the relay for it.
 //!
 //! # Limits
 //! - connections: half as many as the caller allows descriptors. One too many is told so, as at any door
@@ -28,13 +29,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::door::{Door, Excuse, Hush, Pass, Places, Port, Serve, part, settle};
+use crate::clock::Clock;
+use crate::door::{Door, Excuse, Hush, IntroductionKey, Origin, Pass, Places, Port, Serve, part, settle};
 use crate::session::Phases;
 use carry::{Load, carry};
 use probe::{Line, Probe, look};
@@ -82,8 +84,22 @@ impl Protocol {
     }
 }
 
-/// Where the owner serves one protocol: `host:port`. A name is looked up for every connection.
-pub type Target = Arc<str>;
+/// Where the owner serves one protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// `host:port`. A name is looked up for every connection.
+    pub at: Arc<str>,
+    /// With which peers are introduced; `None` for an owner that does not understand it.
+    pub key: Option<IntroductionKey>,
+}
+
+impl Target {
+    /// An owner that takes the relay for the peer.
+    #[must_use]
+    pub fn plain(at: impl Into<Arc<str>>) -> Target {
+        Target { at: at.into(), key: None }
+    }
+}
 
 /// What one port of a standby does.
 #[derive(Debug, Clone)]
@@ -96,6 +112,8 @@ pub struct RelayConfig {
     /// one: connections to the last one are cut, for its process may be stopped, which nobody would notice otherwise. All
     /// connections look at every change, so the same value must not be sent twice.
     pub owner: watch::Receiver<Option<Target>>,
+    /// What introductions are dated by.
+    pub clock: Clock,
     /// Descriptors that the connections may take. Each takes two, so there are half as many connections, and at most
     /// [`CONNECTIONS_MAX`].
     pub descriptors: u32,
@@ -133,12 +151,15 @@ impl Relay {
         config: RelayConfig,
         stop: &CancellationToken,
     ) -> std::io::Result<Relay> {
-        let port = Port::adopt(listener, None)?;
+        // Who is introduced by another relay is so to the owner, too.
+        let port = Port::adopt(listener, None, None)?;
+        let here = port.addr();
         let places = Arc::new(Places::new((config.descriptors / 2).clamp(1, CONNECTIONS_MAX)));
         let load = Arc::new(Load::default());
         let phases = Phases { closing: stop.child_token(), ..Phases::default() };
         let carrier = Carrier {
             config,
+            here,
             load: Arc::clone(&load),
             closing: phases.closing.clone(),
             hush: Arc::default(),
@@ -169,6 +190,7 @@ impl Relay {
 #[derive(Clone)]
 struct Carrier {
     config: RelayConfig,
+    here: SocketAddr,
     load: Arc<Load>,
     closing: CancellationToken,
     hush: Arc<Hush>,
@@ -187,7 +209,7 @@ enum Opening {
 impl Serve for Carrier {
     const NAME: &'static str = "relay";
 
-    async fn serve<R, W>(self, mut reader: R, writer: W, peer: SocketAddr, mut pass: Pass)
+    async fn serve<R, W>(self, mut reader: R, writer: W, origin: Origin, mut pass: Pass)
     where
         R: AsyncRead + Unpin + 'static,
         W: AsyncWrite + Unpin + 'static,
@@ -200,13 +222,13 @@ impl Serve for Carrier {
         let dialled = tokio::select! {
             biased;
             () = self.closing.cancelled() => Err("this node takes another part; try again".to_owned()),
-            dialled = self.dial() => dialled,
+            dialled = self.dial(origin.peer()) => dialled,
         };
         let (owner, target) = match dialled {
             Ok(dialled) => dialled,
             Err(why) => {
                 self.load.refused();
-                self.say(peer, &why);
+                self.say(origin.peer(), &why);
                 return part(reader, writer, words::unavailable(&self.config, why)).await;
             }
         };
@@ -267,7 +289,7 @@ impl Carrier {
     }
 
     /// A connection to the owner. Waits for one, and for one that is gone to come back or to be replaced, within [`OWNER_WAIT`].
-    async fn dial(&self) -> Result<(TcpStream, Target), String> {
+    async fn dial(&self, peer: SocketAddr) -> Result<(TcpStream, Target), String> {
         let mut owner = self.config.owner.clone();
         let deadline = Instant::now() + OWNER_WAIT;
         let mut why = "no node owns the queues at this moment; try again".to_owned();
@@ -275,10 +297,10 @@ impl Carrier {
             let known = owner.borrow_and_update().clone();
             let again = match known {
                 None => deadline,
-                Some(target) => match connect(&target).await {
+                Some(target) => match self.connect(&target, peer).await {
                     Ok(stream) => return Ok((stream, target)),
                     Err(error) => {
-                        why = format!("the owner at {target} cannot be reached ({error}); try again");
+                        why = format!("the owner at {} cannot be reached ({error}); try again", target.at);
                         deadline.min(Instant::now() + REDIAL)
                     }
                 },
@@ -302,19 +324,28 @@ impl Carrier {
         }
     }
 
+    /// Connects, and says who the peer is where that is understood.
+    async fn connect(&self, target: &Target, peer: SocketAddr) -> std::io::Result<TcpStream> {
+        let connecting = async {
+            let mut stream = TcpStream::connect(&*target.at).await?;
+            settle(&stream);
+            if let Some(key) = &target.key {
+                let (door, now) = (self.config.protocol.name(), self.config.clock.system_wall());
+                stream.write_all(&key.introduce(door, peer, self.here, now)).await?;
+            }
+            Ok(stream)
+        };
+        timeout(CONNECT_MAX, connecting)
+            .await
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
+    }
+
     fn say(&self, peer: SocketAddr, why: &str) {
         if let Some(left_out) = self.hush.pass() {
             let door = self.config.protocol.name();
             tracing::warn!(door, %peer, why, left_out, "connection not carried to the owner");
         }
     }
-}
-
-async fn connect(target: &Target) -> std::io::Result<TcpStream> {
-    let stream = timeout(CONNECT_MAX, TcpStream::connect(&**target)).await;
-    let stream = stream.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    settle(&stream);
-    Ok(stream)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::cluster::facts::{self, Facts};
 use crate::cluster::{Cluster, GossipConfig, Seats, keep_pulse};
-use crate::door::{Door, Listen, Port, Tls};
+use crate::door::{Door, Introductions, Listen, Port, Tls};
 use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
 use crate::queue::{Op, Registry, RegistryParts, Shared};
 use crate::schedules;
@@ -40,6 +40,8 @@ pub(super) struct Bound<L> {
     pub(super) native: Option<(L, SocketAddr)>,
     pub(super) faktory: Option<(Port, SocketAddr)>,
     pub(super) tls: Option<Tls>,
+    /// By whom peers of the HTTP door may be introduced; the other doors have their own.
+    pub(super) introductions: Option<Introductions>,
 }
 
 /// How a node takes part in the gossip.
@@ -125,7 +127,13 @@ impl LocalNode {
             insecure_bind: true,
             ..config
         };
-        let bound = Bound { http: None, native: Some((listener, addr)), faktory: None, tls: None };
+        let bound = Bound {
+            http: None,
+            native: Some((listener, addr)),
+            faktory: None,
+            tls: None,
+            introductions: None,
+        };
         // Where there are no descriptors they cannot run out.
         let doors = Doors::share(u64::from(u32::MAX));
         LocalNode::compose(config, doors, bound, writer, Membership::Joins).await
@@ -180,8 +188,9 @@ impl LocalNode {
         let sessions = sessions(&config, &parts, greeting(&config, node, &cluster), &phases);
         let faktory = open_faktory(bound.faktory, desk, guards, &config, &phases).await?;
         let door = bound.native.map(|(listener, _)| session::open(listener, sessions));
-        let serve = |listener| serve_http(listener, bound.tls, &config, doors, &api, addrs.native);
-        let http = bound.http.map(serve).transpose()?;
+        let (tls, introductions) = (bound.tls, bound.introductions);
+        let entry = bound.http.map(|listener| http::Entry { listener, tls, introductions });
+        let http = entry.map(|entry| serve_http(entry, &config, doors, &api, addrs.native)).transpose()?;
         let addrs = Addrs { gossip: cluster.addr(), ..addrs };
         Ok(LocalNode {
             api: parts,
@@ -369,8 +378,7 @@ fn greeting(config: &NodeConfig, node: String, cluster: &Cluster) -> Greeting {
 }
 
 fn serve_http(
-    listener: TcpListener,
-    tls: Option<Tls>,
+    entry: http::Entry,
     config: &NodeConfig,
     doors: Doors,
     api: &ApiHandle,
@@ -382,11 +390,11 @@ fn serve_http(
         read_only: config.read_only_dashboard,
         badge: config.badge.clone(),
         native_addr: native
-            .map(|addr| if tls.is_some() { format!("tls://{addr}") } else { addr.to_string() }),
-        tls: tls.is_some(),
+            .map(|addr| if entry.tls.is_some() { format!("tls://{addr}") } else { addr.to_string() }),
+        tls: entry.tls.is_some(),
     };
     let dashboard = Dashboard::new(Arc::new(api.clone()), options);
-    let handle = http::serve(listener, tls, doors.http, &dashboard)?;
+    let handle = http::serve(entry, doors.http, &dashboard)?;
     Ok((handle, dashboard))
 }
 

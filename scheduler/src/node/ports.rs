@@ -1,7 +1,6 @@
 //! The ports of a node. One that shares its store has them bound once, for relays and for the owner's doors in turn.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +9,8 @@ use windlass_core::id::NodeName;
 use super::descriptors::{Doors, HTTP_WORKERS};
 use super::local::{Addrs, Bound};
 use super::{NodeConfig, StartError};
-use crate::door::{Port, Tls};
+use crate::clock::Clock;
+use crate::door::{IntroductionKey, Introductions, Port, Tls};
 use crate::relay::{Protocol, Relay, RelayConfig, Target};
 use crate::store::postgres::seat::{Presence, SeatRow};
 
@@ -58,20 +58,22 @@ impl Ports {
         Ok(Ports { http, native, faktory, tls: self.tls.clone(), addrs: self.addrs })
     }
 
-    /// Makes them the doors of a node. Must run on its arbiter.
-    pub(super) fn adopt(self) -> std::io::Result<Bound<Port>> {
-        let adopt = |port: Option<TcpListener>| {
-            let port = port.map(|port| Port::adopt(port, self.tls.clone())).transpose()?;
+    /// Makes them the doors of a node. Must run on its arbiter. `introductions`: by whom peers may be introduced.
+    pub(super) fn adopt(self, introductions: Option<&Introductions>) -> std::io::Result<Bound<Port>> {
+        let at = |protocol: Protocol| introductions.map(|introductions| introductions.at(protocol.name()));
+        let adopt = |port: Option<TcpListener>, protocol| {
+            let port = port.map(|port| Port::adopt(port, self.tls.clone(), at(protocol))).transpose()?;
             std::io::Result::Ok(port.map(|port| {
                 let addr = port.addr();
                 (port, addr)
             }))
         };
         Ok(Bound {
-            native: adopt(self.native)?,
-            faktory: adopt(self.faktory)?,
+            native: adopt(self.native, Protocol::Native)?,
+            faktory: adopt(self.faktory, Protocol::Faktory)?,
             http: self.http,
             tls: self.tls,
+            introductions: at(Protocol::Http),
         })
     }
 }
@@ -99,7 +101,7 @@ pub(super) struct Relays {
 
 impl Relays {
     /// Opens them. A port that cannot be relayed is said and left out: the others serve.
-    pub(super) fn open(ports: &Ports, doors: Doors) -> Relays {
+    pub(super) fn open(ports: &Ports, doors: Doors, clock: &Clock) -> Relays {
         let stop = CancellationToken::new();
         let tls = ports.tls.is_some();
         let http = u32::try_from(doors.http.saturating_mul(HTTP_WORKERS)).unwrap_or(u32::MAX);
@@ -110,7 +112,7 @@ impl Relays {
         ];
         let relays = wanted.into_iter().filter_map(|(port, protocol, descriptors)| {
             let (tell, owner) = watch::channel(None);
-            let config = RelayConfig { protocol, tls, owner, descriptors };
+            let config = RelayConfig { protocol, tls, owner, clock: clock.clone(), descriptors };
             let opened = port.as_ref()?.try_clone().and_then(|port| Relay::open(port, config, &stop));
             match opened {
                 Ok(relay) => Some((relay, protocol, tell)),
@@ -126,13 +128,14 @@ impl Relays {
     /// Carries connections to whoever owns the shard by this row.
     pub(super) fn follow(&self, row: &SeatRow, me: &NodeName) {
         let owned = row.seat.owner.as_ref().is_some_and(|owner| owner != me);
+        let key = row.introduced_with.map(IntroductionKey::from);
         for (_, protocol, tell) in &self.relays {
             let at = match protocol {
                 Protocol::Native => &row.presence.native,
                 Protocol::Http => &row.presence.http,
                 Protocol::Faktory => &row.presence.faktory,
             };
-            let target: Option<Target> = at.as_deref().filter(|_| owned).map(Arc::from);
+            let target = at.as_deref().filter(|_| owned).map(|at| Target { key, ..Target::plain(at) });
             tell.send_if_modified(|known| {
                 let changed = *known != target;
                 *known = target;

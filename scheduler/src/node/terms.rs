@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use windlass_core::api::NodeState;
-use windlass_core::cluster::{Decision, Nonce, Seat, Standby, Timing};
+use windlass_core::cluster::{Decision, Nonce, Standby, Timing};
 use windlass_core::id::NodeName;
 use windlass_core::limits;
 use windlass_core::store::{Epoch, Store};
@@ -33,6 +33,7 @@ use super::run::{Order, Started, current_thread, serve};
 use super::{NodeConfig, StartError};
 use crate::api::ApiHandle;
 use crate::cluster::{Cluster, Load, facts, keep_pulse};
+use crate::door::{IntroductionKey, Introductions};
 use crate::store::postgres::database::{Database, DbError, Session};
 use crate::store::postgres::seat::{self, SeatRow};
 use crate::store::postgres::{ClaimError, Claimant, PgStore, SHARD, Unfit, prepare};
@@ -70,7 +71,7 @@ struct Life {
 enum Watched {
     /// Nobody owns the shard any more, by this reading.
     Claim {
-        seat: Seat,
+        row: SeatRow,
         why: String,
     },
     Ordered(Order),
@@ -132,7 +133,7 @@ impl Life {
         loop {
             let order = match self.watch(&mut standby, &mut ready).await {
                 Watched::Ordered(order) => order,
-                Watched::Claim { seat, why } => match self.own(&seat, &why, &mut ready).await {
+                Watched::Claim { row, why } => match self.own(&row, &why, &mut ready).await {
                     Ended::Ordered(order) => order,
                     Ended::Drained { hold } => {
                         standby.hold_until(self.later(hold));
@@ -170,7 +171,7 @@ impl Life {
 
     /// Carries connections to the owner and reads the shard's row until it is this node's turn.
     async fn watch(&mut self, standby: &mut Standby, ready: &mut Option<Ready>) -> Watched {
-        let relays = Relays::open(&self.ports, self.doors);
+        let relays = Relays::open(&self.ports, self.doors, &self.config.clock);
         self.show(NodeState::Standby, 0);
         let watching = CancellationToken::new();
         let _ended = watching.clone().drop_guard();
@@ -223,7 +224,7 @@ impl Life {
                     Some(owner) if *owner == self.who.name => "this node was its owner before".to_owned(),
                     Some(owner) => format!("{owner} was silent for {} ms", standby.silence_ms(now)),
                 };
-                return Watched::Claim { seat: row.seat, why };
+                return Watched::Claim { row, why };
             }
             // Somebody was seen to serve, so this node does, too.
             let other = row.seat.owner.as_ref().is_some_and(|owner| *owner != self.who.name);
@@ -249,10 +250,10 @@ impl Life {
     }
 
     /// Takes the shard and serves until an order, or until the shard is somebody else's.
-    async fn own(&mut self, seat: &Seat, why: &str, ready: &mut Option<Ready>) -> Ended {
+    async fn own(&mut self, row: &SeatRow, why: &str, ready: &mut Option<Ready>) -> Ended {
         let nonce = Nonce(self.config.chance.u128());
         let (database, who, bounds) = (self.database.clone(), self.who.clone(), self.config.store.bounds());
-        let (seat, reason) = (seat.clone(), why.to_owned());
+        let (seat, reason) = (row.seat.clone(), why.to_owned());
         let claim = move || PgStore::claim(&database, &who, &seat, nonce, bounds, &reason);
         let store = match tokio::task::spawn_blocking(claim).await {
             Ok(Ok(store)) => Arc::new(store),
@@ -267,7 +268,9 @@ impl Life {
             }
         };
         read_board(&self.board.publish, &self.session, &self.database).await;
-        match self.term(&store) {
+        // Relays may not have heard of this claim yet.
+        let keys = [Some(nonce), row.introduced_with].into_iter().flatten().map(IntroductionKey::from);
+        match self.term(&store, Introductions::new(keys, self.config.clock.clone())) {
             Ok(term) => self.serve(&store, term, ready).await,
             Err(error) => {
                 tracing::error!(%error, "the node could not take the shard's work up");
@@ -286,7 +289,7 @@ impl Life {
     }
 
     /// Starts the thread with everything an owner has.
-    fn term(&self, store: &Arc<PgStore>) -> Result<Term, StartError> {
+    fn term(&self, store: &Arc<PgStore>, introductions: Introductions) -> Result<Term, StartError> {
         let bound = self.ports.share()?;
         let writer = StoreWriter::bounded(Arc::clone(store) as _, self.config.memory.waiting_bytes())?;
         let config = NodeConfig { name: Some(self.who.name.clone()), ..self.config.clone() };
@@ -298,7 +301,7 @@ impl Life {
         let thread = std::thread::Builder::new().name("windlass-owner".to_owned()).spawn(move || {
             let system = actix_rt::System::with_tokio_rt(current_thread);
             system.block_on(async {
-                let bound = match bound.adopt() {
+                let bound = match bound.adopt(Some(&introductions)) {
                     Ok(bound) => bound,
                     Err(error) => return drop(begun.send(Err(error.into()))),
                 };

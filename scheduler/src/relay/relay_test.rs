@@ -26,7 +26,7 @@ fn open(protocol: Protocol, tls: bool, descriptors: u32) -> (Relay, Steer, Socke
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("a listener that does not block");
     let at = listener.local_addr().expect("an address");
-    let config = RelayConfig { protocol, tls, owner, descriptors };
+    let config = RelayConfig { protocol, tls, owner, clock: Clock::system(), descriptors };
     let relay = Relay::open(listener, config, &CancellationToken::new()).expect("a relay");
     (relay, steer, at)
 }
@@ -34,7 +34,7 @@ fn open(protocol: Protocol, tls: bool, descriptors: u32) -> (Relay, Steer, Socke
 async fn owner() -> (Owner, Option<Target>) {
     let owner = Owner::bind("127.0.0.1:0").await.expect("a port");
     let target = owner.local_addr().expect("an address").to_string();
-    (owner, Some(target.into()))
+    (owner, Some(Target::plain(target)))
 }
 
 async fn dial(at: SocketAddr) -> TcpStream {
@@ -292,7 +292,8 @@ fn the_port_is_handed_on_without_a_gap() {
         listener.set_nonblocking(true).expect("a listener that does not block");
         let at = listener.local_addr().expect("an address");
         let (steer, owner_is) = watch::channel(None);
-        let config = RelayConfig { protocol: Protocol::Native, tls: false, owner: owner_is, descriptors: 9 };
+        let (protocol, clock) = (Protocol::Native, Clock::system());
+        let config = RelayConfig { protocol, tls: false, owner: owner_is, clock, descriptors: 9 };
         let stop = CancellationToken::new();
         let clone = listener.try_clone().expect("a clone");
         let relay = Relay::open(clone, config, &stop).expect("a relay");
@@ -303,7 +304,7 @@ fn the_port_is_handed_on_without_a_gap() {
         assert_eq!(rest(&mut peer).await, b"", "the token ends it, too");
         relay.close().await;
         let waits = dial(at).await;
-        let next = Port::adopt(listener, None).expect("the same port");
+        let next = Port::adopt(listener, None, None).expect("the same port");
         let (taken, from) =
             timeout(SLACK, crate::door::Listen::accept(&next)).await.expect("soon").expect("taken");
         assert_eq!(from, waits.local_addr().expect("an address"));
