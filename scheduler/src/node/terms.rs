@@ -45,9 +45,6 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 const START_AGAIN: Duration = Duration::from_millis(500);
 /// Wait after a term that could not begin; somebody else may have more luck.
 const AFTER_FAILURE_MS: u64 = 5_000;
-/// Silence of an owner with this node's own name after which it is taken for an earlier life of this node, and not for another server
-/// that was given the same name: three signs of life.
-const TWIN_MS: u64 = 3 * limits::BEAT_MS;
 /// How often an owner is looked at from outside.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -208,14 +205,12 @@ impl Life {
             let now = self.config.clock.now().mono;
             let decision = standby.observe(asked, now, &row.seat, &self.alive());
             relays.follow(&row, &self.who.name);
-            let (beat, since) = *first.get_or_insert((row.seat.beat, now));
-            let lives = beat != row.seat.beat;
-            if row.seat.owner.as_ref() == Some(&self.who.name) && (lives || !is_over(since, now, TWIN_MS)) {
-                if lives && !std::mem::replace(&mut said, true) {
-                    let text = "another server has this node's name and owns the shard; give one of them another --name";
-                    tracing::error!(node = %self.who.name, text);
-                }
-                continue;
+            let lives = *first.get_or_insert(row.seat.beat) != row.seat.beat;
+            let namesake = row.seat.owner.as_ref() == Some(&self.who.name);
+            if namesake && lives && !std::mem::replace(&mut said, true) {
+                let text =
+                    "another server has this node's name and owns the shard; give one of them another --name";
+                tracing::error!(node = %self.who.name, text);
             }
             if let Decision::Claim { .. } = decision {
                 let why = match &row.seat.owner {
@@ -227,8 +222,7 @@ impl Life {
                 return Watched::Claim { row, why };
             }
             // Somebody was seen to serve, so this node does, too.
-            let other = row.seat.owner.as_ref().is_some_and(|owner| *owner != self.who.name);
-            if lives && other && !self.tell(ready) {
+            if lives && row.seat.owner.is_some() && !namesake && !self.tell(ready) {
                 return Watched::Ordered(Order::Kill);
             }
         }
@@ -399,11 +393,6 @@ struct Term {
     begun: tokio::sync::oneshot::Receiver<Result<ApiHandle, StartError>>,
     ended: watch::Receiver<bool>,
     thread: std::thread::JoinHandle<()>,
-}
-
-/// Whether so many milliseconds have passed.
-fn is_over(since: Mono, now: Mono, ms: u64) -> bool {
-    now.0.saturating_sub(since.0) >= ms
 }
 
 /// Tables are there, and nothing about the database breaks a promise. A database that is away is waited for.
