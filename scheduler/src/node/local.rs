@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use futures_util::future::join_all;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use windlass_core::api::NodeState;
 use windlass_core::store::keys::meta_key;
 use windlass_core::store::{Epoch, Write};
@@ -29,6 +31,8 @@ use crate::schedules;
 use crate::session::{self, Budget, Greeting, Hub, HubParts, Phases, PollParts, Polls, SessionParts};
 use crate::store::writer::StoreWriter;
 
+/// Time that operators' changes have to be done and answered before anybody is told to go elsewhere.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 /// Time that queues have to make durable what they have taken on.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 /// Time that native connections have to take their last frames.
@@ -182,6 +186,7 @@ impl LocalNode {
             node: node.clone(),
             started_at: clock.now().wall,
             stopping: AtomicBool::new(false),
+            changes: TaskTracker::new(),
         });
         let api = ApiHandle::new(&parts);
         pulse(&parts);
@@ -220,6 +225,8 @@ impl LocalNode {
 
     /// Stops in order; see [`super`] for the order.
     pub async fn stop(&self) {
+        // The order to stop may be among them, and would be given to the next owner again for want of an answer.
+        let _ = timeout(ANSWER_PATIENCE, self.api.answered()).await;
         if let Some(door) = &self.door {
             door.drain();
         }
@@ -415,7 +422,7 @@ async fn node_id(writer: &StoreWriter, chance: &Chance) -> Result<String, StartE
 async fn flush(registry: &Registry) {
     let queues = registry.all();
     let flushes = join_all(queues.iter().map(|queue| queue.ask(|then| Op::Flush { then })));
-    match tokio::time::timeout(FLUSH_PATIENCE, flushes).await {
+    match timeout(FLUSH_PATIENCE, flushes).await {
         Ok(results) => {
             for error in results.into_iter().filter_map(Result::err) {
                 tracing::warn!(%error, "a queue could not make everything durable");
