@@ -138,3 +138,27 @@ async fn a_stranger_introduces_nobody() -> Result<()> {
     ensure!(audited(&fleet, "n1")?[0] == "198.51.100.7", "{:?}", audited(&fleet, "n1")?);
     Ok(())
 }
+
+/// A worker behind a standby is told where the owner gossips, and not where the connection came to or which addresses it listens on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_greeting_names_the_advertised_host() -> Result<()> {
+    let Some(fleet) = Fleet::start(&["n1", "n2"], false)? else { return Ok(()) };
+    let dir = tempfile::tempdir()?;
+    let (url, seed) = (fleet.postgres.url(), fleet.nodes["n1"].gossip.context("it gossips")?.to_string());
+    let args = ["--store", &url, "--name", "n3", "--seed", &seed, "--advertise", "localhost"];
+    let third = Server::start(dir.path(), &args)?;
+    let port = third.gossip.context("it gossips")?.port();
+    Native::open(dial("127.0.0.1", fleet.nodes["n1"].native)?, b"")?
+        .call(Request::DrainNode { node: None, hold_ms: 60_000 })?;
+    let (mut owner, _) = fleet.owned_by_another("n1", PATIENCE).await?;
+    if owner == "n2" {
+        Native::open(dial("127.0.0.1", fleet.nodes["n2"].native)?, b"")?
+            .call(Request::DrainNode { node: None, hold_ms: 60_000 })?;
+        owner = fleet.owned_by_another("n2", PATIENCE).await?.0;
+    }
+    ensure!(owner == "n3", "{owner}");
+    let through = Native::open(dial("127.0.0.1", fleet.nodes["n1"].native)?, b"")?;
+    ensure!(through.welcome.node == "n3", "{:?}", through.welcome);
+    ensure!(through.welcome.gossip_addr == format!("localhost:{port}"), "{:?}", through.welcome);
+    Ok(())
+}

@@ -1,7 +1,7 @@
 //! The parts of a node, put together on the present arbiter and stopped in order. [`Node::start`](super::Node::start) does it on
 //! a thread of its own; a simulation does it on a simulated host, with a listener and a writer of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -161,7 +161,7 @@ impl LocalNode {
         let hub = hub(&config);
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
         let addrs = bound.addrs()?;
-        let own = own_facts(addrs);
+        let own = own_facts(addrs, config.advertise.as_deref());
         let (cluster, seats, leaves) = membership.take(&config, &node, own, writer.store().epoch()).await?;
         cluster.tell(hub.clone());
         let budget = Arc::new(Budget::new(doors.native, config.memory.enqueue_bytes()));
@@ -346,12 +346,23 @@ async fn open_faktory(
 pub(super) async fn gossip(config: &NodeConfig, node: &str, facts: Facts) -> Result<Cluster, StartError> {
     let Some(listen) = config.gossip else { return Ok(Cluster::alone(&config.cluster, facts)) };
     let (cluster, seeds) = (config.cluster.clone(), config.seeds.clone());
-    let gossip = GossipConfig { listen, cluster, seeds, node: node.to_owned(), facts };
+    let advertise = config.advertise.clone();
+    let gossip = GossipConfig { listen, advertise, cluster, seeds, node: node.to_owned(), facts };
     Ok(Cluster::open(gossip, config.clock.clone()).await?)
 }
 
+/// Where others reach what listens at `addr`: at `host` if it is given.
+pub(super) fn reached(addr: SocketAddr, host: Option<&str>) -> String {
+    match host {
+        // An address of version 6 without brackets.
+        Some(host) if host.parse::<Ipv6Addr>().is_ok() => format!("[{host}]:{}", addr.port()),
+        Some(host) => format!("{host}:{}", addr.port()),
+        None => addr.to_string(),
+    }
+}
+
 /// What the node says of itself. A server on an engine that is opened once owns what there is as soon as it can say so.
-pub(super) fn own_facts(addrs: Addrs) -> Facts {
+pub(super) fn own_facts(addrs: Addrs, host: Option<&str>) -> Facts {
     let Addrs { http, native, faktory, .. } = addrs;
     let doors = [(facts::HTTP, http), (facts::NATIVE, native), (facts::FAKTORY, faktory)];
     let words = [
@@ -359,7 +370,7 @@ pub(super) fn own_facts(addrs: Addrs) -> Facts {
         (facts::VERSION, env!("CARGO_PKG_VERSION").to_owned()),
         (facts::SEAT, NodeState::Owner.name().to_owned()),
     ];
-    let doors = doors.into_iter().filter_map(|(door, addr)| Some((door, addr?.to_string())));
+    let doors = doors.into_iter().filter_map(|(door, addr)| Some((door, reached(addr?, host))));
     doors.chain(words).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -379,7 +390,11 @@ fn greeting(config: &NodeConfig, node: String, cluster: &Cluster) -> Greeting {
     Greeting {
         server: concat!("windlass/", env!("CARGO_PKG_VERSION")).to_owned(),
         node,
-        gossip_addr: cluster.addr().map(|addr| addr.to_string()).unwrap_or_default(),
+        // Through a relay, the address that a worker has reached is not this node's.
+        gossip_addr: cluster
+            .addr()
+            .map(|addr| reached(addr, config.advertise.as_deref()))
+            .unwrap_or_default(),
         cluster: config.cluster.clone(),
     }
 }

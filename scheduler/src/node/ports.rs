@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_core::id::NodeName;
 
 use super::descriptors::{Doors, HTTP_WORKERS};
-use super::local::{Addrs, Bound};
+use super::local::{Addrs, Bound, reached};
 use super::{NodeConfig, StartError};
 use crate::clock::Clock;
 use crate::door::{IntroductionKey, Introductions, Port, Tls};
@@ -44,9 +44,7 @@ impl Ports {
 
     /// Where others reach the ports: at `host` if it is given.
     pub(super) fn presence(&self, host: Option<&str>) -> Presence {
-        let at = |addr: Option<SocketAddr>| {
-            addr.map(|addr| host.map_or_else(|| addr.to_string(), |host| format!("{host}:{}", addr.port())))
-        };
+        let at = |addr: Option<SocketAddr>| addr.map(|addr| reached(addr, host));
         let Addrs { http, native, faktory, .. } = self.addrs;
         Presence { native: at(native), http: at(http), faktory: at(faktory) }
     }

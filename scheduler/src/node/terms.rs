@@ -114,7 +114,8 @@ impl Life {
             prepared = prepared(&database, &session) => prepared?,
         }
         let presence = ports.presence(config.advertise.as_deref());
-        let cluster = gossip(&config, name.as_str(), own_facts(ports.addrs)).await?;
+        let cluster =
+            gossip(&config, name.as_str(), own_facts(ports.addrs, config.advertise.as_deref())).await?;
         let who = Claimant { name, presence, shard: SHARD };
         let (api, board) = (Arc::default(), Board::new());
         Ok(Life { config, doors, ports, cluster, database, session, who, api, orders, board })
