@@ -37,6 +37,7 @@ use std::sync::Arc;
 use windlass_core::access::Caller;
 use windlass_core::api::{ApiError, ErrorCode, Request, Response, WorkRequest, WorkResponse};
 
+pub use api::metrics::{METRICS_TYPE, NodeFigures, RelayFigures, node_metrics};
 pub use problem::refusal;
 pub use routes::{Gate, ROUTES, Route, Verb};
 
@@ -75,6 +76,11 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// The reasons, one sentence each.
     fn ready(&self) -> Result<(), Vec<String>>;
+
+    /// What the node knows of itself alone. Served as `/metrics/node`, to everybody. Defaults to nothing.
+    fn figures(&self) -> NodeFigures {
+        NodeFigures::default()
+    }
 }
 
 /// How the dashboard presents itself and whom it serves.

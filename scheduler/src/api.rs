@@ -15,13 +15,16 @@ use std::sync::{Arc, Weak};
 
 use tokio_util::task::TaskTracker;
 use windlass_core::access::{Caller, Operation, Principal};
-use windlass_core::api::{ApiError, ErrorCode, JobView, Request, Response, WorkRequest, WorkResponse};
+use windlass_core::api::{
+    ApiError, ErrorCode, JobView, NodeState, Request, Response, WorkRequest, WorkResponse,
+};
 use windlass_core::filter::Filter;
 use windlass_core::id::QueueName;
 use windlass_core::job::JobSpec;
 use windlass_core::limits;
 use windlass_core::store::Space;
 use windlass_core::time::Timestamp;
+use windlass_dashboard::NodeFigures;
 
 pub use history::History;
 pub(crate) use jobs::no_job;
@@ -34,6 +37,7 @@ use crate::clock::Clock;
 use crate::cluster::{Cluster, Seats};
 use crate::faktory::Desk;
 use crate::queue::{Act, DeadAct, Op, QueueHandle, Registry, no_queue, stopping};
+use crate::relay::Traffic;
 use crate::schedules;
 use crate::session::{Budget, Hub, Polls};
 use crate::store::writer::StoreWriter;
@@ -60,6 +64,8 @@ pub struct ApiParts {
     pub cluster: Cluster,
     /// Who owns what.
     pub seats: Seats,
+    /// What the node has carried to others.
+    pub traffic: Traffic,
     /// For figures of the store.
     pub writer: StoreWriter,
     /// The node's clock.
@@ -311,6 +317,17 @@ impl windlass_dashboard::Backend for ApiHandle {
     fn ready(&self) -> Result<(), Vec<String>> {
         let obstacles = self.obstacles();
         if obstacles.is_empty() { Ok(()) } else { Err(obstacles) }
+    }
+
+    fn figures(&self) -> NodeFigures {
+        let Some(parts) = self.parts.upgrade() else { return NodeFigures::default() };
+        NodeFigures {
+            name: parts.node.clone(),
+            state: NodeState::Owner,
+            has_owner: true,
+            rss_bytes: resident_bytes(),
+            relays: parts.traffic.all(),
+        }
     }
 }
 

@@ -4,11 +4,12 @@
 //! ```text
 //!   peer ──► Door (limits) ──► HTTP: a probe? ──► the owner known, and there? ──► both ways, until one side ends it
 //!                                  │                        │ not within OWNER_WAIT        or the owner is another one
-//!                                  └─ /healthz, /readyz     └─ a refusal that says: try again
+//!                                  └─ /healthz, /readyz,    └─ a refusal that says: try again
+//!                                     /metrics/node
 //! ```
 //!
 //! Knows no frame and no request, and terminates no TLS: where a port speaks it, what passes is what the peer and the owner say to
-//! each other, `/healthz` and `/readyz` included, and who cannot be carried is only closed. An owner that believes introductions is
+//! each other, probes included, and who cannot be carried is only closed. An owner that believes introductions is
 //! told first who the peer is; another one takes the relay for it.
 //!
 //! # Limits
@@ -42,6 +43,7 @@ use carry::{Load, carry};
 use probe::{Line, Probe, look};
 
 pub use carry::{HALF_OPEN_MAX, LARGE_BUFFERS_MAX, STALL_MAX};
+pub use windlass_dashboard::RelayFigures;
 
 /// Time that a connection waits for an owner: most changes of ownership in order are over by then, and clients wait longer.
 pub const OWNER_WAIT: Duration = Duration::from_secs(2);
@@ -73,6 +75,9 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// All of them.
+    pub const ALL: [Protocol; 3] = [Protocol::Native, Protocol::Http, Protocol::Faktory];
+
     /// The protocol's name in log lines.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -112,6 +117,10 @@ pub struct RelayConfig {
     /// one: connections to the last one are cut, for its process may be stopped, which nobody would notice otherwise. All
     /// connections look at every change, so the same value must not be sent twice.
     pub owner: watch::Receiver<Option<Target>>,
+    /// Name of the node, for who asks it for itself.
+    pub node: Arc<str>,
+    /// Where is counted what is carried.
+    pub traffic: Traffic,
     /// What introductions are dated by.
     pub clock: Clock,
     /// Descriptors that the connections may take. Each takes two, so there are half as many connections, and at most
@@ -119,26 +128,39 @@ pub struct RelayConfig {
     pub descriptors: u32,
 }
 
-/// What a relay has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RelayFigures {
-    /// Open connections, those that wait for an owner among them.
-    pub connections: u32,
-    /// Bytes from peers to the owner.
-    pub up_bytes: u64,
-    /// Bytes from the owner to peers.
-    pub down_bytes: u64,
-    /// Connections that were told to try again, because there was no owner.
-    pub refused: u64,
-    /// Connections that were cut because the owner was another one.
-    pub cut: u64,
+/// What the relays of a node carry, and have carried since it started: it may stand by more than once.
+#[derive(Debug, Clone, Default)]
+pub struct Traffic(Arc<[Load; 3]>);
+
+impl Traffic {
+    /// At the port of one protocol.
+    #[must_use]
+    pub fn figures(&self, protocol: Protocol) -> RelayFigures {
+        self.load(protocol).figures()
+    }
+
+    /// At all ports, by protocol.
+    #[must_use]
+    pub fn all(&self) -> Vec<(&'static str, RelayFigures)> {
+        Protocol::ALL.into_iter().map(|protocol| (protocol.name(), self.figures(protocol))).collect()
+    }
+
+    /// Open connections at all ports.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.0.iter().map(|load| load.figures().connections).sum()
+    }
+
+    fn load(&self, protocol: Protocol) -> &Load {
+        &self.0[protocol as usize]
+    }
 }
 
 /// A port whose connections are carried to the owner. Ends with [`close`](Relay::close) or its token, not by being dropped.
 pub struct Relay {
     door: Door,
-    load: Arc<Load>,
-    places: Arc<Places>,
+    traffic: Traffic,
+    protocol: Protocol,
 }
 
 impl Relay {
@@ -155,17 +177,11 @@ impl Relay {
         let port = Port::adopt(listener, None, None)?;
         let here = port.addr();
         let places = Arc::new(Places::new((config.descriptors / 2).clamp(1, CONNECTIONS_MAX)));
-        let load = Arc::new(Load::default());
+        let (traffic, protocol) = (config.traffic.clone(), config.protocol);
         let phases = Phases { closing: stop.child_token(), ..Phases::default() };
-        let carrier = Carrier {
-            config,
-            here,
-            load: Arc::clone(&load),
-            closing: phases.closing.clone(),
-            hush: Arc::default(),
-        };
-        let door = Door::open(port, carrier, Arc::clone(&places), phases);
-        Ok(Relay { door, load, places })
+        let carrier = Carrier { config, here, closing: phases.closing.clone(), hush: Arc::default() };
+        let door = Door::open(port, carrier, places, phases);
+        Ok(Relay { door, traffic, protocol })
     }
 
     /// Takes no more connections: those that come wait in the system's queue for whoever listens next. Those that are carried go
@@ -179,10 +195,10 @@ impl Relay {
         self.door.close(CLOSE_PATIENCE).await;
     }
 
-    /// What it has done so far.
+    /// What was carried at this port so far, by earlier relays too.
     #[must_use]
     pub fn figures(&self) -> RelayFigures {
-        self.load.figures(self.places.taken())
+        self.traffic.figures(self.protocol)
     }
 }
 
@@ -191,7 +207,6 @@ impl Relay {
 struct Carrier {
     config: RelayConfig,
     here: SocketAddr,
-    load: Arc<Load>,
     closing: CancellationToken,
     hush: Arc<Hush>,
 }
@@ -214,6 +229,8 @@ impl Serve for Carrier {
         R: AsyncRead + Unpin + 'static,
         W: AsyncWrite + Unpin + 'static,
     {
+        let load = self.config.traffic.load(self.config.protocol);
+        let _open = load.enter();
         let said = match self.opening(&mut reader, &pass).await {
             Opening::Carried(said) => said,
             Opening::Answered(answer) => return part(reader, writer, answer).await,
@@ -227,7 +244,7 @@ impl Serve for Carrier {
         let (owner, target) = match dialled {
             Ok(dialled) => dialled,
             Err(why) => {
-                self.load.refused();
+                load.refused();
                 self.say(origin.peer(), &why);
                 return part(reader, writer, words::unavailable(&self.config, why)).await;
             }
@@ -235,9 +252,10 @@ impl Serve for Carrier {
         pass.greeted();
         tokio::select! {
             biased;
+            // First, so that what has come by now is passed on: it may be the last words of an owner that gives up in order.
+            () = carry((reader, writer), owner.into_split(), said, load) => {}
             () = self.closing.cancelled() => {}
-            () = self.replaced(&target) => self.load.cut(),
-            () = carry((reader, writer), owner.into_split(), said, &self.load) => {}
+            () = self.replaced(&target) => load.cut(),
         }
     }
 
@@ -285,6 +303,7 @@ impl Carrier {
             Probe::Health { body } => words::fine("ok\n", body),
             Probe::Ready { body } if self.config.owner.borrow().is_some() => words::fine("ready\n", body),
             Probe::Ready { body } => words::not_ready(body),
+            Probe::Metrics { body } => words::metrics(&self.config, body),
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use windlass_scheduler::clock::Clock;
 use windlass_scheduler::node::{Node, NodeConfig, RunningNode};
-use windlass_scheduler::relay::{Protocol, Relay, RelayConfig, Target};
+use windlass_scheduler::relay::{Protocol, Relay, RelayConfig, Target, Traffic};
 use windlass_scheduler::store::StoreConfig;
 use windlass_scheduler::testing::TestServer;
 
@@ -39,8 +39,9 @@ impl Standby {
             actix_web::rt::System::new().block_on(async {
                 let parts = PROTOCOLS.into_iter().zip(listeners).zip(owners);
                 let relays = parts.map(|((protocol, listener), owner)| {
-                    let clock = Clock::system();
-                    let config = RelayConfig { protocol, tls: false, owner, clock, descriptors: 1_000 };
+                    let (node, traffic, clock) = ("standby".into(), Traffic::default(), Clock::system());
+                    let config =
+                        RelayConfig { protocol, tls: false, owner, node, traffic, clock, descriptors: 1_000 };
                     Relay::open(listener, config, &stopped).expect("a relay")
                 });
                 let relays: Vec<Relay> = relays.collect();

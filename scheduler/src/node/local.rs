@@ -27,6 +27,7 @@ use crate::cluster::{Cluster, GossipConfig, Seats, keep_pulse};
 use crate::door::{Door, Introductions, Listen, Port, Tls};
 use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
 use crate::queue::{Op, Registry, RegistryParts, Shared};
+use crate::relay::Traffic;
 use crate::schedules;
 use crate::session::{self, Budget, Greeting, Hub, HubParts, Phases, PollParts, Polls, SessionParts};
 use crate::store::writer::StoreWriter;
@@ -52,24 +53,25 @@ pub(super) struct Bound<L> {
 pub(super) enum Membership {
     /// It joins, and leaves when it stops.
     Joins,
-    /// It is a member before and after; a supervisor knows who owns what.
-    Member(Cluster, Seats),
+    /// It is a member before and after; a supervisor knows who owns what. It has relayed while it owned nothing.
+    Member(Cluster, Seats, Traffic),
 }
 
 impl Membership {
-    /// The gossip, who owns what, and whether the gossip ends with the node.
+    /// The gossip, who owns what, whether the gossip ends with the node, and what that has relayed.
     async fn take(
         self,
         config: &NodeConfig,
         node: &str,
         own: Facts,
         epoch: Epoch,
-    ) -> Result<(Cluster, Seats, bool), StartError> {
+    ) -> Result<(Cluster, Seats, bool, Traffic), StartError> {
         Ok(match self {
             Membership::Joins => {
-                (gossip(config, node, own).await?, Seats::alone(node, epoch, &config.clock), true)
+                let seats = Seats::alone(node, epoch, &config.clock);
+                (gossip(config, node, own).await?, seats, true, Traffic::default())
             }
-            Membership::Member(cluster, seats) => (cluster, seats, false),
+            Membership::Member(cluster, seats, traffic) => (cluster, seats, false, traffic),
         })
     }
 }
@@ -162,7 +164,8 @@ impl LocalNode {
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
         let addrs = bound.addrs()?;
         let own = own_facts(addrs, config.advertise.as_deref());
-        let (cluster, seats, leaves) = membership.take(&config, &node, own, writer.store().epoch()).await?;
+        let epoch = writer.store().epoch();
+        let (cluster, seats, leaves, traffic) = membership.take(&config, &node, own, epoch).await?;
         cluster.tell(hub.clone());
         let budget = Arc::new(Budget::new(doors.native, config.memory.enqueue_bytes()));
         let phases = Phases::default();
@@ -179,6 +182,7 @@ impl LocalNode {
             schedules: schedules.clone(),
             cluster: cluster.clone(),
             seats,
+            traffic,
             writer: writer.clone(),
             clock: clock.clone(),
             history: history(&registry, &clock),

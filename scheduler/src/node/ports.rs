@@ -1,6 +1,7 @@
 //! The ports of a node. One that shares its store has them bound once, for relays and for the owner's doors in turn.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +12,7 @@ use super::local::{Addrs, Bound, reached};
 use super::{NodeConfig, StartError};
 use crate::clock::Clock;
 use crate::door::{IntroductionKey, Introductions, Port, Tls};
-use crate::relay::{Protocol, Relay, RelayConfig, Target};
+use crate::relay::{Protocol, Relay, RelayConfig, Target, Traffic};
 use crate::store::postgres::seat::{Presence, SeatRow};
 
 /// Connections that the system holds for us before we accept them.
@@ -91,6 +92,13 @@ fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// What all relays of a node have in common.
+pub(super) struct House {
+    pub(super) node: Arc<str>,
+    pub(super) traffic: Traffic,
+    pub(super) clock: Clock,
+}
+
 /// What a standby has at its ports.
 pub(super) struct Relays {
     relays: Vec<(Relay, Protocol, watch::Sender<Option<Target>>)>,
@@ -99,7 +107,7 @@ pub(super) struct Relays {
 
 impl Relays {
     /// Opens them. A port that cannot be relayed is said and left out: the others serve.
-    pub(super) fn open(ports: &Ports, doors: Doors, clock: &Clock) -> Relays {
+    pub(super) fn open(ports: &Ports, doors: Doors, house: &House) -> Relays {
         let stop = CancellationToken::new();
         let tls = ports.tls.is_some();
         let http = u32::try_from(doors.http.saturating_mul(HTTP_WORKERS)).unwrap_or(u32::MAX);
@@ -110,7 +118,9 @@ impl Relays {
         ];
         let relays = wanted.into_iter().filter_map(|(port, protocol, descriptors)| {
             let (tell, owner) = watch::channel(None);
-            let config = RelayConfig { protocol, tls, owner, clock: clock.clone(), descriptors };
+            let House { node, traffic, clock } = house;
+            let (node, traffic, clock) = (Arc::clone(node), traffic.clone(), clock.clone());
+            let config = RelayConfig { protocol, tls, owner, node, traffic, clock, descriptors };
             let opened = port.as_ref()?.try_clone().and_then(|port| Relay::open(port, config, &stop));
             match opened {
                 Ok(relay) => Some((relay, protocol, tell)),

@@ -28,12 +28,13 @@ use windlass_core::time::Mono;
 use super::board::{Board, drained, keep_board, read_board};
 use super::descriptors::{Doors, raise_limit};
 use super::local::{Addrs, LocalNode, Membership, gossip, own_facts};
-use super::ports::{Ports, Relays};
+use super::ports::{House, Ports, Relays};
 use super::run::{Order, Started, current_thread, serve};
 use super::{NodeConfig, StartError};
 use crate::api::ApiHandle;
 use crate::cluster::{Cluster, Load, facts, keep_pulse};
 use crate::door::{IntroductionKey, Introductions};
+use crate::relay::Traffic;
 use crate::store::postgres::database::{Database, DbError, Session};
 use crate::store::postgres::seat::{self, SeatRow};
 use crate::store::postgres::{ClaimError, Claimant, PgStore, SHARD, Unfit, prepare};
@@ -62,6 +63,7 @@ struct Life {
     api: Arc<RwLock<ApiHandle>>,
     orders: watch::Receiver<Order>,
     board: Board,
+    house: House,
 }
 
 /// Why watching has ended.
@@ -116,9 +118,11 @@ impl Life {
         let presence = ports.presence(config.advertise.as_deref());
         let cluster =
             gossip(&config, name.as_str(), own_facts(ports.addrs, config.advertise.as_deref())).await?;
+        let (node, traffic, clock) = (name.as_str().into(), Traffic::default(), config.clock.clone());
+        let house = House { node, traffic, clock };
         let who = Claimant { name, presence, shard: SHARD };
         let (api, board) = (Arc::default(), Board::new());
-        Ok(Life { config, doors, ports, cluster, database, session, who, api, orders, board })
+        Ok(Life { config, doors, ports, cluster, database, session, who, api, orders, board, house })
     }
 
     async fn live(mut self, ready: Ready) {
@@ -169,12 +173,14 @@ impl Life {
 
     /// Carries connections to the owner and reads the shard's row until it is this node's turn.
     async fn watch(&mut self, standby: &mut Standby, ready: &mut Option<Ready>) -> Watched {
-        let relays = Relays::open(&self.ports, self.doors, &self.config.clock);
+        let relays = Relays::open(&self.ports, self.doors, &self.house);
         self.show(NodeState::Standby, 0);
         let watching = CancellationToken::new();
         let _ended = watching.clone().drop_guard();
+        let traffic = self.house.traffic.clone();
         keep_pulse(self.cluster.clone(), self.config.clock.clone(), async move || {
-            (!watching.is_cancelled()).then(Load::default)
+            let load = Load { connections: traffic.connections(), ..Load::default() };
+            (!watching.is_cancelled()).then_some(load)
         });
         let mut orders = self.orders.clone();
         let watched = tokio::select! {
@@ -289,7 +295,7 @@ impl Life {
         let writer = StoreWriter::bounded(Arc::clone(store) as _, self.config.memory.waiting_bytes())?;
         let config = NodeConfig { name: Some(self.who.name.clone()), ..self.config.clone() };
         let (doors, cluster) = (self.doors, self.cluster.clone());
-        let seats = self.board.seats.clone();
+        let (seats, traffic) = (self.board.seats.clone(), self.house.traffic.clone());
         let (orders, ordered) = watch::channel(Order::Run);
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let (tell_ended, ended) = watch::channel(false);
@@ -300,7 +306,7 @@ impl Life {
                     Ok(bound) => bound,
                     Err(error) => return drop(begun.send(Err(error.into()))),
                 };
-                let membership = Membership::Member(cluster, seats);
+                let membership = Membership::Member(cluster, seats, traffic);
                 match LocalNode::compose(config, doors, bound, writer.clone(), membership).await {
                     Ok(node) => {
                         // The other side is there until this thread ends.

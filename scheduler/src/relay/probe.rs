@@ -7,6 +7,8 @@ pub(super) enum Probe {
     Health { body: bool },
     /// `/readyz`: whether there is an owner to carry requests to.
     Ready { body: bool },
+    /// `/metrics/node`: what this node has done.
+    Metrics { body: bool },
 }
 
 /// What the first bytes show.
@@ -20,11 +22,13 @@ pub(super) enum Line {
     Other,
 }
 
-const PROBES: [(&[u8], Probe); 4] = [
+const PROBES: [(&[u8], Probe); 6] = [
     (b"GET /healthz", Probe::Health { body: true }),
     (b"GET /readyz", Probe::Ready { body: true }),
     (b"HEAD /healthz", Probe::Health { body: false }),
     (b"HEAD /readyz", Probe::Ready { body: false }),
+    (b"GET /metrics/node", Probe::Metrics { body: true }),
+    (b"HEAD /metrics/node", Probe::Metrics { body: false }),
 ];
 
 /// Looks at what has come so far. Decides at the first byte that no probe has there, so that nothing else waits.
@@ -51,12 +55,20 @@ mod tests {
         assert_eq!(look(b"GET /healthz HTTP/1.1\r\n"), health);
         assert_eq!(look(b"GET /healthz?from=somewhere"), health);
         assert_eq!(look(b"HEAD /readyz HTTP/1.0\r\n\r\n"), Line::Probe(Probe::Ready { body: false }));
-        for half in ["", "G", "GET /", "GET /readyz", "HEAD /h"] {
+        assert_eq!(look(b"GET /metrics/node "), Line::Probe(Probe::Metrics { body: true }));
+        for half in ["", "G", "GET /", "GET /readyz", "HEAD /h", "GET /metrics/"] {
             assert_eq!(look(half.as_bytes()), Line::Unfinished, "{half:?}");
         }
-        for other in
-            ["P", "GET / ", "GET /healthzz ", "GET /readyz\r\n", "get /healthz ", "\r\n", "\u{16}\u{3}"]
-        {
+        for other in [
+            "GET /metrics ",
+            "P",
+            "GET / ",
+            "GET /healthzz ",
+            "GET /readyz\r\n",
+            "get /healthz ",
+            "\r\n",
+            "\u{16}\u{3}",
+        ] {
             assert_eq!(look(other.as_bytes()), Line::Other, "{other:?}");
         }
     }
