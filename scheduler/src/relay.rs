@@ -4,8 +4,8 @@
 //! ```text
 //!   peer ──► Door (limits) ──► HTTP: a probe? ──► the owner known, and there? ──► both ways, until one side ends it
 //!                                  │                        │ not within OWNER_WAIT        or the owner is another one
-//!                                  └─ /healthz, /readyz,    └─ a refusal that says: try again
-//!                                     /metrics/node
+//!                                  └─ /healthz, /readyz,    └─ a refusal that says: try again; to a browser, a page
+//!                                     /metrics/node            that does
 //! ```
 //!
 //! Knows no frame and no request, and terminates no TLS: where a port speaks it, what passes is what the peer and the owner say to
@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use crate::door::{Door, Excuse, Hush, IntroductionKey, Origin, Pass, Places, Port, Serve, part, settle};
 use crate::session::Phases;
 use carry::{Load, carry};
-use probe::{Line, Probe, look};
+use probe::{Line, Probe, is_whole, languages_of_page, look};
 
 pub use carry::{HALF_OPEN_MAX, LARGE_BUFFERS_MAX, STALL_MAX};
 pub use windlass_dashboard::RelayFigures;
@@ -55,6 +55,10 @@ pub const CONNECTIONS_MAX: u32 = 10_000;
 const REDIAL: Duration = Duration::from_millis(250);
 /// Time that refusals have to reach their peers when a relay is closed.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
+/// Bytes of the head of a request that are looked at to find out who is to be told that there is no owner.
+const HEAD_BYTES_MAX: usize = 16 * 1_024;
+/// Wait for the rest of that head, which comes at once as a rule.
+const HEAD_WAIT: Duration = Duration::from_millis(500);
 /// First bytes of an HTTP connection that are read at a time. A probe is told from the rest by less than twenty.
 const OPENING_BYTES: usize = 1_024;
 
@@ -246,7 +250,8 @@ impl Serve for Carrier {
             Err(why) => {
                 load.refused();
                 self.say(origin.peer(), &why);
-                return part(reader, writer, words::unavailable(&self.config, why)).await;
+                let page = self.page(&mut reader, said, &pass).await;
+                return part(reader, writer, words::unavailable(&self.config, why, page)).await;
             }
         };
         pass.greeted();
@@ -305,6 +310,25 @@ impl Carrier {
             Probe::Ready { body } => words::not_ready(body),
             Probe::Metrics { body } => words::metrics(&self.config, body),
         }
+    }
+
+    /// In which languages somebody is to be told in a page that there is no owner: one who sits before a browser. `said` is what was
+    /// read of the request; the rest of its head is waited for a moment.
+    async fn page(&self, reader: &mut (impl AsyncRead + Unpin), said: Bytes, pass: &Pass) -> Option<String> {
+        if self.config.protocol != Protocol::Http || self.config.tls {
+            return None;
+        }
+        let mut head = BytesMut::from(said);
+        let reading = async {
+            while !is_whole(&head) && head.len() < HEAD_BYTES_MAX {
+                if !reader.read_buf(&mut head).await.is_ok_and(|read| read > 0) {
+                    break;
+                }
+            }
+        };
+        let deadline = pass.deadline().min(Instant::now() + HEAD_WAIT);
+        let _ = timeout_at(deadline, reading).await;
+        languages_of_page(&head)
     }
 
     /// A connection to the owner. Waits for one, and for one that is gone to come back or to be replaced, within [`OWNER_WAIT`].

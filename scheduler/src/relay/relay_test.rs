@@ -191,6 +191,38 @@ fn without_an_owner_each_protocol_is_told_to_try_again() {
     });
 }
 
+#[test]
+fn a_browser_without_an_owner_is_shown_a_page() {
+    run(async {
+        let (_relay, _steer, at) = open(Protocol::Http, false, 20);
+        let asks = |path: &str, accept: &str| {
+            // Longer than what is read at first, as heads of browsers are.
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nCookie: {}\r\nAccept: {accept}\r\nAccept-Language: zh-CN\r\n\r\n",
+                "x".repeat(3_000)
+            );
+            async move {
+                let mut peer = dial(at).await;
+                peer.write_all(request.as_bytes()).await.expect("written");
+                String::from_utf8(rest(&mut peer).await).expect("text")
+            }
+        };
+        let page = "text/html,application/xhtml+xml";
+        let (shown, api, program) =
+            tokio::join!(asks("/queues", page), asks("/api/v1/queues", page), asks("/queues", "*/*"));
+        for answer in [&shown, &api, &program] {
+            assert!(
+                answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nretry-after: 1\r\n"),
+                "{answer}"
+            );
+        }
+        assert!(shown.contains("\r\ncontent-type: text/html; charset=utf-8\r\n"), "{shown}");
+        assert!(shown.contains("<bdi>n2</bdi>") && shown.contains("http-equiv=\"refresh\""), "{shown}");
+        assert!(shown.contains("lang=\"zh-CN\""), "{shown}");
+        assert!(api.contains("application/problem+json") && program.contains("application/problem+json"));
+    });
+}
+
 /// Before the first byte, whoever speaks first.
 #[test]
 fn an_owner_that_understands_it_is_told_who_the_peer_is() {

@@ -15,9 +15,12 @@ use crate::{faktory, session};
 pub(super) const LATE: &str =
     "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Nobody can serve the connection now; another attempt may succeed.
-pub(super) fn unavailable(config: &RelayConfig, why: String) -> Bytes {
-    refusal(config, ApiError::new(ErrorCode::Unavailable, why))
+/// Nobody can serve the connection now; another attempt may succeed. Who wants a page is shown one, in the best of these languages.
+pub(super) fn unavailable(config: &RelayConfig, why: String, page: Option<String>) -> Bytes {
+    match page {
+        Some(languages) => answer(windlass_dashboard::absent(&config.node, &why, &languages), true),
+        None => refusal(config, ApiError::new(ErrorCode::Unavailable, why)),
+    }
 }
 
 /// There are as many connections as there may be.
