@@ -11,6 +11,7 @@
 //! - `live`: one stream per open page; each distinct view is rendered at most once a second for all who watch it.
 //! - `i18n`, `text`, `chart`, `diagram`, `map`, `json`: words, numbers and drawings.
 
+mod absent;
 mod access;
 mod api;
 mod assets;
@@ -37,6 +38,8 @@ use std::sync::Arc;
 use windlass_core::access::Caller;
 use windlass_core::api::{ApiError, ErrorCode, Request, Response, WorkRequest, WorkResponse};
 
+pub use absent::{absent, wants_page};
+pub use api::metrics::{METRICS_TYPE, NodeFigures, RelayFigures, node_metrics};
 pub use problem::refusal;
 pub use routes::{Gate, ROUTES, Route, Verb};
 
@@ -75,6 +78,11 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// The reasons, one sentence each.
     fn ready(&self) -> Result<(), Vec<String>>;
+
+    /// What the node knows of itself alone. Served as `/metrics/node`, to everybody. Defaults to nothing.
+    fn figures(&self) -> NodeFigures {
+        NodeFigures::default()
+    }
 }
 
 /// How the dashboard presents itself and whom it serves.

@@ -170,5 +170,5 @@ pub(crate) fn failure(dashboard: &Dashboard, req: &HttpRequest, problem: Problem
 /// Whether the caller is a browser that shows a page.
 pub(crate) fn wants_html(req: &HttpRequest) -> bool {
     let accept = req.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
-    accept.contains("text/html") && !req.path().starts_with("/api/")
+    crate::wants_page(req.path(), accept)
 }

@@ -133,6 +133,7 @@ pub const ROUTES: &[Route] = &[
     route!(Get Review "/api/v1/audit" => api::tokens::audit, "route.audit"),
     route!(Get Known "/api/v1/openapi.json" => openapi::serve, "route.openapi"),
     route!(Get Read "/metrics" => api::metrics::metrics, "route.metrics"),
+    route!(Get Open "/metrics/node" => api::metrics::node, "route.metrics_node"),
     route!(Get Open "/healthz" => api::metrics::healthz, "route.healthz"),
     route!(Get Open "/readyz" => api::metrics::readyz, "route.readyz"),
     route!(Get Read "/" => pages::overview::show),

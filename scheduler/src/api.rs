@@ -13,14 +13,18 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use tokio_util::task::TaskTracker;
 use windlass_core::access::{Caller, Operation, Principal};
-use windlass_core::api::{ApiError, ErrorCode, JobView, Request, Response, WorkRequest, WorkResponse};
+use windlass_core::api::{
+    ApiError, ErrorCode, JobView, NodeState, Request, Response, WorkRequest, WorkResponse,
+};
 use windlass_core::filter::Filter;
 use windlass_core::id::QueueName;
 use windlass_core::job::JobSpec;
 use windlass_core::limits;
 use windlass_core::store::Space;
 use windlass_core::time::Timestamp;
+use windlass_dashboard::NodeFigures;
 
 pub use history::History;
 pub(crate) use jobs::no_job;
@@ -33,6 +37,7 @@ use crate::clock::Clock;
 use crate::cluster::{Cluster, Seats};
 use crate::faktory::Desk;
 use crate::queue::{Act, DeadAct, Op, QueueHandle, Registry, no_queue, stopping};
+use crate::relay::Traffic;
 use crate::schedules;
 use crate::session::{Budget, Hub, Polls};
 use crate::store::writer::StoreWriter;
@@ -59,6 +64,8 @@ pub struct ApiParts {
     pub cluster: Cluster,
     /// Who owns what.
     pub seats: Seats,
+    /// What the node has carried to others.
+    pub traffic: Traffic,
     /// For figures of the store.
     pub writer: StoreWriter,
     /// The node's clock.
@@ -73,6 +80,8 @@ pub struct ApiParts {
     pub started_at: Timestamp,
     /// From when this is set, every request is answered with `Unavailable`.
     pub stopping: AtomicBool,
+    /// What operators have asked for and have no answer to yet.
+    pub changes: TaskTracker,
 }
 
 /// A cheap handle that carries out requests; usable from any thread. It does not keep the node's store open: when the node
@@ -145,6 +154,13 @@ impl ApiHandle {
 const STOPPING: &str = "the server is stopping";
 
 impl ApiParts {
+    /// Resolves when everything that operators have asked for has its answer, with the connection it came by: one that is ended in
+    /// order from then on sends it first.
+    pub(crate) async fn answered(&self) {
+        self.changes.close();
+        self.changes.wait().await;
+    }
+
     /// From now on every request is answered with `Unavailable`.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -172,6 +188,8 @@ impl ApiParts {
     /// Checks, does, and writes down what an operator did.
     async fn carry_out(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
         let operation = Operation::of(&request);
+        // Given back when the answer is ready. Whoever waits for it hands it to the connection before anything else happens there.
+        let _unanswered = operation.is_audited().then(|| self.changes.token());
         let target = if operation.is_audited() { describe(&request) } else { String::new() };
         let result = match self.check(caller, &request).await {
             Ok(()) => self.dispatch(request).await.map(|response| cut(caller, response)),
@@ -299,6 +317,17 @@ impl windlass_dashboard::Backend for ApiHandle {
     fn ready(&self) -> Result<(), Vec<String>> {
         let obstacles = self.obstacles();
         if obstacles.is_empty() { Ok(()) } else { Err(obstacles) }
+    }
+
+    fn figures(&self) -> NodeFigures {
+        let Some(parts) = self.parts.upgrade() else { return NodeFigures::default() };
+        NodeFigures {
+            name: parts.node.clone(),
+            state: NodeState::Owner,
+            has_owner: true,
+            rss_bytes: resident_bytes(),
+            relays: parts.traffic.all(),
+        }
     }
 }
 

@@ -13,10 +13,15 @@
 //! - connections that have not said hello: [`UNGREETED_MAX`]; the next ones wait in the system's queue
 //! - time until TLS and hello are done: [`limits::HANDSHAKE_MS_MAX`]
 //! - bytes before hello: [`limits::FRAME_BYTES_MAX_UNGREETED`], and what TLS needs for a handshake, 64 KiB
+//!
+//! # Relays
+//! A node that relays to this one says first for whom (`introduction`). Under TLS that is read here, before the handshake. Without
+//! it is left to the protocol ([`Origin::settle`]), since only that one knows who speaks first.
 
 mod accept;
 mod hush;
 mod identity;
+mod introduction;
 mod places;
 mod port;
 mod stream;
@@ -24,6 +29,7 @@ mod tls;
 
 pub use accept::{Door, Excuse, Serve};
 pub use identity::{TlsError, TlsFiles};
+pub use introduction::{IntroductionKey, Introductions, Origin};
 pub use places::{Pass, Places};
 pub use port::{Begun, Listen, Port};
 pub use stream::{Reader, Stream, Writer};
@@ -32,7 +38,7 @@ pub use tls::Tls;
 pub(crate) use accept::part;
 pub(crate) use hush::Hush;
 pub(crate) use port::settle;
-pub(crate) use tls::{is_gone, speaks_tls};
+pub(crate) use tls::{is_gone, opening};
 
 use windlass_core::limits;
 

@@ -12,13 +12,14 @@
 //! 6. doors are opened: Faktory, which first makes reservations of the leases of the last run, native, then HTTP
 //!
 //! # Stop order
-//! 1. no new connections; peers are told, so that they reconnect elsewhere or later; pages' streams end
-//! 2. HTTP finishes what it is doing
-//! 3. schedules fire no more
-//! 4. queues make durable what they have taken on, and its answers leave
-//! 5. Faktory and native connections end; workers keep their jobs and come back with them
-//! 6. gossip ends
-//! 7. the writer commits what is left and closes the store
+//! 1. what operators have asked for is done and answered, a drain for one
+//! 2. no new connections; peers are told, so that they reconnect elsewhere or later; pages' streams end
+//! 3. HTTP finishes what it is doing
+//! 4. schedules fire no more
+//! 5. queues make durable what they have taken on, and its answers leave
+//! 6. Faktory and native connections end; workers keep their jobs and come back with them
+//! 7. gossip ends
+//! 8. the writer commits what is left and closes the store
 //!
 //! Stopping twice is legal, and so is stopping a node that has ended by itself.
 

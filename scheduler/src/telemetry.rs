@@ -15,6 +15,7 @@
 //! | `worker connected`, `worker away`, `worker back` | info | sessions |
 //! | `worker lost` | warn | its leases end; how it is known |
 //! | `connection refused`, `connection broke a rule` | warn | the peer and the rule; ten lines in ten seconds, the rest in `left_out` |
+//! | `introduction not believed` | warn | somebody said for whom they come, and is no node of this cluster, or its clock is off |
 //! | `accept failed` | warn | out of file descriptors, mostly; it goes on; limited like those above |
 //! | `the system's clock was set back` | warn | by how much; what is due by the wall clock waits for its time |
 //! | `only work already taken on is finished` | warn | space, or something else that the store needs, is missing |

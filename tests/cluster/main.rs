@@ -8,3 +8,5 @@ mod copies;
 mod database;
 mod fleet;
 mod owners;
+mod peers;
+mod raw;

@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use windlass_core::api::{NodeState, Request, Response};
 use windlass_tests::process::cycles;
 use windlass_worker::Client;
 
 use crate::fleet::{Fleet, firings, load, schedule_every_second};
+use crate::raw::{Native, dial};
 
 const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 /// Within which enqueue and delivery go on after an owner was killed.
@@ -147,6 +148,24 @@ async fn a_drained_owner_hands_over_and_everybody_knows_who_owns_what() -> Resul
     let (confirmed, ran, again) = running.settle(Duration::from_secs(60)).await?;
     println!("{confirmed} jobs confirmed, {ran} run, {again} runs again");
     ensure!(again == 0, "{again} jobs ran twice");
+    Ok(())
+}
+
+/// A client that hears nothing asks again, and then the next owner would give the shard up as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_orders_a_drain_is_answered_before_the_connection_ends() -> Result<()> {
+    let Some(fleet) = Fleet::start(&["n1", "n2"], false)? else { return Ok(()) };
+    for round in 0..6 {
+        let (owner, epoch) = fleet.owner()?;
+        let standby = if owner == "n1" { "n2" } else { "n1" };
+        // A node that hears nobody refuses, and so does one that has just been told to hold off.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        let asked = if round % 2 == 0 { &owner } else { standby };
+        let mut client = Native::open(dial("127.0.0.1", fleet.nodes[asked].native)?, b"")?;
+        let answer = client.call(Request::DrainNode { node: Some(owner.clone()), hold_ms: 1_000 });
+        answer.with_context(|| format!("round {round}: {owner} of epoch {epoch} through {asked}"))?;
+        fleet.owned_by_another(&owner, Duration::from_secs(20)).await?;
+    }
     Ok(())
 }
 

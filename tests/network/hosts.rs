@@ -16,7 +16,7 @@ use windlass_core::time::{Mono, Now, Timestamp};
 use windlass_core::wire::{ClientFrame, ServerFrame, Token};
 use windlass_scheduler::chance::Chance;
 use windlass_scheduler::clock::Clock;
-use windlass_scheduler::door::{Begun, Listen};
+use windlass_scheduler::door::{Begun, Listen, Origin};
 use windlass_scheduler::node::{LocalNode, NodeConfig};
 use windlass_scheduler::store::StoreConfig;
 use windlass_scheduler::store::writer::StoreWriter;
@@ -163,8 +163,11 @@ impl Listen for Port {
         Ok(((reader, writer), peer))
     }
 
-    async fn begin((reader, writer): Self::Raw) -> io::Result<Begun<Self::Reader, Self::Writer>> {
-        Ok(Begun::Ready(reader, writer))
+    async fn begin(
+        (reader, writer): Self::Raw,
+        peer: SocketAddr,
+    ) -> io::Result<Begun<Self::Reader, Self::Writer>> {
+        Ok(Begun::Ready(reader, writer, Origin::direct(peer)))
     }
 }
 

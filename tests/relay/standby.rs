@@ -5,8 +5,9 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use windlass_scheduler::clock::Clock;
 use windlass_scheduler::node::{Node, NodeConfig, RunningNode};
-use windlass_scheduler::relay::{Protocol, Relay, RelayConfig, Target};
+use windlass_scheduler::relay::{Protocol, Relay, RelayConfig, Target, Traffic};
 use windlass_scheduler::store::StoreConfig;
 use windlass_scheduler::testing::TestServer;
 
@@ -38,7 +39,9 @@ impl Standby {
             actix_web::rt::System::new().block_on(async {
                 let parts = PROTOCOLS.into_iter().zip(listeners).zip(owners);
                 let relays = parts.map(|((protocol, listener), owner)| {
-                    let config = RelayConfig { protocol, tls: false, owner, descriptors: 1_000 };
+                    let (node, traffic, clock) = ("standby".into(), Traffic::default(), Clock::system());
+                    let config =
+                        RelayConfig { protocol, tls: false, owner, node, traffic, clock, descriptors: 1_000 };
                     Relay::open(listener, config, &stopped).expect("a relay")
                 });
                 let relays: Vec<Relay> = relays.collect();
@@ -60,7 +63,7 @@ impl Standby {
     pub(crate) fn follow_at(&self, owner: Option<[Option<SocketAddr>; 3]>) {
         let owner = owner.unwrap_or_default();
         for (steer, at) in self.steers.iter().zip(owner) {
-            steer.send_replace(at.map(|at| at.to_string().into()));
+            steer.send_replace(at.map(|at| Target::plain(at.to_string())));
         }
     }
 

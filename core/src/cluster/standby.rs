@@ -8,6 +8,9 @@ use crate::limits;
 use crate::store::Epoch;
 use crate::time::Mono;
 
+/// Signs of life that an owner with this node's own name has to miss before it is taken for an earlier life of this node.
+const NAMESAKE_BEATS: u64 = 3;
+
 /// The times of a change of owner, in milliseconds. They default to the constants of the same names in [`limits`]; tests
 /// have shorter ones. All nodes of a shard must have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,8 +142,9 @@ impl Standby {
     fn wait_ms(&self, seat: &Seat, alive: &BTreeSet<NodeName>) -> u64 {
         let owner = seat.owner.as_ref();
         if owner == Some(&self.me) {
-            // An earlier life of this node. Nobody comes back to it, and nobody has a better right.
-            return 0;
+            // An earlier life of this node, whose place nobody has a better right to; or another one that was given the same name,
+            // which shows by living.
+            return NAMESAKE_BEATS * self.timing.beat_ms;
         }
         let sees_others = alive.iter().any(|name| *name != self.me);
         let granted_ms = match owner {

@@ -39,9 +39,21 @@ impl Watch {
 const CLAIM: Decision = Decision::Claim { seen: 5, beat: 100 };
 
 #[test]
-fn a_seat_that_is_empty_or_ones_own_is_claimed_at_once() {
+fn a_seat_that_is_empty_is_claimed_at_once() {
     assert_eq!(watch("a", None, &["a"]).at(7), CLAIM);
-    assert_eq!(watch("a", Some("a"), &["a", "b", "c"]).at(7), CLAIM);
+}
+
+/// Whatever gossip says, which knows names alone.
+#[test]
+fn ones_own_seat_is_claimed_after_three_beats_and_never_from_a_namesake_that_lives() {
+    for alive in [&["a", "b", "c"][..], &["b", "c"], &[]] {
+        assert_eq!(watch("a", Some("a"), alive).claims_at(7), 7 + 3 * limits::BEAT_MS);
+    }
+    let mut watch = watch("a", Some("a"), &["a", "b"]);
+    for ms in (0..60_000).step_by(100) {
+        watch.seat.beat = 100 + ms / limits::BEAT_MS;
+        assert_eq!(watch.at(ms), Decision::Wait);
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `/metrics` in the Prometheus text format 0.0.4, `/healthz`, `/readyz`.
+//! `/metrics` and `/metrics/node` in the Prometheus text format 0.0.4, `/healthz`, `/readyz`.
 //!
 //! Written by hand because every number already stands in the overview: a metrics registry beside it would be a second
 //! truth. The number of series is bounded whatever the number of queues.
@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use windlass_core::api::{ApiError, ClusterView, ErrorCode, Overview, QueueView, Request, Response};
+use windlass_core::api::{
+    ApiError, ClusterView, ErrorCode, NodeState, Overview, QueueView, Request, Response,
+};
 use windlass_core::job::JobState;
 
 use super::unexpected;
@@ -18,6 +20,9 @@ use crate::problem::Problem;
 const QUEUES_LABELLED_MAX: usize = 200;
 /// Label of the queues that are summed up. No queue can have this name.
 const OTHER: &str = "*other";
+
+/// Kind of an answer with metrics.
+pub const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Alive: the process answers. Nothing else is looked at, so that a slow store does not get the process killed.
 pub(crate) async fn healthz() -> HttpResponse {
@@ -46,9 +51,81 @@ pub(crate) async fn metrics(dashboard: Dashboard) -> Result<HttpResponse, Proble
     };
     let mut text = render(&overview, queues);
     shard_series(&mut text, &cluster);
-    Ok(HttpResponse::build(StatusCode::OK)
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(text))
+    Ok(HttpResponse::build(StatusCode::OK).content_type(METRICS_TYPE).body(text))
+}
+
+/// The node itself, whatever it does: a standby answers this where it passes everything else on.
+pub(crate) async fn node(dashboard: Dashboard) -> HttpResponse {
+    HttpResponse::Ok().content_type(METRICS_TYPE).body(node_metrics(&dashboard.inner().backend.figures()))
+}
+
+/// What a node has carried to the owner at one of its ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RelayFigures {
+    /// Open connections, those that wait for an owner among them.
+    pub connections: u32,
+    /// Bytes from peers to the owner.
+    pub up_bytes: u64,
+    /// Bytes from the owner to peers.
+    pub down_bytes: u64,
+    /// Connections that were told to try again, because there was no owner.
+    pub refused: u64,
+    /// Connections that were cut because the owner was another one.
+    pub cut: u64,
+}
+
+/// What a node knows of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeFigures {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub state: NodeState,
+    /// Whether it is an owner or knows one.
+    pub has_owner: bool,
+    /// Its resident memory.
+    pub rss_bytes: u64,
+    /// What it has carried since its start, by port.
+    pub relays: Vec<(&'static str, RelayFigures)>,
+}
+
+/// The figures of a node as metrics.
+#[must_use]
+pub fn node_metrics(figures: &NodeFigures) -> String {
+    let mut out = String::with_capacity(2_048);
+    family(&mut out, "windlass_node_info", "gauge", "The node that answers, and what it does.")
+        .line(&[("node", &figures.name), ("state", figures.state.name())], 1.0);
+    family(&mut out, "windlass_node_has_owner", "gauge", "Whether the node owns, or knows who does.")
+        .line(&[], f64::from(u8::from(figures.has_owner)));
+    family(
+        &mut out,
+        "windlass_node_resident_memory_bytes",
+        "gauge",
+        "Resident memory of the node that answers.",
+    )
+    .line(&[], float(figures.rss_bytes));
+    let help = "Connections that the node carries to the owner.";
+    let mut connections = family(&mut out, "windlass_relay_connections", "gauge", help);
+    for (port, relay) in &figures.relays {
+        connections.line(&[("port", port)], f64::from(relay.connections));
+    }
+    let help = "Bytes carried since the start: up to the owner, down to peers.";
+    let mut bytes = family(&mut out, "windlass_relay_bytes_total", "counter", help);
+    for (port, relay) in &figures.relays {
+        bytes.line(&[("port", port), ("way", "up")], float(relay.up_bytes));
+        bytes.line(&[("port", port), ("way", "down")], float(relay.down_bytes));
+    }
+    let help = "Connections told to try again since the start, because there was no owner.";
+    let mut refused = family(&mut out, "windlass_relay_refused_total", "counter", help);
+    for (port, relay) in &figures.relays {
+        refused.line(&[("port", port)], float(relay.refused));
+    }
+    let help = "Connections cut since the start, because the owner was another one.";
+    let mut cut = family(&mut out, "windlass_relay_cut_total", "counter", help);
+    for (port, relay) in &figures.relays {
+        cut.line(&[("port", port)], float(relay.cut));
+    }
+    out
 }
 
 /// One family of series.

@@ -77,7 +77,7 @@ impl Op {
     /// All statuses that come with a problem.
     pub(crate) fn statuses(&self) -> Vec<u16> {
         let mut all = vec![400, 421, 429, 500, 503];
-        if !matches!(self.key, "route.healthz" | "route.readyz") {
+        if !matches!(self.key, "route.metrics_node" | "route.healthz" | "route.readyz") {
             all.extend([401, 403]);
         }
         if self.body.is_some() {
@@ -200,6 +200,7 @@ pub(crate) const ALL: &[Op] = &[
     op!("access" "route.token_revoke", &[(200, Answer::One("AccessToken"))], problems &[404, 409]),
     op!("access" "route.audit", &[(200, Answer::One("AuditPage"))], query AUDIT, body None, problems &[422]),
     op!("health" "route.metrics", &[(200, Answer::Text)]),
+    op!("health" "route.metrics_node", &[(200, Answer::Text)]),
     op!("health" "route.healthz", &[(200, Answer::Text)]),
     op!("health" "route.readyz", &[(200, Answer::Text)]),
     op!("overview" "route.openapi", &[(200, Answer::Any)]),

@@ -14,6 +14,7 @@ use crate::site;
 const TABLE: &str = "
 GET    /healthz                              *
 GET    /readyz                               *
+GET    /metrics/node                         *
 GET    /assets/{version}/{file:.+}           *
 GET    /login                                *
 POST   /login                                *

@@ -226,3 +226,13 @@ async fn a_wait_answers_or_says_that_time_is_up() {
     let long = site.get(&format!("/api/v1/jobs/{open}/wait?timeout_ms=99999999")).await;
     assert_eq!(long.status, StatusCode::UNPROCESSABLE_ENTITY);
 }
+
+#[actix_web::test]
+async fn a_node_tells_of_itself_without_being_asked_who_asks() {
+    let site = site(Fake::empty(), Options::default()).await;
+    let reply = site.get("/metrics/node").await;
+    assert_eq!(reply.status, StatusCode::OK);
+    for family in ["windlass_node_info", "windlass_node_has_owner", "windlass_relay_bytes_total"] {
+        assert!(reply.text.contains(&format!("# TYPE {family} ")), "{}", reply.text);
+    }
+}

@@ -14,7 +14,7 @@ const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 const LEASE: &str = "1.1.0f1e2d3c4b5a69788796a5b4c3d2e1f0.default";
 
 fn is_api(path: &str) -> bool {
-    path.starts_with("/api/") || ["/metrics", "/healthz", "/readyz"].contains(&path)
+    path.starts_with("/api/") || ["/metrics", "/metrics/node", "/healthz", "/readyz"].contains(&path)
 }
 
 /// A body that each operation takes.

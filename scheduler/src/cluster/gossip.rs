@@ -6,7 +6,7 @@
 //! The gossip may end (its socket broke, an assertion on somebody else's state): that is logged and it is started again; the
 //! node goes on meanwhile, with heartbeats alone.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use chitchat::transport::UdpTransport;
@@ -41,6 +41,8 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 pub struct GossipConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Host by which others reach this node; that of `listen` without one. A name is looked up whenever the gossip starts.
+    pub advertise: Option<String>,
     /// Only members with the same cluster id hear each other.
     pub cluster: String,
     /// Members to start from, `host:port`.
@@ -175,6 +177,10 @@ async fn open(config: &mut GossipConfig, clock: &Clock) -> Result<ChitchatHandle
     let failed = |reason: String| GossipError { addr: wanted, reason };
     let tries = if wanted.port() == 0 { PORT_TRIES } else { 1 };
     let mut last = String::new();
+    let host = match &config.advertise {
+        Some(host) => look_up(host, wanted).await,
+        None => None,
+    };
     for _ in 0..tries {
         let listen = match wanted.port() {
             // The library wants to know its own address before it binds, so a free port is looked for first.
@@ -185,7 +191,8 @@ async fn open(config: &mut GossipConfig, clock: &Clock) -> Result<ChitchatHandle
             _ => wanted,
         };
         let facts = config.facts.clone().into_iter().collect();
-        match spawn_chitchat(settings(config, listen, clock), facts, &UdpTransport).await {
+        let advertised = SocketAddr::new(host.unwrap_or(listen.ip()), listen.port());
+        match spawn_chitchat(settings(config, listen, advertised, clock), facts, &UdpTransport).await {
             Ok(handle) => {
                 config.listen = listen;
                 return Ok(handle);
@@ -196,11 +203,29 @@ async fn open(config: &mut GossipConfig, clock: &Clock) -> Result<ChitchatHandle
     Err(failed(last))
 }
 
-fn settings(config: &GossipConfig, listen: SocketAddr, clock: &Clock) -> ChitchatConfig {
+/// The address behind the name of a host, of the kind that is listened at. Without one the gossip is of less use, and no reason not
+/// to start.
+async fn look_up(host: &str, listen: SocketAddr) -> Option<IpAddr> {
+    let found = match tokio::net::lookup_host((host, listen.port())).await {
+        Ok(mut found) => found.find(|addr| addr.is_ipv4() == listen.is_ipv4()),
+        Err(error) => {
+            tracing::warn!(host, %error, "the advertised host cannot be looked up; the gossip names the address it listens on");
+            return None;
+        }
+    };
+    found.map(|addr| addr.ip())
+}
+
+fn settings(
+    config: &GossipConfig,
+    listen: SocketAddr,
+    advertised: SocketAddr,
+    clock: &Clock,
+) -> ChitchatConfig {
     // A later start has to have a larger number, or the others take it for the old one.
     let generation = clock.system_wall().0;
     ChitchatConfig {
-        chitchat_id: ChitchatId::new(config.node.as_str(), generation, listen),
+        chitchat_id: ChitchatId::new(config.node.as_str(), generation, advertised),
         cluster_id: config.cluster.clone(),
         gossip_interval: INTERVAL,
         listen_addr: listen,
@@ -228,6 +253,7 @@ mod tests {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         GossipConfig {
             listen,
+            advertise: None,
             cluster: "test".to_owned(),
             seeds,
             node: node.to_owned(),
@@ -238,6 +264,24 @@ mod tests {
     async fn until(circle: &mut watch::Receiver<Circle>, holds: impl Fn(&Circle) -> bool) {
         let seen = tokio::time::timeout(Duration::from_secs(30), circle.wait_for(holds)).await;
         seen.expect("within the time").expect("the gossip runs");
+    }
+
+    /// Who listens everywhere is nowhere to be found unless it says where.
+    #[actix_rt::test]
+    async fn others_hear_the_advertised_address() {
+        let stop = CancellationToken::new();
+        let _guard = stop.clone().drop_guard();
+        let clock = Clock::system();
+        let named = GossipConfig {
+            listen: SocketAddr::from(([127, 0, 0, 2], 0)),
+            advertise: Some("127.0.0.1".to_owned()),
+            ..config("a", Vec::new())
+        };
+        let a = start(named, clock.clone(), stop.clone()).await.expect("a starts");
+        let mut b =
+            start(config("b", vec![a.addr.to_string()]), clock, stop.clone()).await.expect("b starts");
+        let at = SocketAddr::from(([127, 0, 0, 1], a.addr.port()));
+        until(&mut b.circle, |circle| circle.live.get("a").is_some_and(|a| a.addr == at)).await;
     }
 
     #[actix_rt::test]

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use windlass_core::limits;
 
 use super::hush::Hush;
+use super::introduction::Origin;
 use super::places::{Pass, Places};
 use super::port::{Begun, Listen};
 use super::tls::is_gone;
@@ -49,7 +50,7 @@ pub trait Serve: Clone + 'static {
         self,
         reader: R,
         writer: W,
-        peer: SocketAddr,
+        origin: Origin,
         pass: Pass,
     ) -> impl Future<Output = ()> + 'static
     where
@@ -126,7 +127,7 @@ async fn accept<L: Listen>(listener: L, serve: impl Serve, places: Arc<Places>, 
             }
             None if turned_away.len() < TURN_AWAY_MAX => {
                 let excuse = serve.excuse(Excuse::TooMany(places.max()));
-                turned_away.spawn_local(turn_away::<L>(raw, excuse));
+                turned_away.spawn_local(turn_away::<L>(raw, peer, excuse));
                 say(&strangers, &serve, peer, "there are too many connections");
             }
             None => say(&strangers, &serve, peer, "there are too many connections"),
@@ -142,8 +143,8 @@ async fn admit<L: Listen, S: Serve>(
     pass: Pass,
     strangers: Rc<Hush>,
 ) {
-    match timeout_at(pass.deadline(), L::begin(raw)).await {
-        Ok(Ok(Begun::Ready(reader, writer))) => serve.serve(reader, writer, peer, pass).await,
+    match timeout_at(pass.deadline(), L::begin(raw, peer)).await {
+        Ok(Ok(Begun::Ready(reader, writer, origin))) => serve.serve(reader, writer, origin, pass).await,
         Ok(Ok(Begun::Plain(reader, writer))) => {
             say(&strangers, &serve, peer, "the peer does not speak TLS, which this port is set to");
             part(reader, writer, serve.excuse(Excuse::SpeaksTls)).await;
@@ -161,9 +162,9 @@ fn say<S: Serve>(hush: &Hush, _: &S, peer: SocketAddr, why: impl std::fmt::Displ
     }
 }
 
-async fn turn_away<L: Listen>(raw: L::Raw, excuse: Bytes) {
-    if let Ok(Ok(Begun::Ready(reader, writer) | Begun::Plain(reader, writer))) =
-        timeout(EXCUSE_TIME, L::begin(raw)).await
+async fn turn_away<L: Listen>(raw: L::Raw, peer: SocketAddr, excuse: Bytes) {
+    if let Ok(Ok(Begun::Ready(reader, writer, _) | Begun::Plain(reader, writer))) =
+        timeout(EXCUSE_TIME, L::begin(raw, peer)).await
     {
         part(reader, writer, excuse).await;
     }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::introduction::{Introductions, Origin};
 use super::stream::{Reader, Writer};
-use super::tls::{Tls, speaks_tls};
+use super::tls::{Tls, opening};
 
 /// Silence of a connection after which the system asks whether the peer is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -26,14 +27,17 @@ pub trait Listen: 'static {
     /// The next connection, and where it comes from. Dropping the future loses none.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Raw, SocketAddr)>>;
 
-    /// What comes before the protocol: the TLS handshake, where there is one.
-    fn begin(raw: Self::Raw) -> impl Future<Output = io::Result<Begun<Self::Reader, Self::Writer>>>;
+    /// What comes before the protocol: the TLS handshake, where there is one. `peer` is what [`accept`](Listen::accept) has said.
+    fn begin(
+        raw: Self::Raw,
+        peer: SocketAddr,
+    ) -> impl Future<Output = io::Result<Begun<Self::Reader, Self::Writer>>>;
 }
 
 /// How a connection has begun.
 pub enum Begun<R, W> {
     /// The protocol can begin.
-    Ready(R, W),
+    Ready(R, W, Origin),
     /// The port speaks TLS and the peer does not; what is written goes out in the clear.
     Plain(R, W),
 }
@@ -42,18 +46,30 @@ pub enum Begun<R, W> {
 pub struct Port {
     listener: TcpListener,
     addr: SocketAddr,
+    manners: Manners,
+}
+
+/// What is done before the protocol begins.
+#[derive(Debug, Clone)]
+pub struct Manners {
     tls: Option<Tls>,
+    introductions: Option<Introductions>,
 }
 
 impl Port {
     /// Takes over a listener that somebody else has bound and keeps: dropping the port does not free the address. It must not block.
-    /// Must run on the arbiter.
+    /// Must run on the arbiter. `introductions`: by whom peers may be introduced.
     ///
     /// # Errors
     /// What the system says.
-    pub fn adopt(listener: std::net::TcpListener, tls: Option<Tls>) -> io::Result<Port> {
+    pub fn adopt(
+        listener: std::net::TcpListener,
+        tls: Option<Tls>,
+        introductions: Option<Introductions>,
+    ) -> io::Result<Port> {
         let addr = listener.local_addr()?;
-        Ok(Port { listener: TcpListener::from_std(listener)?, addr, tls })
+        let manners = Manners { tls, introductions };
+        Ok(Port { listener: TcpListener::from_std(listener)?, addr, manners })
     }
 
     /// The address, with the real port.
@@ -73,31 +89,33 @@ pub(crate) fn settle(stream: &TcpStream) {
 }
 
 impl Listen for Port {
-    type Raw = (TcpStream, Option<Tls>);
+    type Raw = (TcpStream, Manners);
     type Reader = Reader;
     type Writer = Writer;
 
     async fn accept(&self) -> io::Result<(Self::Raw, SocketAddr)> {
         let (stream, peer) = self.listener.accept().await?;
         settle(&stream);
-        Ok(((stream, self.tls.clone()), peer))
+        Ok(((stream, self.manners.clone()), peer))
     }
 
-    async fn begin((stream, tls): Self::Raw) -> io::Result<Begun<Reader, Writer>> {
+    async fn begin((mut stream, manners): Self::Raw, peer: SocketAddr) -> io::Result<Begun<Reader, Writer>> {
+        let Manners { tls, introductions } = manners;
         let plain = |stream: TcpStream| {
             let (reader, writer) = stream.into_split();
             (Reader::Plain(reader), Writer::Plain(writer))
         };
         let Some(tls) = tls else {
             let (reader, writer) = plain(stream);
-            return Ok(Begun::Ready(reader, writer));
+            return Ok(Begun::Ready(reader, writer, Origin::open(peer, introductions)));
         };
-        if !speaks_tls(&stream).await? {
+        let (peer, speaks_tls) = opening(&mut stream, peer, introductions.as_ref()).await?;
+        if !speaks_tls {
             let (reader, writer) = plain(stream);
             return Ok(Begun::Plain(reader, writer));
         }
         // A handshake holds more than the conversation after it, and is over soon.
         let (reader, writer) = tokio::io::split(Box::pin(tls.accept(stream)).await?);
-        Ok(Begun::Ready(Reader::Tls(reader), Writer::Tls(writer)))
+        Ok(Begun::Ready(Reader::Tls(reader), Writer::Tls(writer), Origin::direct(peer)))
     }
 }

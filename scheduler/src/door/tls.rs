@@ -1,6 +1,7 @@
 //! TLS of the server: what the doors share. rustls with `ring`; TLS 1.2 and 1.3; no client certificates.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::identity::{Identity, TlsError, TlsFiles};
+use super::introduction::Introductions;
 
 /// Silence after which a peer is taken for one without TLS, since with TLS the client speaks first. Clients of Faktory wait for
 /// the server's greeting, and give up after about five seconds.
-const SILENCE: Duration = Duration::from_millis(2_500);
+pub(super) const SILENCE: Duration = Duration::from_millis(2_500);
 /// First byte of a TLS record that holds a handshake.
 const HANDSHAKE: u8 = 0x16;
 
@@ -68,11 +70,27 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
 }
 
-/// Whether the peer begins with TLS. Takes nothing away from what it says.
+/// Who the peer is, if somebody introduces it, and whether it begins with TLS. Takes nothing away from what it says.
 ///
 /// # Errors
-/// When the peer is gone.
-pub(crate) async fn speaks_tls(stream: &TcpStream) -> io::Result<bool> {
+/// When the peer is gone, or introduced by somebody who may not.
+pub(crate) async fn opening(
+    stream: &mut TcpStream,
+    from: SocketAddr,
+    introductions: Option<&Introductions>,
+) -> io::Result<(SocketAddr, bool)> {
+    let peer = match introductions {
+        Some(introductions) => introductions.take(stream, from).await?,
+        None => Some(from),
+    };
+    match peer {
+        Some(peer) => Ok((peer, speaks_tls(stream).await?)),
+        // Nothing was said for as long as a client of TLS may take.
+        None => Ok((from, false)),
+    }
+}
+
+async fn speaks_tls(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0; 1];
     match timeout(SILENCE, stream.peek(&mut first)).await {
         Ok(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),

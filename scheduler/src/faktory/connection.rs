@@ -1,6 +1,5 @@
 //! One connection from its first byte to its last: greeting, lines in, answers out, in order.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -19,7 +18,7 @@ use super::{
     ARRIVING_BYTES_MAX, LINE_BYTES_MAX, LINE_BYTES_MAX_UNGREETED, LINE_TIME, READ_BUFFER_BYTES, WRITE_TIME,
 };
 use crate::access::NO_LONGER;
-use crate::door::Pass;
+use crate::door::{Origin, Pass};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 8 * 1024;
@@ -172,13 +171,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Wire<R, W> {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve<R, W>(reader: R, writer: W, peer: SocketAddr, parts: FaktoryParts, mut pass: Pass)
+pub(super) async fn serve<R, W>(reader: R, writer: W, mut origin: Origin, parts: FaktoryParts, mut pass: Pass)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let mut wire = Wire::new(reader, writer, parts.budget.clone());
-    let (hello, caller) = match timeout_at(pass.deadline(), greet(&mut wire, peer, &parts)).await {
+    let (hello, caller) = match timeout_at(pass.deadline(), greet(&mut wire, &mut origin, &parts)).await {
         Ok(Some(greeted)) => greeted,
         Ok(None) => return wire.close().await,
         Err(_) => return,
@@ -196,7 +195,7 @@ where
         }
         end = converse(&mut wire, &mut session) => end,
     };
-    tracing::debug!(%peer, ?end, "Faktory connection ended");
+    tracing::debug!(peer = %origin.peer(), ?end, "Faktory connection ended");
     session.end(end == End::Reset);
     wire.close().await;
 }
@@ -204,7 +203,7 @@ where
 /// Both sides say who they are. `None`: the conversation is over.
 async fn greet<R, W>(
     wire: &mut Wire<R, W>,
-    peer: SocketAddr,
+    origin: &mut Origin,
     parts: &FaktoryParts,
 ) -> Option<(Hello, Arc<Caller>)>
 where
@@ -214,6 +213,9 @@ where
     let chance = &parts.desk.parts().chance;
     let challenge = parts.is_closed().then(|| Challenge::new([chance.u64(), chance.u64()]));
     wire.out.extend_from_slice(hi(challenge.as_ref()).as_bytes());
+    // A client says nothing before it has read the greeting.
+    wire.flush().await.ok()?;
+    origin.settle(&mut wire.reader, &mut wire.buffer).await.ok()?;
     let line = wire.line().await.ok()?.ok()?;
     let Command::Hello(text) = Command::read(std::str::from_utf8(&line).ok()?) else { return None };
     let hello = Hello::read(text)?;
@@ -227,7 +229,7 @@ where
         return None;
     };
     wire.answer(&Reply::Ok).await.ok()?;
-    Some((hello, Arc::new(caller.at(peer.to_string()))))
+    Some((hello, Arc::new(caller.at(origin.peer().to_string()))))
 }
 
 async fn converse<R, W>(wire: &mut Wire<R, W>, session: &mut Session) -> End

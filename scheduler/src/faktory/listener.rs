@@ -1,6 +1,5 @@
 //! What stands behind the Faktory port.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +13,7 @@ use super::greeting::{Challenge, Hello, Password, hi};
 use super::keeper::keep;
 use super::reply::Reply;
 use crate::access::{Access, Audit};
-use crate::door::{Door, Excuse, Listen, Pass, Serve};
+use crate::door::{Door, Excuse, Listen, Origin, Pass, Serve};
 use crate::session::Phases;
 
 /// What all connections are served with.
@@ -67,12 +66,12 @@ impl FaktoryParts {
 impl Serve for FaktoryParts {
     const NAME: &'static str = "faktory";
 
-    async fn serve<R, W>(self, reader: R, writer: W, peer: SocketAddr, pass: Pass)
+    async fn serve<R, W>(self, reader: R, writer: W, origin: Origin, pass: Pass)
     where
         R: AsyncRead + Unpin + 'static,
         W: AsyncWrite + Unpin + 'static,
     {
-        serve(reader, writer, peer, self, pass).await;
+        serve(reader, writer, origin, self, pass).await;
     }
 
     fn excuse(&self, why: Excuse) -> Bytes {

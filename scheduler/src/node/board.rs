@@ -12,8 +12,6 @@ use crate::store::postgres::SHARD;
 use crate::store::postgres::database::{Database, Session};
 use crate::store::postgres::seat::{self, SeatRow};
 
-/// Time that the answer to an order has to leave before its connection is closed.
-const ANSWER: Duration = Duration::from_millis(250);
 /// How often who owns what is read for requests.
 const BOARD: Duration = Duration::from_secs(1);
 
@@ -56,8 +54,7 @@ pub(super) async fn drained(
         // Whoever asked may have given up; the order stands all the same.
         let _ = order.taken.send(answer);
         if taken {
-            // Whoever asked is to hear it from this node: asked again, the next owner would give the shard up as well.
-            tokio::time::sleep(ANSWER).await;
+            // The stop that follows waits until whoever asked is answered.
             return Duration::from_millis(order.hold_ms);
         }
     }

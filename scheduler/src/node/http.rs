@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, KeepAlive, Protocol};
-use actix_server::{Server, ServerHandle};
+use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::App;
 use actix_web::dev::AppConfig;
@@ -22,7 +22,7 @@ use windlass_core::limits;
 use windlass_dashboard::Dashboard;
 
 use super::descriptors::HTTP_WORKERS;
-use crate::door::{Hush, Stream, Tls, is_gone, part, speaks_tls};
+use crate::door::{Hush, Introductions, Stream, Tls, is_gone, opening, part};
 
 /// Time that HTTP requests have to finish when the node stops, in seconds.
 const SHUTDOWN_S: u64 = 5;
@@ -38,16 +38,24 @@ const HANDSHAKES_MAX: usize = 256;
 const EXCUSE: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 36\r\n\r\n\
                       this port speaks TLS: use https://\r\n";
 
-/// Serves `dashboard` at `listener`, at most `connections` per thread.
+/// Where requests come in.
+pub(super) struct Entry {
+    pub(super) listener: TcpListener,
+    pub(super) tls: Option<Tls>,
+    /// By whom peers may be introduced.
+    pub(super) introductions: Option<Introductions>,
+}
+
+/// Serves `dashboard` at this entry, at most `connections` per thread.
 ///
 /// # Errors
 /// What the system says.
 pub(super) fn serve(
-    listener: TcpListener,
-    tls: Option<Tls>,
+    entry: Entry,
     connections: usize,
     dashboard: &Dashboard,
 ) -> std::io::Result<ServerHandle> {
+    let Entry { listener, tls, introductions } = entry;
     let (addr, pages) = (listener.local_addr()?, dashboard.clone());
     let builder = Server::build();
     let stopping = builder.graceful_shutdown_signal();
@@ -58,7 +66,7 @@ pub(super) fn serve(
         .shutdown_timeout(SHUTDOWN_S)
         .disable_signals()
         .listen("windlass-http", listener, move || {
-            let (pages, stopping) = (pages.clone(), stopping.clone());
+            let (pages, stopping, begin_stopping) = (pages.clone(), stopping.clone(), stopping.clone());
             let app = App::new().configure(move |cfg| pages.configure(cfg));
             let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
             let builder = HttpService::build()
@@ -73,6 +81,8 @@ pub(super) fn serve(
             let http = builder.finish(map_config(app, |()| AppConfig::default()));
             let begin = Begin {
                 tls: tls.clone(),
+                introductions: introductions.clone(),
+                stopping: begin_stopping,
                 handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
                 strangers: Arc::clone(&strangers),
             };
@@ -92,41 +102,70 @@ pub(super) fn serve(
 #[derive(Clone)]
 struct Begin {
     tls: Option<Tls>,
+    introductions: Option<Introductions>,
+    stopping: GracefulShutdownSignal,
     handshakes: Arc<Semaphore>,
     strangers: Arc<Hush>,
 }
 
 impl Begin {
     async fn run(self, stream: TcpStream) -> Result<(Stream, Protocol, Option<SocketAddr>), DispatchError> {
-        let peer = stream.peer_addr().ok();
-        let Some(tls) = &self.tls else { return Ok((Stream::Plain(stream), Protocol::Http1, peer)) };
-        // A handshake is several small messages.
-        let _ = stream.set_nodelay(true);
+        let from = stream.peer_addr().map_err(DispatchError::Io)?;
         let deadline = tokio::time::Instant::now() + Duration::from_millis(limits::HANDSHAKE_MS_MAX);
-        let handshake = async {
-            // Never closed.
-            let _turn = self.handshakes.acquire().await.ok();
-            if !speaks_tls(&stream).await? {
-                return Ok(Err(stream));
+        let beginning = async {
+            match &self.tls {
+                Some(tls) => self.handshake(tls, stream, from).await,
+                None => self.introduced(stream, from).await,
             }
-            tls.accept(stream).await.map(|stream| Ok(Stream::Tls(Box::new(stream))))
         };
-        let error = match timeout_at(deadline, handshake).await {
-            Ok(Ok(Ok(stream))) => return Ok((stream, Protocol::Http1, peer)),
-            Ok(Ok(Err(plain))) => {
-                let (reader, writer) = plain.into_split();
-                part(reader, writer, Bytes::from_static(EXCUSE.as_bytes())).await;
-                std::io::Error::other("the peer does not speak TLS, which this port is set to")
-            }
-            Ok(Err(error)) => error,
-            Err(_) => std::io::Error::other("the TLS handshake took too long"),
-        };
-        if let Some(peer) = peer.filter(|_| !is_gone(&error))
+        let begun = timeout_at(deadline, beginning).await;
+        let error =
+            match begun.unwrap_or_else(|_| Err(std::io::Error::other("the TLS handshake took too long"))) {
+                Ok((stream, peer)) => return Ok((stream, Protocol::Http1, Some(peer))),
+                Err(error) => error,
+            };
+        if !is_gone(&error)
             && let Some(left_out) = self.strangers.pass()
         {
-            tracing::warn!(door = "http", %peer, why = %error, left_out, "connection not taken");
+            tracing::warn!(door = "http", peer = %from, why = %error, left_out, "connection not taken");
         }
         Err(DispatchError::Io(error))
+    }
+
+    /// Only the beginning of a connection is looked at, and taken away if it is an introduction: nothing stands between the stream
+    /// and the server of actix afterwards.
+    async fn introduced(
+        &self,
+        mut stream: TcpStream,
+        from: SocketAddr,
+    ) -> std::io::Result<(Stream, SocketAddr)> {
+        let Some(introductions) = &self.introductions else { return Ok((Stream::Plain(stream), from)) };
+        let peer = tokio::select! {
+            biased;
+            taken = introductions.take(&mut stream, from) => taken?.unwrap_or(from),
+            // Browsers keep connections in reserve, for which a stop does not wait.
+            () = self.stopping.notified() => from,
+        };
+        Ok((Stream::Plain(stream), peer))
+    }
+
+    async fn handshake(
+        &self,
+        tls: &Tls,
+        mut stream: TcpStream,
+        from: SocketAddr,
+    ) -> std::io::Result<(Stream, SocketAddr)> {
+        // A handshake is several small messages.
+        let _ = stream.set_nodelay(true);
+        // Never closed.
+        let _turn = self.handshakes.acquire().await.ok();
+        let (peer, speaks_tls) = opening(&mut stream, from, self.introductions.as_ref()).await?;
+        if speaks_tls {
+            return Ok((Stream::Tls(Box::new(tls.accept(stream).await?)), peer));
+        }
+        let (reader, writer) = stream.into_split();
+        part(reader, writer, Bytes::from_static(EXCUSE.as_bytes())).await;
+        Err(std::io::Error::other("the peer does not speak TLS, which this port is set to"))
     }
 }
 

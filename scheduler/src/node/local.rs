@@ -1,13 +1,15 @@
 //! The parts of a node, put together on the present arbiter and stopped in order. [`Node::start`](super::Node::start) does it on
 //! a thread of its own; a simulation does it on a simulated host, with a listener and a writer of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use futures_util::future::join_all;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use windlass_core::api::NodeState;
 use windlass_core::store::keys::meta_key;
 use windlass_core::store::{Epoch, Write};
@@ -22,13 +24,16 @@ use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::cluster::facts::{self, Facts};
 use crate::cluster::{Cluster, GossipConfig, Seats, keep_pulse};
-use crate::door::{Door, Listen, Port, Tls};
+use crate::door::{Door, Introductions, Listen, Port, Tls};
 use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
 use crate::queue::{Op, Registry, RegistryParts, Shared};
+use crate::relay::Traffic;
 use crate::schedules;
 use crate::session::{self, Budget, Greeting, Hub, HubParts, Phases, PollParts, Polls, SessionParts};
 use crate::store::writer::StoreWriter;
 
+/// Time that operators' changes have to be done and answered before anybody is told to go elsewhere.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 /// Time that queues have to make durable what they have taken on.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 /// Time that native connections have to take their last frames.
@@ -40,30 +45,33 @@ pub(super) struct Bound<L> {
     pub(super) native: Option<(L, SocketAddr)>,
     pub(super) faktory: Option<(Port, SocketAddr)>,
     pub(super) tls: Option<Tls>,
+    /// By whom peers of the HTTP door may be introduced; the other doors have their own.
+    pub(super) introductions: Option<Introductions>,
 }
 
 /// How a node takes part in the gossip.
 pub(super) enum Membership {
     /// It joins, and leaves when it stops.
     Joins,
-    /// It is a member before and after; a supervisor knows who owns what.
-    Member(Cluster, Seats),
+    /// It is a member before and after; a supervisor knows who owns what. It has relayed while it owned nothing.
+    Member(Cluster, Seats, Traffic),
 }
 
 impl Membership {
-    /// The gossip, who owns what, and whether the gossip ends with the node.
+    /// The gossip, who owns what, whether the gossip ends with the node, and what that has relayed.
     async fn take(
         self,
         config: &NodeConfig,
         node: &str,
         own: Facts,
         epoch: Epoch,
-    ) -> Result<(Cluster, Seats, bool), StartError> {
+    ) -> Result<(Cluster, Seats, bool, Traffic), StartError> {
         Ok(match self {
             Membership::Joins => {
-                (gossip(config, node, own).await?, Seats::alone(node, epoch, &config.clock), true)
+                let seats = Seats::alone(node, epoch, &config.clock);
+                (gossip(config, node, own).await?, seats, true, Traffic::default())
             }
-            Membership::Member(cluster, seats) => (cluster, seats, false),
+            Membership::Member(cluster, seats, traffic) => (cluster, seats, false, traffic),
         })
     }
 }
@@ -125,7 +133,13 @@ impl LocalNode {
             insecure_bind: true,
             ..config
         };
-        let bound = Bound { http: None, native: Some((listener, addr)), faktory: None, tls: None };
+        let bound = Bound {
+            http: None,
+            native: Some((listener, addr)),
+            faktory: None,
+            tls: None,
+            introductions: None,
+        };
         // Where there are no descriptors they cannot run out.
         let doors = Doors::share(u64::from(u32::MAX));
         LocalNode::compose(config, doors, bound, writer, Membership::Joins).await
@@ -149,8 +163,9 @@ impl LocalNode {
         let hub = hub(&config);
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
         let addrs = bound.addrs()?;
-        let own = own_facts(addrs);
-        let (cluster, seats, leaves) = membership.take(&config, &node, own, writer.store().epoch()).await?;
+        let own = own_facts(addrs, config.advertise.as_deref());
+        let epoch = writer.store().epoch();
+        let (cluster, seats, leaves, traffic) = membership.take(&config, &node, own, epoch).await?;
         cluster.tell(hub.clone());
         let budget = Arc::new(Budget::new(doors.native, config.memory.enqueue_bytes()));
         let phases = Phases::default();
@@ -167,6 +182,7 @@ impl LocalNode {
             schedules: schedules.clone(),
             cluster: cluster.clone(),
             seats,
+            traffic,
             writer: writer.clone(),
             clock: clock.clone(),
             history: history(&registry, &clock),
@@ -174,14 +190,16 @@ impl LocalNode {
             node: node.clone(),
             started_at: clock.now().wall,
             stopping: AtomicBool::new(false),
+            changes: TaskTracker::new(),
         });
         let api = ApiHandle::new(&parts);
         pulse(&parts);
         let sessions = sessions(&config, &parts, greeting(&config, node, &cluster), &phases);
         let faktory = open_faktory(bound.faktory, desk, guards, &config, &phases).await?;
         let door = bound.native.map(|(listener, _)| session::open(listener, sessions));
-        let serve = |listener| serve_http(listener, bound.tls, &config, doors, &api, addrs.native);
-        let http = bound.http.map(serve).transpose()?;
+        let (tls, introductions) = (bound.tls, bound.introductions);
+        let entry = bound.http.map(|listener| http::Entry { listener, tls, introductions });
+        let http = entry.map(|entry| serve_http(entry, &config, doors, &api, addrs.native)).transpose()?;
         let addrs = Addrs { gossip: cluster.addr(), ..addrs };
         Ok(LocalNode {
             api: parts,
@@ -211,6 +229,8 @@ impl LocalNode {
 
     /// Stops in order; see [`super`] for the order.
     pub async fn stop(&self) {
+        // The order to stop may be among them, and would be given to the next owner again for want of an answer.
+        let _ = timeout(ANSWER_PATIENCE, self.api.answered()).await;
         if let Some(door) = &self.door {
             door.drain();
         }
@@ -330,12 +350,23 @@ async fn open_faktory(
 pub(super) async fn gossip(config: &NodeConfig, node: &str, facts: Facts) -> Result<Cluster, StartError> {
     let Some(listen) = config.gossip else { return Ok(Cluster::alone(&config.cluster, facts)) };
     let (cluster, seeds) = (config.cluster.clone(), config.seeds.clone());
-    let gossip = GossipConfig { listen, cluster, seeds, node: node.to_owned(), facts };
+    let advertise = config.advertise.clone();
+    let gossip = GossipConfig { listen, advertise, cluster, seeds, node: node.to_owned(), facts };
     Ok(Cluster::open(gossip, config.clock.clone()).await?)
 }
 
+/// Where others reach what listens at `addr`: at `host` if it is given.
+pub(super) fn reached(addr: SocketAddr, host: Option<&str>) -> String {
+    match host {
+        // An address of version 6 without brackets.
+        Some(host) if host.parse::<Ipv6Addr>().is_ok() => format!("[{host}]:{}", addr.port()),
+        Some(host) => format!("{host}:{}", addr.port()),
+        None => addr.to_string(),
+    }
+}
+
 /// What the node says of itself. A server on an engine that is opened once owns what there is as soon as it can say so.
-pub(super) fn own_facts(addrs: Addrs) -> Facts {
+pub(super) fn own_facts(addrs: Addrs, host: Option<&str>) -> Facts {
     let Addrs { http, native, faktory, .. } = addrs;
     let doors = [(facts::HTTP, http), (facts::NATIVE, native), (facts::FAKTORY, faktory)];
     let words = [
@@ -343,7 +374,7 @@ pub(super) fn own_facts(addrs: Addrs) -> Facts {
         (facts::VERSION, env!("CARGO_PKG_VERSION").to_owned()),
         (facts::SEAT, NodeState::Owner.name().to_owned()),
     ];
-    let doors = doors.into_iter().filter_map(|(door, addr)| Some((door, addr?.to_string())));
+    let doors = doors.into_iter().filter_map(|(door, addr)| Some((door, reached(addr?, host))));
     doors.chain(words).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -363,14 +394,17 @@ fn greeting(config: &NodeConfig, node: String, cluster: &Cluster) -> Greeting {
     Greeting {
         server: concat!("windlass/", env!("CARGO_PKG_VERSION")).to_owned(),
         node,
-        gossip_addr: cluster.addr().map(|addr| addr.to_string()).unwrap_or_default(),
+        // Through a relay, the address that a worker has reached is not this node's.
+        gossip_addr: cluster
+            .addr()
+            .map(|addr| reached(addr, config.advertise.as_deref()))
+            .unwrap_or_default(),
         cluster: config.cluster.clone(),
     }
 }
 
 fn serve_http(
-    listener: TcpListener,
-    tls: Option<Tls>,
+    entry: http::Entry,
     config: &NodeConfig,
     doors: Doors,
     api: &ApiHandle,
@@ -382,11 +416,11 @@ fn serve_http(
         read_only: config.read_only_dashboard,
         badge: config.badge.clone(),
         native_addr: native
-            .map(|addr| if tls.is_some() { format!("tls://{addr}") } else { addr.to_string() }),
-        tls: tls.is_some(),
+            .map(|addr| if entry.tls.is_some() { format!("tls://{addr}") } else { addr.to_string() }),
+        tls: entry.tls.is_some(),
     };
     let dashboard = Dashboard::new(Arc::new(api.clone()), options);
-    let handle = http::serve(listener, tls, doors.http, &dashboard)?;
+    let handle = http::serve(entry, doors.http, &dashboard)?;
     Ok((handle, dashboard))
 }
 
@@ -407,7 +441,7 @@ async fn node_id(writer: &StoreWriter, chance: &Chance) -> Result<String, StartE
 async fn flush(registry: &Registry) {
     let queues = registry.all();
     let flushes = join_all(queues.iter().map(|queue| queue.ask(|then| Op::Flush { then })));
-    match tokio::time::timeout(FLUSH_PATIENCE, flushes).await {
+    match timeout(FLUSH_PATIENCE, flushes).await {
         Ok(results) => {
             for error in results.into_iter().filter_map(Result::err) {
                 tracing::warn!(%error, "a queue could not make everything durable");

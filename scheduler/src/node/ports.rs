@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 use windlass_core::id::NodeName;
 
 use super::descriptors::{Doors, HTTP_WORKERS};
-use super::local::{Addrs, Bound};
+use super::local::{Addrs, Bound, reached};
 use super::{NodeConfig, StartError};
-use crate::door::{Port, Tls};
-use crate::relay::{Protocol, Relay, RelayConfig, Target};
+use crate::clock::Clock;
+use crate::door::{IntroductionKey, Introductions, Port, Tls};
+use crate::relay::{Protocol, Relay, RelayConfig, Target, Traffic};
 use crate::store::postgres::seat::{Presence, SeatRow};
 
 /// Connections that the system holds for us before we accept them.
@@ -44,9 +45,7 @@ impl Ports {
 
     /// Where others reach the ports: at `host` if it is given.
     pub(super) fn presence(&self, host: Option<&str>) -> Presence {
-        let at = |addr: Option<SocketAddr>| {
-            addr.map(|addr| host.map_or_else(|| addr.to_string(), |host| format!("{host}:{}", addr.port())))
-        };
+        let at = |addr: Option<SocketAddr>| addr.map(|addr| reached(addr, host));
         let Addrs { http, native, faktory, .. } = self.addrs;
         Presence { native: at(native), http: at(http), faktory: at(faktory) }
     }
@@ -58,20 +57,22 @@ impl Ports {
         Ok(Ports { http, native, faktory, tls: self.tls.clone(), addrs: self.addrs })
     }
 
-    /// Makes them the doors of a node. Must run on its arbiter.
-    pub(super) fn adopt(self) -> std::io::Result<Bound<Port>> {
-        let adopt = |port: Option<TcpListener>| {
-            let port = port.map(|port| Port::adopt(port, self.tls.clone())).transpose()?;
+    /// Makes them the doors of a node. Must run on its arbiter. `introductions`: by whom peers may be introduced.
+    pub(super) fn adopt(self, introductions: Option<&Introductions>) -> std::io::Result<Bound<Port>> {
+        let at = |protocol: Protocol| introductions.map(|introductions| introductions.at(protocol.name()));
+        let adopt = |port: Option<TcpListener>, protocol| {
+            let port = port.map(|port| Port::adopt(port, self.tls.clone(), at(protocol))).transpose()?;
             std::io::Result::Ok(port.map(|port| {
                 let addr = port.addr();
                 (port, addr)
             }))
         };
         Ok(Bound {
-            native: adopt(self.native)?,
-            faktory: adopt(self.faktory)?,
+            native: adopt(self.native, Protocol::Native)?,
+            faktory: adopt(self.faktory, Protocol::Faktory)?,
             http: self.http,
             tls: self.tls,
+            introductions: at(Protocol::Http),
         })
     }
 }
@@ -91,6 +92,13 @@ fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// What all relays of a node have in common.
+pub(super) struct House {
+    pub(super) node: Arc<str>,
+    pub(super) traffic: Traffic,
+    pub(super) clock: Clock,
+}
+
 /// What a standby has at its ports.
 pub(super) struct Relays {
     relays: Vec<(Relay, Protocol, watch::Sender<Option<Target>>)>,
@@ -99,7 +107,7 @@ pub(super) struct Relays {
 
 impl Relays {
     /// Opens them. A port that cannot be relayed is said and left out: the others serve.
-    pub(super) fn open(ports: &Ports, doors: Doors) -> Relays {
+    pub(super) fn open(ports: &Ports, doors: Doors, house: &House) -> Relays {
         let stop = CancellationToken::new();
         let tls = ports.tls.is_some();
         let http = u32::try_from(doors.http.saturating_mul(HTTP_WORKERS)).unwrap_or(u32::MAX);
@@ -110,7 +118,9 @@ impl Relays {
         ];
         let relays = wanted.into_iter().filter_map(|(port, protocol, descriptors)| {
             let (tell, owner) = watch::channel(None);
-            let config = RelayConfig { protocol, tls, owner, descriptors };
+            let House { node, traffic, clock } = house;
+            let (node, traffic, clock) = (Arc::clone(node), traffic.clone(), clock.clone());
+            let config = RelayConfig { protocol, tls, owner, node, traffic, clock, descriptors };
             let opened = port.as_ref()?.try_clone().and_then(|port| Relay::open(port, config, &stop));
             match opened {
                 Ok(relay) => Some((relay, protocol, tell)),
@@ -126,13 +136,14 @@ impl Relays {
     /// Carries connections to whoever owns the shard by this row.
     pub(super) fn follow(&self, row: &SeatRow, me: &NodeName) {
         let owned = row.seat.owner.as_ref().is_some_and(|owner| owner != me);
+        let key = row.introduced_with.map(IntroductionKey::from);
         for (_, protocol, tell) in &self.relays {
             let at = match protocol {
                 Protocol::Native => &row.presence.native,
                 Protocol::Http => &row.presence.http,
                 Protocol::Faktory => &row.presence.faktory,
             };
-            let target: Option<Target> = at.as_deref().filter(|_| owned).map(Arc::from);
+            let target = at.as_deref().filter(|_| owned).map(|at| Target { key, ..Target::plain(at) });
             tell.send_if_modified(|known| {
                 let changed = *known != target;
                 *known = target;

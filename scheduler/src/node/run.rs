@@ -120,7 +120,8 @@ pub(super) async fn serve(node: &LocalNode, writer: &StoreWriter, mut orders: wa
 }
 
 async fn start(config: NodeConfig, doors: Doors) -> Result<LocalNode, (StartError, Option<StoreWriter>)> {
-    let bound = Ports::bind(&config).and_then(|ports| Ok(ports.adopt()?)).map_err(|error| (error, None))?;
+    let bound =
+        Ports::bind(&config).and_then(|ports| Ok(ports.adopt(None)?)).map_err(|error| (error, None))?;
     let store = crate::store::open(&config.store).map_err(|error| (error.into(), None))?;
     let writer = StoreWriter::bounded(store, config.memory.waiting_bytes());
     let writer = writer.map_err(|error| (error.into(), None))?;

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use windlass_core::api::NodeState;
-use windlass_core::cluster::{Decision, Nonce, Seat, Standby, Timing};
+use windlass_core::cluster::{Decision, Nonce, Standby, Timing};
 use windlass_core::id::NodeName;
 use windlass_core::limits;
 use windlass_core::store::{Epoch, Store};
@@ -28,11 +28,13 @@ use windlass_core::time::Mono;
 use super::board::{Board, drained, keep_board, read_board};
 use super::descriptors::{Doors, raise_limit};
 use super::local::{Addrs, LocalNode, Membership, gossip, own_facts};
-use super::ports::{Ports, Relays};
+use super::ports::{House, Ports, Relays};
 use super::run::{Order, Started, current_thread, serve};
 use super::{NodeConfig, StartError};
 use crate::api::ApiHandle;
 use crate::cluster::{Cluster, Load, facts, keep_pulse};
+use crate::door::{IntroductionKey, Introductions};
+use crate::relay::Traffic;
 use crate::store::postgres::database::{Database, DbError, Session};
 use crate::store::postgres::seat::{self, SeatRow};
 use crate::store::postgres::{ClaimError, Claimant, PgStore, SHARD, Unfit, prepare};
@@ -44,9 +46,6 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 const START_AGAIN: Duration = Duration::from_millis(500);
 /// Wait after a term that could not begin; somebody else may have more luck.
 const AFTER_FAILURE_MS: u64 = 5_000;
-/// Silence of an owner with this node's own name after which it is taken for an earlier life of this node, and not for another server
-/// that was given the same name: three signs of life.
-const TWIN_MS: u64 = 3 * limits::BEAT_MS;
 /// How often an owner is looked at from outside.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -64,13 +63,14 @@ struct Life {
     api: Arc<RwLock<ApiHandle>>,
     orders: watch::Receiver<Order>,
     board: Board,
+    house: House,
 }
 
 /// Why watching has ended.
 enum Watched {
     /// Nobody owns the shard any more, by this reading.
     Claim {
-        seat: Seat,
+        row: SeatRow,
         why: String,
     },
     Ordered(Order),
@@ -116,10 +116,13 @@ impl Life {
             prepared = prepared(&database, &session) => prepared?,
         }
         let presence = ports.presence(config.advertise.as_deref());
-        let cluster = gossip(&config, name.as_str(), own_facts(ports.addrs)).await?;
+        let cluster =
+            gossip(&config, name.as_str(), own_facts(ports.addrs, config.advertise.as_deref())).await?;
+        let (node, traffic, clock) = (name.as_str().into(), Traffic::default(), config.clock.clone());
+        let house = House { node, traffic, clock };
         let who = Claimant { name, presence, shard: SHARD };
         let (api, board) = (Arc::default(), Board::new());
-        Ok(Life { config, doors, ports, cluster, database, session, who, api, orders, board })
+        Ok(Life { config, doors, ports, cluster, database, session, who, api, orders, board, house })
     }
 
     async fn live(mut self, ready: Ready) {
@@ -132,7 +135,7 @@ impl Life {
         loop {
             let order = match self.watch(&mut standby, &mut ready).await {
                 Watched::Ordered(order) => order,
-                Watched::Claim { seat, why } => match self.own(&seat, &why, &mut ready).await {
+                Watched::Claim { row, why } => match self.own(&row, &why, &mut ready).await {
                     Ended::Ordered(order) => order,
                     Ended::Drained { hold } => {
                         standby.hold_until(self.later(hold));
@@ -170,12 +173,14 @@ impl Life {
 
     /// Carries connections to the owner and reads the shard's row until it is this node's turn.
     async fn watch(&mut self, standby: &mut Standby, ready: &mut Option<Ready>) -> Watched {
-        let relays = Relays::open(&self.ports, self.doors);
+        let relays = Relays::open(&self.ports, self.doors, &self.house);
         self.show(NodeState::Standby, 0);
         let watching = CancellationToken::new();
         let _ended = watching.clone().drop_guard();
+        let traffic = self.house.traffic.clone();
         keep_pulse(self.cluster.clone(), self.config.clock.clone(), async move || {
-            (!watching.is_cancelled()).then(Load::default)
+            let load = Load { connections: traffic.connections(), ..Load::default() };
+            (!watching.is_cancelled()).then_some(load)
         });
         let mut orders = self.orders.clone();
         let watched = tokio::select! {
@@ -207,14 +212,12 @@ impl Life {
             let now = self.config.clock.now().mono;
             let decision = standby.observe(asked, now, &row.seat, &self.alive());
             relays.follow(&row, &self.who.name);
-            let (beat, since) = *first.get_or_insert((row.seat.beat, now));
-            let lives = beat != row.seat.beat;
-            if row.seat.owner.as_ref() == Some(&self.who.name) && (lives || !is_over(since, now, TWIN_MS)) {
-                if lives && !std::mem::replace(&mut said, true) {
-                    let text = "another server has this node's name and owns the shard; give one of them another --name";
-                    tracing::error!(node = %self.who.name, text);
-                }
-                continue;
+            let lives = *first.get_or_insert(row.seat.beat) != row.seat.beat;
+            let namesake = row.seat.owner.as_ref() == Some(&self.who.name);
+            if namesake && lives && !std::mem::replace(&mut said, true) {
+                let text =
+                    "another server has this node's name and owns the shard; give one of them another --name";
+                tracing::error!(node = %self.who.name, text);
             }
             if let Decision::Claim { .. } = decision {
                 let why = match &row.seat.owner {
@@ -223,11 +226,10 @@ impl Life {
                     Some(owner) if *owner == self.who.name => "this node was its owner before".to_owned(),
                     Some(owner) => format!("{owner} was silent for {} ms", standby.silence_ms(now)),
                 };
-                return Watched::Claim { seat: row.seat, why };
+                return Watched::Claim { row, why };
             }
             // Somebody was seen to serve, so this node does, too.
-            let other = row.seat.owner.as_ref().is_some_and(|owner| *owner != self.who.name);
-            if lives && other && !self.tell(ready) {
+            if lives && row.seat.owner.is_some() && !namesake && !self.tell(ready) {
                 return Watched::Ordered(Order::Kill);
             }
         }
@@ -249,10 +251,10 @@ impl Life {
     }
 
     /// Takes the shard and serves until an order, or until the shard is somebody else's.
-    async fn own(&mut self, seat: &Seat, why: &str, ready: &mut Option<Ready>) -> Ended {
+    async fn own(&mut self, row: &SeatRow, why: &str, ready: &mut Option<Ready>) -> Ended {
         let nonce = Nonce(self.config.chance.u128());
         let (database, who, bounds) = (self.database.clone(), self.who.clone(), self.config.store.bounds());
-        let (seat, reason) = (seat.clone(), why.to_owned());
+        let (seat, reason) = (row.seat.clone(), why.to_owned());
         let claim = move || PgStore::claim(&database, &who, &seat, nonce, bounds, &reason);
         let store = match tokio::task::spawn_blocking(claim).await {
             Ok(Ok(store)) => Arc::new(store),
@@ -267,7 +269,9 @@ impl Life {
             }
         };
         read_board(&self.board.publish, &self.session, &self.database).await;
-        match self.term(&store) {
+        // Relays may not have heard of this claim yet.
+        let keys = [Some(nonce), row.introduced_with].into_iter().flatten().map(IntroductionKey::from);
+        match self.term(&store, Introductions::new(keys, self.config.clock.clone())) {
             Ok(term) => self.serve(&store, term, ready).await,
             Err(error) => {
                 tracing::error!(%error, "the node could not take the shard's work up");
@@ -286,23 +290,23 @@ impl Life {
     }
 
     /// Starts the thread with everything an owner has.
-    fn term(&self, store: &Arc<PgStore>) -> Result<Term, StartError> {
+    fn term(&self, store: &Arc<PgStore>, introductions: Introductions) -> Result<Term, StartError> {
         let bound = self.ports.share()?;
         let writer = StoreWriter::bounded(Arc::clone(store) as _, self.config.memory.waiting_bytes())?;
         let config = NodeConfig { name: Some(self.who.name.clone()), ..self.config.clone() };
         let (doors, cluster) = (self.doors, self.cluster.clone());
-        let seats = self.board.seats.clone();
+        let (seats, traffic) = (self.board.seats.clone(), self.house.traffic.clone());
         let (orders, ordered) = watch::channel(Order::Run);
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let (tell_ended, ended) = watch::channel(false);
         let thread = std::thread::Builder::new().name("windlass-owner".to_owned()).spawn(move || {
             let system = actix_rt::System::with_tokio_rt(current_thread);
             system.block_on(async {
-                let bound = match bound.adopt() {
+                let bound = match bound.adopt(Some(&introductions)) {
                     Ok(bound) => bound,
                     Err(error) => return drop(begun.send(Err(error.into()))),
                 };
-                let membership = Membership::Member(cluster, seats);
+                let membership = Membership::Member(cluster, seats, traffic);
                 match LocalNode::compose(config, doors, bound, writer.clone(), membership).await {
                     Ok(node) => {
                         // The other side is there until this thread ends.
@@ -396,11 +400,6 @@ struct Term {
     begun: tokio::sync::oneshot::Receiver<Result<ApiHandle, StartError>>,
     ended: watch::Receiver<bool>,
     thread: std::thread::JoinHandle<()>,
-}
-
-/// Whether so many milliseconds have passed.
-fn is_over(since: Mono, now: Mono, ms: u64) -> bool {
-    now.0.saturating_sub(since.0) >= ms
 }
 
 /// Tables are there, and nothing about the database breaks a promise. A database that is away is waited for.

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,9 +28,10 @@ pub const HALF_OPEN_MAX: Duration = Duration::from_secs(30);
 /// send by what the relay takes from them.
 pub const STALL_MAX: Duration = Duration::from_secs(60);
 
-/// What all connections of a relay share.
+/// What all connections of a port share, through all times at which it is relayed.
 #[derive(Debug)]
 pub(super) struct Load {
+    open: AtomicU32,
     up_bytes: AtomicU64,
     down_bytes: AtomicU64,
     refused: AtomicU64,
@@ -41,6 +42,7 @@ pub(super) struct Load {
 impl Default for Load {
     fn default() -> Load {
         Load {
+            open: AtomicU32::new(0),
             up_bytes: AtomicU64::new(0),
             down_bytes: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -50,7 +52,21 @@ impl Default for Load {
     }
 }
 
+/// An open connection.
+pub(super) struct Open<'a>(&'a Load);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Load {
+    pub(super) fn enter(&self) -> Open<'_> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Open(self)
+    }
+
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -59,9 +75,9 @@ impl Load {
         self.cut.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn figures(&self, connections: u32) -> RelayFigures {
+    pub(super) fn figures(&self) -> RelayFigures {
         RelayFigures {
-            connections,
+            connections: self.open.load(Ordering::Relaxed),
             up_bytes: self.up_bytes.load(Ordering::Relaxed),
             down_bytes: self.down_bytes.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),

@@ -5,10 +5,12 @@ use std::future::Future;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener as Owner;
 use windlass_core::api::ErrorCode;
+use windlass_core::cluster::Nonce;
 use windlass_core::limits;
 use windlass_core::wire::{ServerFrame, decode_exact, next_frame};
 
 use super::*;
+use crate::door::Introductions;
 
 /// What a busy machine may take longer.
 const SLACK: Duration = Duration::from_secs(10);
@@ -20,13 +22,18 @@ fn run(test: impl Future<Output = ()>) {
         .block_on(async { timeout(Duration::from_secs(60), test).await.expect("in time") });
 }
 
+fn config(protocol: Protocol, owner: watch::Receiver<Option<Target>>) -> RelayConfig {
+    let (node, traffic, clock) = ("n2".into(), Traffic::default(), Clock::system());
+    RelayConfig { protocol, tls: false, owner, node, traffic, clock, descriptors: 9 }
+}
+
 /// A relay at a free port, what steers it, and where it is.
 fn open(protocol: Protocol, tls: bool, descriptors: u32) -> (Relay, Steer, SocketAddr) {
     let (steer, owner) = watch::channel(None);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("a listener that does not block");
     let at = listener.local_addr().expect("an address");
-    let config = RelayConfig { protocol, tls, owner, descriptors };
+    let config = RelayConfig { tls, descriptors, ..config(protocol, owner) };
     let relay = Relay::open(listener, config, &CancellationToken::new()).expect("a relay");
     (relay, steer, at)
 }
@@ -34,7 +41,7 @@ fn open(protocol: Protocol, tls: bool, descriptors: u32) -> (Relay, Steer, Socke
 async fn owner() -> (Owner, Option<Target>) {
     let owner = Owner::bind("127.0.0.1:0").await.expect("a port");
     let target = owner.local_addr().expect("an address").to_string();
-    (owner, Some(target.into()))
+    (owner, Some(Target::plain(target)))
 }
 
 async fn dial(at: SocketAddr) -> TcpStream {
@@ -185,6 +192,85 @@ fn without_an_owner_each_protocol_is_told_to_try_again() {
 }
 
 #[test]
+fn a_browser_without_an_owner_is_shown_a_page() {
+    run(async {
+        let (_relay, _steer, at) = open(Protocol::Http, false, 20);
+        let asks = |path: &str, accept: &str| {
+            // Longer than what is read at first, as heads of browsers are.
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nCookie: {}\r\nAccept: {accept}\r\nAccept-Language: zh-CN\r\n\r\n",
+                "x".repeat(3_000)
+            );
+            async move {
+                let mut peer = dial(at).await;
+                peer.write_all(request.as_bytes()).await.expect("written");
+                String::from_utf8(rest(&mut peer).await).expect("text")
+            }
+        };
+        let page = "text/html,application/xhtml+xml";
+        let (shown, api, program) =
+            tokio::join!(asks("/queues", page), asks("/api/v1/queues", page), asks("/queues", "*/*"));
+        for answer in [&shown, &api, &program] {
+            assert!(
+                answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nretry-after: 1\r\n"),
+                "{answer}"
+            );
+        }
+        assert!(shown.contains("\r\ncontent-type: text/html; charset=utf-8\r\n"), "{shown}");
+        assert!(shown.contains("<bdi>n2</bdi>") && shown.contains("http-equiv=\"refresh\""), "{shown}");
+        assert!(shown.contains("lang=\"zh-CN\""), "{shown}");
+        assert!(api.contains("application/problem+json") && program.contains("application/problem+json"));
+    });
+}
+
+/// Before the first byte, whoever speaks first.
+#[test]
+fn an_owner_that_understands_it_is_told_who_the_peer_is() {
+    run(async {
+        for protocol in Protocol::ALL {
+            let (_relay, steer, at) = open(protocol, false, 20);
+            let (owner, target) = owner().await;
+            let key = IntroductionKey::from(Nonce(7));
+            steer.send_replace(target.map(|target| Target { key: Some(key), ..target }));
+            let mut peer = dial(at).await;
+            peer.write_all(b"POST / HTTP/1.1\r\n").await.expect("written");
+            let (mut served, from) = owner.accept().await.expect("carried");
+            let introductions = Introductions::new([key], Clock::system()).at(protocol.name());
+            let (mut origin, mut buffer) = (Origin::open(from, Some(introductions)), BytesMut::new());
+            origin.settle(&mut served, &mut buffer).await.expect("believed");
+            assert_eq!(origin.peer(), peer.local_addr().expect("an address"));
+            assert_ne!(origin.peer(), from);
+            while !buffer.ends_with(b"\r\n") {
+                served.read_buf(&mut buffer).await.expect("more");
+            }
+            assert_eq!(&buffer[..], b"POST / HTTP/1.1\r\n");
+        }
+    });
+}
+
+#[test]
+fn figures_go_on_when_a_node_stands_by_again() {
+    run(async {
+        let (owner, target) = owner().await;
+        let traffic = Traffic::default();
+        for round in 1..=2 {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            listener.set_nonblocking(true).expect("a listener that does not block");
+            let at = listener.local_addr().expect("an address");
+            let (_steer, owner_is) = watch::channel(target.clone());
+            let config = RelayConfig { traffic: traffic.clone(), ..config(Protocol::Native, owner_is) };
+            let relay = Relay::open(listener, config, &CancellationToken::new()).expect("a relay");
+            drop(pair(at, &owner).await);
+            while traffic.connections() > 0 {
+                tokio::task::yield_now().await;
+            }
+            relay.close().await;
+            assert_eq!((relay.figures().up_bytes, traffic.figures(Protocol::Http).up_bytes), (5 * round, 0));
+        }
+    });
+}
+
+#[test]
 fn one_connection_too_many_is_told_so() {
     run(async {
         let (relay, steer, at) = open(Protocol::Faktory, false, 4);
@@ -226,6 +312,16 @@ fn probes_are_answered_here_and_everything_else_is_not() {
         steer.send_replace(target);
         let fine = ask(ready).await;
         assert!(fine.starts_with("HTTP/1.1 200 OK\r\n") && fine.ends_with("\r\n\r\nready\n"), "{fine}");
+        let own = ask("GET /metrics/node HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(own.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{own}");
+        for line in [
+            "windlass_node_info{node=\"n2\",state=\"standby\"} 1",
+            "windlass_node_has_owner 1",
+            "windlass_relay_connections{port=\"http\"} 1",
+            "windlass_relay_connections{port=\"native\"} 0",
+        ] {
+            assert!(own.lines().any(|said| said == line), "{line} in {own}");
+        }
         let head = ask("HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(head.contains("content-length: 3\r\n") && head.ends_with("\r\n\r\n"), "{head}");
         let mut peer = dial(at).await;
@@ -292,7 +388,7 @@ fn the_port_is_handed_on_without_a_gap() {
         listener.set_nonblocking(true).expect("a listener that does not block");
         let at = listener.local_addr().expect("an address");
         let (steer, owner_is) = watch::channel(None);
-        let config = RelayConfig { protocol: Protocol::Native, tls: false, owner: owner_is, descriptors: 9 };
+        let config = config(Protocol::Native, owner_is);
         let stop = CancellationToken::new();
         let clone = listener.try_clone().expect("a clone");
         let relay = Relay::open(clone, config, &stop).expect("a relay");
@@ -303,7 +399,7 @@ fn the_port_is_handed_on_without_a_gap() {
         assert_eq!(rest(&mut peer).await, b"", "the token ends it, too");
         relay.close().await;
         let waits = dial(at).await;
-        let next = Port::adopt(listener, None).expect("the same port");
+        let next = Port::adopt(listener, None, None).expect("the same port");
         let (taken, from) =
             timeout(SLACK, crate::door::Listen::accept(&next)).await.expect("soon").expect("taken");
         assert_eq!(from, waits.local_addr().expect("an address"));

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use actix_web::HttpResponse;
 use actix_web::body::MessageBody as _;
 use bytes::Bytes;
-use windlass_core::api::{ApiError, ErrorCode};
+use windlass_core::api::{ApiError, ErrorCode, NodeState};
+use windlass_dashboard::{METRICS_TYPE, NodeFigures, node_metrics};
 
 use super::{Protocol, RelayConfig};
 use crate::{faktory, session};
@@ -13,9 +15,12 @@ use crate::{faktory, session};
 pub(super) const LATE: &str =
     "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Nobody can serve the connection now; another attempt may succeed.
-pub(super) fn unavailable(config: &RelayConfig, why: String) -> Bytes {
-    refusal(config, ApiError::new(ErrorCode::Unavailable, why))
+/// Nobody can serve the connection now; another attempt may succeed. Who wants a page is shown one, in the best of these languages.
+pub(super) fn unavailable(config: &RelayConfig, why: String, page: Option<String>) -> Bytes {
+    match page {
+        Some(languages) => answer(windlass_dashboard::absent(&config.node, &why, &languages), true),
+        None => refusal(config, ApiError::new(ErrorCode::Unavailable, why)),
+    }
 }
 
 /// There are as many connections as there may be.
@@ -45,9 +50,25 @@ pub(super) fn fine(text: &str, body: bool) -> Bytes {
     response("200 OK", head.into_iter(), text.as_bytes(), body)
 }
 
+/// What this node has done.
+pub(super) fn metrics(config: &RelayConfig, body: bool) -> Bytes {
+    let figures = NodeFigures {
+        name: config.node.to_string(),
+        state: NodeState::Standby,
+        has_owner: config.owner.borrow().is_some(),
+        rss_bytes: crate::api::resident_bytes(),
+        relays: config.traffic.all(),
+    };
+    let head = [("content-type", METRICS_TYPE)];
+    response("200 OK", head.into_iter(), node_metrics(&figures).as_bytes(), body)
+}
+
 /// An error as the API answers it.
 fn problem(error: ApiError, body: bool) -> Bytes {
-    let answer = windlass_dashboard::refusal(error);
+    answer(windlass_dashboard::refusal(error), body)
+}
+
+fn answer(answer: HttpResponse, body: bool) -> Bytes {
     let status = answer.status().to_string();
     let (head, text) = answer.into_parts();
     let text = text.try_into_bytes().unwrap_or_default();

@@ -24,7 +24,7 @@ use super::{
     Budget, FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX,
 };
 use crate::access::no_longer;
-use crate::door::Pass;
+use crate::door::{Origin, Pass};
 use crate::fault::{self, Point};
 
 /// Longest text of a client's self-description that is kept.
@@ -71,7 +71,7 @@ impl From<FrameError> for End {
 pub(super) async fn serve<R, W>(
     mut reader: R,
     mut writer: W,
-    peer: SocketAddr,
+    mut origin: Origin,
     parts: SessionParts,
     mut pass: Pass,
 ) where
@@ -79,12 +79,10 @@ pub(super) async fn serve<R, W>(
     W: AsyncWrite + Unpin + 'static,
 {
     let mut buffer = BytesMut::with_capacity(limits::FRAME_BYTES_MAX_UNGREETED);
-    let greeting = timeout_at(pass.deadline(), read_hello(&mut reader, &mut buffer, peer, &parts)).await;
-    let late = || {
-        let text = format!("no Hello came within {} ms", limits::HANDSHAKE_MS_MAX);
-        Err(End::Refused(ApiError::new(ErrorCode::Timeout, text)))
-    };
-    let (hello, caller) = match greeting.unwrap_or_else(|_| late()) {
+    let greeting =
+        timeout_at(pass.deadline(), read_hello(&mut reader, &mut buffer, &mut origin, &parts)).await;
+    let peer = origin.peer();
+    let (hello, caller) = match greeting.unwrap_or_else(|_| Err(late())) {
         Ok(greeted) => greeted,
         Err(End::Gone) => return,
         Err(End::Refused(error)) => return refuse(&mut writer, peer, error, &parts.budget).await,
@@ -139,6 +137,11 @@ pub(super) async fn serve<R, W>(
     let _ = writing.await;
 }
 
+fn late() -> End {
+    let text = format!("no Hello came within {} ms", limits::HANDSHAKE_MS_MAX);
+    End::Refused(ApiError::new(ErrorCode::Timeout, text))
+}
+
 /// Resolves when the peer's token is good for nothing any more. Its frames are refused from that very moment; the connection
 /// lives on for as long as the answer takes to whoever has just revoked their own.
 async fn shown_out(caller: &Caller, parts: &SessionParts) -> ApiError {
@@ -157,9 +160,10 @@ async fn announce_stop(link: &Link, parts: &SessionParts) -> std::convert::Infal
 async fn read_hello(
     reader: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
-    peer: SocketAddr,
+    origin: &mut Origin,
     parts: &SessionParts,
 ) -> Result<(Hello, Arc<Caller>), End> {
+    origin.settle(reader, buffer).await?;
     let body = loop {
         if buffer.starts_with(TLS) {
             let text = "this port does not speak TLS; write HOST:PORT without tls://";
@@ -188,7 +192,7 @@ async fn read_hello(
         return refuse(ErrorCode::Unsupported, text);
     }
     let token = hello.token.take();
-    let caller = parts.access.identify(token.as_deref(), &peer.to_string()).map_err(End::Refused)?;
+    let caller = parts.access.identify(token.as_deref(), &origin.peer().to_string()).map_err(End::Refused)?;
     if hello.worker.is_some() {
         allows(&caller.grant, Operation::Fetch, None)
             .map_err(|refused| End::Refused(ApiError::new(ErrorCode::Denied, refused.to_string())))?;

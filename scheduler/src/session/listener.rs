@@ -1,7 +1,5 @@
 //! What stands behind the native port.
 
-use std::net::SocketAddr;
-
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use windlass_core::api::{ApiError, ErrorCode};
@@ -9,17 +7,17 @@ use windlass_core::wire::{ServerFrame, encode_frame};
 
 use super::SessionParts;
 use super::connection::serve;
-use crate::door::{Door, Excuse, Listen, Pass, Serve};
+use crate::door::{Door, Excuse, Listen, Origin, Pass, Serve};
 
 impl Serve for SessionParts {
     const NAME: &'static str = "native";
 
-    async fn serve<R, W>(self, reader: R, writer: W, peer: SocketAddr, pass: Pass)
+    async fn serve<R, W>(self, reader: R, writer: W, origin: Origin, pass: Pass)
     where
         R: AsyncRead + Unpin + 'static,
         W: AsyncWrite + Unpin + 'static,
     {
-        serve(reader, writer, peer, self, pass).await;
+        serve(reader, writer, origin, self, pass).await;
     }
 
     fn excuse(&self, why: Excuse) -> Bytes {

@@ -4,7 +4,7 @@
 //! Nodes with the real [`Standby`](windlass_core::cluster::Standby) and, once they own, the real
 //! [`Fence`](windlass_core::cluster::Fence) ([`node`], [`owner`]), around a small ledger of jobs ([`ledger`]). Between them and the
 //! [`database`] a wire on which statements and answers are late, get lost, or are executed after their sender has given up ([`wire`]).
-//! Nodes die, come back under the same name, and stand still; gossip is late, wrong and cut; the database is away, slow, and comes
+//! Nodes die, come back under the same name, stand still, and in some worlds two have one name; gossip is late, wrong and cut; the database is away, slow, and comes
 //! back younger than it was ([`fault`]). What happened ([`fact`]) is judged promise by promise ([`judges`]).
 //!
 //! # What is not

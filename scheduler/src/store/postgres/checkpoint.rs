@@ -17,7 +17,7 @@ use windlass_core::store::CommitError;
 
 use super::database::{DbError, Param};
 use super::engine::Engine;
-use super::seat::{column, shard_column};
+use super::seat::{column, proof, shard_column};
 use super::shelf::PgShelf;
 use crate::store::lock;
 use crate::store::rest::{
@@ -196,7 +196,7 @@ impl<'a> Checkpointer<'a> {
         let shard = shard_column(engine.shard);
         let (seq, next) = (column(seq), column(self.next_block));
         let (number, before) = (column(number), column(self.directory));
-        let proof = engine.nonce.0.to_be_bytes();
+        let proof = proof(engine.nonce);
         let session = self.shelf().writer();
         engine.database.wait(async move {
             let mut session = session.lock().await;

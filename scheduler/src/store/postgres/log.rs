@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio_postgres::types::Type;
-use windlass_core::cluster::{Answer, Fence, Nonce, ShardNo, Statement, Step};
+use windlass_core::cluster::{Answer, Fence, ShardNo, Statement, Step};
 use windlass_core::store::{Batch, CommitError, Write};
 
 use super::database::{DbError, Param, Session};
 use super::link::Link;
-use super::seat::{column, shard_column};
+use super::seat::{column, proof, shard_column};
 use crate::store::rest::{Reader, batch_bytes, decode_batches, encode_batch};
 
 /// Version of a row.
@@ -181,7 +181,6 @@ impl Log {
         const GIVE_UP: &str = "UPDATE windlass.shard SET epoch = epoch + 1, beat = beat + 1, owner = NULL, \
             native = NULL, http = NULL, faktory = NULL WHERE id = $1 AND nonce = $2 RETURNING epoch, seq";
         let shard = shard_column(self.shard);
-        let proof = |nonce: Nonce| nonce.0.to_be_bytes();
         let rows = match *statement {
             Statement::Commit { epoch, nonce, seq } => {
                 let (epoch, proof, seq, data) = (column(epoch), proof(nonce), column(seq), &data[..]);

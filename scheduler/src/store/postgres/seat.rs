@@ -32,6 +32,8 @@ pub struct SeatRow {
     pub seat: Seat,
     /// Where the owner is.
     pub presence: Presence,
+    /// The nonce of the last claim, if whoever made it believes relays that introduce peers. Not for logs.
+    pub introduced_with: Option<Nonce>,
     /// How often the shard was claimed, as far as the history goes back.
     pub moves: u64,
 }
@@ -68,6 +70,26 @@ pub struct Move {
     pub why: String,
 }
 
+/// What an owner understands at its ports, told behind its nonce: introductions of version 1.
+const UNDERSTANDS: u8 = 1;
+const NONCE_BYTES: usize = 16;
+
+/// What proves a claim: its nonce, and behind it what its owner understands. It stands there because no column of the row is new to
+/// nodes of earlier versions, and whoever claims puts it into the place of what was there; those wrote the nonce alone.
+pub(super) fn proof(nonce: Nonce) -> [u8; NONCE_BYTES + 1] {
+    let mut proof = [UNDERSTANDS; NONCE_BYTES + 1];
+    proof[..NONCE_BYTES].copy_from_slice(&nonce.0.to_be_bytes());
+    proof
+}
+
+fn introduced_with(proof: &[u8]) -> Option<Nonce> {
+    let (nonce, understands) = proof.split_first_chunk()?;
+    understands
+        .first()
+        .is_some_and(|version| *version >= UNDERSTANDS)
+        .then(|| Nonce(u128::from_be_bytes(*nonce)))
+}
+
 fn number(row: &Row, at: usize) -> u64 {
     u64::try_from(row.get::<_, i64>(at)).unwrap_or(0)
 }
@@ -87,7 +109,7 @@ pub(super) fn shard_column(shard: ShardNo) -> i16 {
 /// [`DbError`].
 pub async fn read(session: &mut Session, shard: ShardNo) -> Result<Option<SeatRow>, DbError> {
     const SQL: &str =
-        "SELECT epoch, beat, owner, native, http, faktory, moves FROM windlass.shard WHERE id = $1";
+        "SELECT epoch, beat, owner, native, http, faktory, moves, nonce FROM windlass.shard WHERE id = $1";
     let rows = session.query(SQL, &[(&shard_column(shard), Type::INT2)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let owner: Option<String> = row.get(2);
@@ -95,7 +117,7 @@ pub async fn read(session: &mut Session, shard: ShardNo) -> Result<Option<SeatRo
     let owner = owner.transpose().map_err(|error| DbError::Refused(format!("the owner's name: {error}")))?;
     let seat = Seat { epoch: number(row, 0), beat: number(row, 1), owner };
     let presence = Presence { native: row.get(3), http: row.get(4), faktory: row.get(5) };
-    Ok(Some(SeatRow { seat, presence, moves: number(row, 6) }))
+    Ok(Some(SeatRow { seat, presence, introduced_with: introduced_with(row.get(7)), moves: number(row, 6) }))
 }
 
 /// Takes the shard if nothing has happened to it since `seen`; `None` when somebody was quicker, or the owner lives. Waits for a commit that is under way.
@@ -122,7 +144,7 @@ pub async fn claim(
             SELECT $1, own.epoch, before.owner, $4, $8 FROM own, before ON CONFLICT DO NOTHING) \
         SELECT epoch, seq, rested, next_block, directory FROM own";
     let (name, presence) = me;
-    let proof = nonce.0.to_be_bytes();
+    let proof = proof(nonce);
     let rows = session
         .query(
             SQL,
@@ -190,4 +212,17 @@ pub async fn moves(session: &mut Session, shard: ShardNo) -> Result<Vec<Move>, D
         why: row.get(4),
     };
     Ok(rows.iter().map(each).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_owner_understands_stands_behind_its_nonce() {
+        let nonce = Nonce(7 << 100);
+        assert_eq!(introduced_with(&proof(nonce)), Some(nonce));
+        assert_eq!(introduced_with(&nonce.0.to_be_bytes()), None, "an owner of an earlier version");
+        assert_eq!((introduced_with(b""), introduced_with(&[0; 17])), (None, None));
+    }
 }

@@ -6,7 +6,7 @@
 //! | groups once, in order | a group stands in the journal once, on top of what its owner knows |
 //! | confirmed is committed | what an owner takes for committed, and what it tells clients, stood in the journal |
 //! | no false alarm | an owner is fenced only by another claim, and regressed only when something was lost |
-//! | no haste | a claim needs silence that its standby has watched, and what is given up or its own |
+//! | no haste | a claim needs silence that its standby has watched, unless the seat was given up |
 //! | a healthy owner stays | whoever no fault but of gossip has touched keeps the seat |
 //! | drained nodes hold off | a node that was drained claims nothing before its time |
 //! | hand-outs are durable | a job is handed out after the mark of its lease is in the journal |
@@ -141,6 +141,12 @@ impl Judges {
     #[must_use]
     pub fn has_ended(&self, job: Job) -> bool {
         self.work.has_ended(job)
+    }
+
+    /// The node that serves under a claim.
+    #[must_use]
+    pub fn server(&self, claim: ClaimNo) -> Option<usize> {
+        self.seat.server(claim)
     }
 
     /// Whether the seat is that of this claim.

@@ -90,10 +90,10 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that has not started.
+    /// A node that has not started, with this number in its name.
     #[must_use]
-    pub fn new(index: usize) -> Node {
-        let name: NodeName = format!("node-{index}").parse().expect("a word and a number make a name");
+    pub fn new(number: usize) -> Node {
+        let name: NodeName = format!("node-{number}").parse().expect("a word and a number make a name");
         let standby = Standby::new(name.clone(), 0, windlass_core::cluster::Timing::default());
         Node {
             name,

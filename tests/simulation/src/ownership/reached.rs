@@ -6,7 +6,7 @@ use super::fact::Fact;
 use super::judges::Judges;
 
 /// Names of the situations.
-pub const SITUATIONS: [&str; 14] = [
+pub const SITUATIONS: [&str; 15] = [
     "first claim of an empty seat",
     "claim of an owner's seat",
     "claim of one's own seat",
@@ -21,6 +21,7 @@ pub const SITUATIONS: [&str; 14] = [
     "confirmed groups lost",
     "stale report",
     "group withdrawn",
+    "claim of a namesake's seat",
 ];
 
 /// Which situation a fact shows.
@@ -29,6 +30,11 @@ pub fn situation(fact: &Fact, judges: &Judges) -> Option<usize> {
     Some(match fact {
         Fact::Claimed { before, .. } if before.owner.is_none() => 0,
         Fact::Claimed { before, claim, .. } if before.owner.as_ref() != Some(&claim.name) => 1,
+        Fact::Claimed { before, claim, .. }
+            if judges.server(before.claim).is_some_and(|node| node != claim.node) =>
+        {
+            14
+        }
         Fact::Claimed { .. } => 2,
         Fact::Raced { .. } => 3,
         Fact::Stepped { to: Statement::Reopen { .. }, step: Step::Committed { .. }, .. } => 4,

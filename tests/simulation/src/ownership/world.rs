@@ -46,6 +46,8 @@ pub struct Setup {
     pub faults_ms: u64,
     /// Mean time between two jobs.
     pub job_every_ms: u64,
+    /// The last node was given the name of the first.
+    pub namesakes: bool,
 }
 
 impl Setup {
@@ -58,7 +60,15 @@ impl Setup {
             lease_ms: rng.pick(&[1_500, 4_000]),
             faults_ms: rng.pick(&[6_000, 12_000, 18_000]),
             job_every_ms: rng.pick(&[40, 150, 400]),
+            namesakes: rng.chance(150),
         }
+    }
+}
+
+impl Setup {
+    /// The number in a node's name.
+    fn name_of(&self, index: usize) -> usize {
+        if self.namesakes && index + 1 == self.nodes { 0 } else { index }
     }
 }
 
@@ -151,7 +161,7 @@ impl World {
             db: Database::new(careless),
             db_slow: (0, 0),
             db_full_until: 0,
-            nodes: (0..setup.nodes).map(Node::new).collect(),
+            nodes: (0..setup.nodes).map(|index| Node::new(setup.name_of(index))).collect(),
             gossip_cut: (0, 0),
             gossip_late: (0, 0),
             rng: Rng::new(seed, 23),

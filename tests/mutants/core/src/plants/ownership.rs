@@ -164,4 +164,14 @@ pub const PLANTS: &[Plant] = &[
             plant: "answered < self.held_until && !PLANTED ||",
         }],
     },
+    Plant {
+        name: "namesake-not-watched",
+        bug: "An owner of this node's own name is taken for an earlier life of it without a look.",
+        caught_by: &["no haste"],
+        edits: &[Edit {
+            file: "cluster/standby.rs",
+            find: "return NAMESAKE_BEATS * self.timing.beat_ms;",
+            plant: "return if PLANTED { 0 } else { NAMESAKE_BEATS * self.timing.beat_ms };",
+        }],
+    },
 ];

@@ -13,6 +13,9 @@ use crate::ownership::fact::Fact;
 /// and the reading of the journal.
 const RECOVERY_MS: u64 = 3_000;
 
+/// Signs of life that an owner of one's own name is granted.
+const NAMESAKE_BEATS: u64 = 3;
+
 /// The judge.
 #[derive(Debug)]
 pub(super) struct Judge {
@@ -105,8 +108,12 @@ impl Judge {
         if (held_at..held_until).contains(&claim.decided_at) {
             return wrong("drained nodes hold off", format!("{} claims while it is held", claim.name));
         }
-        let Some(owner) = before.owner.as_ref().filter(|owner| **owner != claim.name) else { return Ok(()) };
-        let granted_ms = if claim.told_dead { self.timing.dead_silence_ms } else { self.timing.silence_ms };
+        let Some(owner) = &before.owner else { return Ok(()) };
+        let granted_ms = match claim.told_dead {
+            _ if *owner == claim.name => NAMESAKE_BEATS * self.timing.beat_ms,
+            true => self.timing.dead_silence_ms,
+            false => self.timing.silence_ms,
+        };
         let still_ms = claim.decided_at.saturating_sub(still_since);
         if still_ms < granted_ms {
             return wrong(
@@ -120,10 +127,14 @@ impl Judge {
         self.stays(at, before)
     }
 
+    /// The node that serves under a claim.
+    pub(super) fn server(&self, claim: ClaimNo) -> Option<usize> {
+        self.serves.iter().position(|serves| *serves == Some(claim))
+    }
+
     /// An owner who serves and whom nothing has harmed is not replaced.
     fn stays(&self, at: u64, before: &Row) -> Verdict {
-        let node = self.serves.iter().position(|serves| *serves == Some(before.claim));
-        let Some(node) = node else { return Ok(()) };
+        let Some(node) = self.server(before.claim) else { return Ok(()) };
         let harmed_until = self.harmed_until[node].max(self.database_harmed_until);
         if at > harmed_until + self.timing.silence_ms + RECOVERY_MS {
             return wrong(
