@@ -34,6 +34,8 @@ pub struct SeatRow {
     pub presence: Presence,
     /// How often the shard was claimed, as far as the history goes back.
     pub moves: u64,
+    /// What whoever reads the row knows, and nobody else.
+    pub nonce: Nonce,
 }
 
 /// What a claim has brought.
@@ -87,7 +89,7 @@ pub(super) fn shard_column(shard: ShardNo) -> i16 {
 /// [`DbError`].
 pub async fn read(session: &mut Session, shard: ShardNo) -> Result<Option<SeatRow>, DbError> {
     const SQL: &str =
-        "SELECT epoch, beat, owner, native, http, faktory, moves FROM windlass.shard WHERE id = $1";
+        "SELECT epoch, beat, owner, native, http, faktory, moves, nonce FROM windlass.shard WHERE id = $1";
     let rows = session.query(SQL, &[(&shard_column(shard), Type::INT2)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let owner: Option<String> = row.get(2);
@@ -95,7 +97,9 @@ pub async fn read(session: &mut Session, shard: ShardNo) -> Result<Option<SeatRo
     let owner = owner.transpose().map_err(|error| DbError::Refused(format!("the owner's name: {error}")))?;
     let seat = Seat { epoch: number(row, 0), beat: number(row, 1), owner };
     let presence = Presence { native: row.get(3), http: row.get(4), faktory: row.get(5) };
-    Ok(Some(SeatRow { seat, presence, moves: number(row, 6) }))
+    // It has sixteen bytes from the first claim on.
+    let nonce = row.get::<_, &[u8]>(7).try_into().map_or(0, u128::from_be_bytes);
+    Ok(Some(SeatRow { seat, presence, moves: number(row, 6), nonce: Nonce(nonce) }))
 }
 
 /// Takes the shard if nothing has happened to it since `seen`; `None` when somebody was quicker, or the owner lives. Waits for a commit that is under way.
