@@ -44,6 +44,10 @@ soak minutes="60" *args:
     cargo build -p windlass-tests --bin soak
     WINDLASS_BINARY=target/release/windlass target/debug/soak --minutes {{minutes}} {{args}}
 
+# A rolling upgrade from the last version to this one and back, with real programs of both under load; builds the older one first. Takes minutes.
+upgrade *args:
+    tests/upgrade/run {{args}}
+
 # Windlass beside other queues, about 25 minutes; results, page and pictures in docs. `just compare --quick` takes five and shows them here.
 compare *args:
     bench/compare --all {{ if args == "" { "--out docs/benchmarks" } else { args } }}

@@ -158,6 +158,10 @@ const _: () =
 pub const MOVES_MAX: usize = 100;
 /// Nodes of one cluster that are shown. Whoever reaches the gossip could make up any number.
 pub const CLUSTER_NODES_MAX: usize = 64;
+/// Nodes beside the owner that clients are told of, and that a client remembers: whoever lost that many has lost the cluster.
+pub const NODES_TOLD_MAX: usize = 16;
+/// Longest address of a node that a client is told of, in bytes: the longest name of a host, and a port.
+pub const NODE_ADDRESS_BYTES_MAX: usize = 253 + 6;
 /// For how long a drained node claims nothing unless it is told otherwise, in milliseconds: longer than a restart takes.
 pub const DRAIN_HOLD_MS_DEFAULT: u64 = 30_000;
 /// The longest that a drained node can be told to claim nothing: a cluster must not lack a node for good by one command.

@@ -10,8 +10,8 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 pub use message::{
-    ClientFrame, Delivery, Hello, LeaseRef, Outcome, PROTOCOL, PROTOCOL_OLDEST, Report, ReportResult,
-    ServerFrame, Subscription, Token, Verdict, Welcome, WorkerHello,
+    ClientFrame, Delivery, Hello, LeaseRef, NodeAt, Nodes, Outcome, PROTOCOL, PROTOCOL_NODES,
+    PROTOCOL_OLDEST, Report, ReportResult, ServerFrame, Subscription, Token, Verdict, Welcome, WorkerHello,
 };
 
 use crate::limits;

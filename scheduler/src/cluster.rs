@@ -5,6 +5,7 @@
 //! - `circle` remembers what was heard and when: the age of a sign of life, how clocks differ, who has gone.
 //! - `ClusterActor` turns that into what others want to know: the hub hears who is alive, pages see the members.
 //! - `facts` names what nodes say of themselves; `pulse` says it anew once a second.
+//! - `vouch` finds the nodes that clients may be told of among those that the gossip names.
 //! - `seats` is how requests learn who owns what, and how a node is told to give it up.
 
 mod actor;
@@ -14,6 +15,7 @@ mod gossip;
 mod pulse;
 mod roster;
 mod seats;
+mod vouch;
 
 pub use actor::Cluster;
 pub use circle::{Circle, Departed, Member};
@@ -23,3 +25,4 @@ pub(crate) use roster::of_facts;
 pub use roster::roster;
 pub(crate) use seats::nobody_else;
 pub use seats::{DrainOrder, Seat, Seats, SeatsView};
+pub(crate) use vouch::{Vouched, proof};

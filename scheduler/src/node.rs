@@ -27,6 +27,7 @@ mod board;
 mod config;
 mod descriptors;
 mod http;
+mod kin;
 mod local;
 mod ports;
 mod run;

@@ -18,12 +18,14 @@ mod hub;
 mod joins;
 mod link;
 mod listener;
+mod nodes;
 mod poll;
 mod worker;
 
 pub use hub::{Hub, HubParts, Listed};
 pub use listener::open;
 pub(crate) use listener::refusal;
+pub use nodes::Peers;
 pub use poll::{PollParts, Polls};
 
 use std::sync::Arc;
@@ -109,6 +111,8 @@ pub struct SessionParts {
     pub chance: Chance,
     /// What peers are told.
     pub greeting: Arc<Greeting>,
+    /// The nodes that clients are told of; `None` where there can be no others.
+    pub peers: Option<Peers>,
     /// Who is let in.
     pub access: Access,
     /// Interval of heartbeats.

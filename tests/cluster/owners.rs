@@ -189,3 +189,35 @@ async fn a_schedule_fires_once_per_time_whoever_owns_it() -> Result<()> {
     ensure!(fired > usize::try_from(kills)? * 2, "only {fired} firings");
     Ok(())
 }
+
+/// A node of an older version must not take the shard from which it cannot read what a newer owner has written: here it is told that
+/// the last group has a format of tomorrow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_cannot_read_what_the_owner_wrote_does_not_take_the_shard() -> Result<()> {
+    let Some(mut fleet) = Fleet::start(&NAMES[..2], false)? else { return Ok(()) };
+    let (owner, epoch) = fleet.owner()?;
+    let standby = NAMES.iter().find(|name| **name != owner).expect("two nodes");
+    let client = Client::connect(fleet.nodes[*standby].address()).await?;
+    let id = client.enqueue(windlass_worker::Job::new("kept", &1)?).await?.id;
+    fleet.node(&owner).kill()?;
+    let format = |number: &str| {
+        format!(
+            "UPDATE windlass.journal SET data = overlay(data PLACING '\\x{number}000000'::bytea FROM 1 FOR 4) \
+             WHERE seq = (SELECT max(seq) FROM windlass.journal)"
+        )
+    };
+    fleet.postgres.sql(&format("63"))?;
+    // Twice as long as it would take to claim.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    ensure!(fleet.owner()? == (owner.clone(), epoch), "it was claimed: {:?}", fleet.owner()?);
+    let url = fleet.postgres.url();
+    let checked = std::process::Command::new(windlass_tests::process::binary())
+        .args(["store", "check", &url])
+        .output()?;
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    ensure!(!checked.status.success() && said.contains("the journal has format 99"), "{said}");
+    fleet.postgres.sql(&format("01"))?;
+    fleet.owned_by_another(&owner, Duration::from_secs(30)).await?;
+    ensure!(client.status(id).await?.is_some(), "the confirmed job is gone");
+    Ok(())
+}

@@ -38,6 +38,7 @@ pub struct WorkerPlan {
 /// A worker process; killed when it goes out of scope.
 #[derive(Debug)]
 pub struct WorkerProcess {
+    program: PathBuf,
     process: Process,
     plan: WorkerPlan,
     recorder: Recorder,
@@ -50,11 +51,20 @@ impl WorkerProcess {
     /// # Errors
     /// What the system says.
     pub fn start(plan: WorkerPlan, recorder: &Recorder) -> Result<WorkerProcess> {
+        WorkerProcess::of(&program()?, plan, recorder)
+    }
+
+    /// Starts one of this program, such as one of another version.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn of(program: &Path, plan: WorkerPlan, recorder: &Recorder) -> Result<WorkerProcess> {
         recorder.nemesis(&plan.name, "start");
-        let mut command = Command::new(program()?);
+        let mut command = Command::new(program);
         command.arg("worker").arg(serde_json::to_string(&plan)?).stdin(Stdio::null());
         let process = Process::spawn(&mut command)?;
-        Ok(WorkerProcess { process, plan, recorder: recorder.clone(), stopped: false })
+        let (program, recorder) = (program.to_owned(), recorder.clone());
+        Ok(WorkerProcess { program, process, plan, recorder, stopped: false })
     }
 
     /// Its name.
@@ -118,7 +128,7 @@ impl WorkerProcess {
     /// # Errors
     /// What the system says.
     pub fn restart(&mut self) -> Result<()> {
-        *self = WorkerProcess::start(self.plan.clone(), &self.recorder.clone())?;
+        *self = WorkerProcess::of(&self.program.clone(), self.plan.clone(), &self.recorder.clone())?;
         Ok(())
     }
 }

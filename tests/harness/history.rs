@@ -226,6 +226,14 @@ impl Recorder {
         Ok(Recorder(Arc::new(inner)))
     }
 
+    /// The same history under another name, for one of several parts of a process.
+    ///
+    /// # Errors
+    /// As [`Recorder::join`].
+    pub fn named(&self, proc: &str) -> Result<Recorder> {
+        Recorder::join(&self.0.dir, proc)
+    }
+
     /// Where the history is.
     #[must_use]
     pub fn dir(&self) -> &Path {

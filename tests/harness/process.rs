@@ -48,6 +48,8 @@ pub fn binary() -> &'static Path {
 /// Around what a process is started: limits, a preloaded library, an address of its own.
 #[derive(Debug, Clone, Default)]
 pub struct Setting {
+    /// The program, such as one of another version; that of this build unless it is set.
+    pub program: Option<PathBuf>,
     /// A command that becomes the binary in its turn, such as `prlimit --nofile=64`; the process id stays.
     pub wrapper: Vec<String>,
     /// Environment variables.
@@ -76,13 +78,14 @@ impl Process {
     /// # Errors
     /// What the system says.
     pub fn start_in(setting: &Setting, args: &[&str]) -> Result<(Process, BufReader<ChildStdout>)> {
+        let binary = setting.program.as_deref().unwrap_or_else(|| binary());
         let mut command = match setting.wrapper.split_first() {
             Some((program, rest)) => {
                 let mut command = Command::new(program);
-                command.args(rest).arg(binary());
+                command.args(rest).arg(binary);
                 command
             }
-            None => Command::new(binary()),
+            None => Command::new(binary),
         };
         let mut child = command
             .args(args)
@@ -91,7 +94,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start {}", binary().display()))?;
+            .with_context(|| format!("cannot start {}", binary.display()))?;
         let stdout = child.stdout.take().context("stdout is piped")?;
         Ok((Process { child }, BufReader::new(stdout)))
     }

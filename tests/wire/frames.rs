@@ -1,4 +1,5 @@
-//! One example of every frame, and of every kind of value in them. What they are as bytes stands in `golden-1.txt`.
+//! One example of every frame, and of every kind of value in them. What they are as bytes stands in `golden-1.txt` and, from version 2
+//! on, `golden-2.txt`.
 
 use bytes::Bytes;
 use windlass_core::api::{
@@ -11,8 +12,8 @@ use windlass_core::retry::Backoff;
 use windlass_core::schedule::{CatchUp, ScheduleSpec, When};
 use windlass_core::time::Timestamp;
 use windlass_core::wire::{
-    ClientFrame, Delivery, Hello, LeaseRef, Outcome, Report, ReportResult, ServerFrame, Subscription, Token,
-    Verdict, Welcome, WorkerHello,
+    ClientFrame, Delivery, Hello, LeaseRef, NodeAt, Nodes, Outcome, Report, ReportResult, ServerFrame,
+    Subscription, Token, Verdict, Welcome, WorkerHello,
 };
 
 /// An id whose bytes can be told apart.
@@ -98,10 +99,11 @@ fn cluster() -> ClusterView {
 
 /// The frames of a client, by name.
 pub(crate) fn client() -> Vec<(&'static str, ClientFrame)> {
-    let hello = |worker| {
+    let hello_of = |protocol, worker| {
         let client = "example/1".to_owned();
-        ClientFrame::Hello(Hello { magic: *b"WLSS", protocol: 1, client, token: None, worker })
+        ClientFrame::Hello(Hello { magic: *b"WLSS", protocol, client, token: None, worker })
     };
+    let hello = |worker| hello_of(1, worker);
     let worker = WorkerHello {
         id: WorkerId([7; 16]),
         name: "w".to_owned(),
@@ -130,6 +132,7 @@ pub(crate) fn client() -> Vec<(&'static str, ClientFrame)> {
     ];
     vec![
         ("hello", hello(None)),
+        ("hello-2", hello_of(2, None)),
         ("hello-worker", hello(Some(worker))),
         ("enqueue", call(Request::Enqueue { queue: queue(), jobs: vec![small] })),
         ("enqueue-options", call(Request::Enqueue { queue: queue(), jobs: vec![full_spec()] })),
@@ -175,10 +178,13 @@ pub(crate) fn server() -> Vec<(&'static str, ServerFrame)> {
         headers: Vec::new(),
         tags: Vec::new(),
     };
+    let node = |name: &str, native: &str| NodeAt { name: name.to_owned(), native: native.to_owned() };
+    let nodes = Nodes { cluster: id().0, owner: node("n1", "a:7421"), others: vec![node("n2", "b:7421")] };
     let reply = |result| ServerFrame::Reply { request: 1, result };
     let refusal = ApiError { code: ErrorCode::Busy, message: "later".to_owned(), retry_after_ms: Some(250) };
     vec![
-        ("welcome", ServerFrame::Welcome(welcome)),
+        ("welcome", ServerFrame::Welcome(welcome.clone())),
+        ("welcome-2", ServerFrame::Welcome(Welcome { protocol: 2, ..welcome })),
         ("refused", ServerFrame::Refused(ApiError::new(ErrorCode::Denied, "no token"))),
         ("reply-enqueued", reply(Ok(Response::Enqueued(vec![Enqueued { id: id(), duplicate: false }])))),
         ("reply-done", reply(Ok(Response::Done { count: 1 }))),
@@ -197,5 +203,7 @@ pub(crate) fn server() -> Vec<(&'static str, ServerFrame)> {
         ("lease-lost", ServerFrame::LeaseLost(lease())),
         ("heartbeat-ack", ServerFrame::HeartbeatAck { seq: 1 }),
         ("draining", ServerFrame::Draining),
+        ("nodes", ServerFrame::Nodes(nodes)),
+        ("moved", ServerFrame::Moved { to: "b:7421".to_owned() }),
     ]
 }

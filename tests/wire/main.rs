@@ -1,5 +1,5 @@
-//! The native protocol byte by byte: what version 1 was when it was written down stays version 1, and what `docs/protocol.md`
-//! shows is what travels.
+//! The native protocol byte by byte: what a version was when it was written down it stays, and what `docs/protocol.md` shows is what
+//! travels.
 
 mod frames;
 mod numbers;
@@ -12,8 +12,9 @@ use bytes::BytesMut;
 use windlass_core::limits;
 use windlass_core::wire::{ClientFrame, FrameError, ServerFrame, decode_exact, encode_frame, next_frame};
 
-/// What the frames were when the version was made; never to be changed, only to be added to.
-const GOLDEN: &str = include_str!("golden-1.txt");
+/// What the frames were when their version was made; never to be changed, only to be added to. A version has all frames of those before
+/// it.
+const GOLDEN: [&str; 2] = [include_str!("golden-1.txt"), include_str!("golden-2.txt")];
 
 fn bytes_of<T: bincode::Encode>(frame: &T) -> Vec<u8> {
     let mut out = BytesMut::new();
@@ -47,12 +48,13 @@ fn now() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn golden() -> BTreeMap<&'static str, Vec<u8>> {
-    let lines = GOLDEN.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines =
+        GOLDEN.iter().flat_map(|text| text.lines()).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.filter_map(|line| line.split_once(' ')).map(|(name, bytes)| (name, unhex(bytes))).collect()
 }
 
 #[test]
-fn version_1_is_what_it_was() {
+fn versions_are_what_they_were() {
     let golden = golden();
     let mut wrong = String::new();
     for (name, bytes) in now() {
@@ -60,7 +62,7 @@ fn version_1_is_what_it_was() {
             writeln!(wrong, "{name} {}", hex(&bytes)).expect("writing to a string");
         }
     }
-    assert!(wrong.is_empty(), "these frames are not what version 1 was; they are now\n{wrong}");
+    assert!(wrong.is_empty(), "these frames are not what their version was; they are now\n{wrong}");
     assert_eq!(golden.len(), now().len(), "the golden file has frames that nobody checks");
 }
 

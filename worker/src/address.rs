@@ -1,11 +1,15 @@
-//! Where servers are: `host:port` or `tls://host:port`, several separated by commas, tried in turn.
+//! Where servers are: `host:port` or `tls://host:port`, several separated by commas, tried in turn; and what a server has told of
+//! the other nodes of its cluster.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustls::pki_types::ServerName;
+use windlass_core::limits::{NODE_ADDRESS_BYTES_MAX, NODES_TOLD_MAX};
+use windlass_core::wire::Nodes;
 
 use crate::error::Error;
 use crate::tls::Tls;
@@ -24,12 +28,43 @@ pub(crate) struct Address {
     pub(crate) tls: Option<(Tls, ServerName<'static>)>,
 }
 
+/// Where a connection leads.
+#[derive(Debug, Clone)]
+pub(crate) struct Here {
+    /// As it was dialled.
+    pub(crate) address: Address,
+    /// The other end, which may be that of a relay.
+    pub(crate) peer: SocketAddr,
+}
+
+/// One to ask, in a round.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) address: Address,
+    /// Its place in the list that was given.
+    pub(crate) place: Option<usize>,
+    /// The cluster that has to be there; whoever was named by the user is believed without.
+    pub(crate) cluster: Option<[u8; 16]>,
+    /// It was the owner by the last word, and may be gone by now: the others are not to wait for it long.
+    pub(crate) is_guess: bool,
+}
+
+/// What a server has told of the nodes.
+#[derive(Debug, Default)]
+struct Learnt {
+    told: Option<Nodes>,
+    owner: Option<Address>,
+    others: Vec<Address>,
+}
+
 /// A list of servers, and with which of them the next round begins: behind the one that served last. A server that was lost may
 /// take the next connection and stand still all the same, so another one is asked first.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     list: Vec<Address>,
     next: AtomicUsize,
+    /// `None`: nothing is to be learnt.
+    learnt: Option<Mutex<Learnt>>,
 }
 
 impl Addresses {
@@ -58,26 +93,131 @@ impl Addresses {
             Ok(Address { name, tls })
         };
         let list = list.iter().zip(&hosts).map(address).collect::<Result<_, Error>>()?;
-        Ok(Addresses { list, next: AtomicUsize::new(0) })
+        Ok(Addresses { list, next: AtomicUsize::new(0), learnt: Some(Mutex::default()) })
     }
 
-    /// All of them once, with their places.
-    pub(crate) fn round(&self) -> impl Iterator<Item = (usize, &Address)> {
+    /// Whether other nodes are learnt from those of the list, which they are unless this is called.
+    pub(crate) fn following(mut self, follow: bool) -> Addresses {
+        self.learnt = follow.then(Mutex::default);
+        self
+    }
+
+    fn learnt(&self) -> Option<MutexGuard<'_, Learnt>> {
+        // Plain data: a panic of somebody else cannot leave it half changed in a way that matters.
+        self.learnt.as_ref().map(|learnt| learnt.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All of them once: the owner by the last word, those that were given, those that were learnt.
+    pub(crate) fn round(&self) -> Vec<Candidate> {
         let next = self.next.load(Ordering::Relaxed) % self.list.len();
         let (before, behind) = self.list.split_at(next);
-        let behind = behind.iter().enumerate().map(move |(index, address)| (next + index, address));
-        behind.chain(before.iter().enumerate())
+        let given = behind.iter().chain(before);
+        let learnt = self.learnt();
+        let owner = learnt.iter().filter_map(|learnt| learnt.owner.as_ref());
+        let others = learnt.iter().flat_map(|learnt| &learnt.others);
+        let told = learnt.as_ref().and_then(|learnt| learnt.told.as_ref());
+        let mut round: Vec<Candidate> = Vec::new();
+        for (address, is_guess) in owner.map(|a| (a, true)).chain(given.chain(others).map(|a| (a, false))) {
+            if round.iter().any(|known| known.address.is_like(address)) {
+                continue;
+            }
+            let place = self.list.iter().position(|given| given.is_like(address));
+            let cluster = told.filter(|_| place.is_none()).map(|told| told.cluster);
+            round.push(Candidate { address: address.clone(), place, cluster, is_guess });
+        }
+        round
+    }
+
+    /// Takes what the server at the other end says about the nodes.
+    pub(crate) fn learn(&self, nodes: &Nodes, here: &Here) {
+        let Some(mut learnt) = self.learnt() else { return };
+        if learnt.told.as_ref() == Some(nodes) && learnt.owner.is_some() {
+            return;
+        }
+        let others = nodes.others.iter().take(NODES_TOLD_MAX);
+        learnt.others = others.filter_map(|node| here.told(&node.native)).collect();
+        learnt.owner = here.told(&nodes.owner.native);
+        learnt.told = Some(nodes.clone());
+    }
+
+    /// Takes the word of an owner that gives its seat up.
+    pub(crate) fn moved(&self, to: &str, here: &Here) {
+        if let Some(mut learnt) = self.learnt()
+            && learnt.told.is_some()
+            && let Some(next) = here.told(to)
+        {
+            learnt.owner = Some(next);
+        }
+    }
+
+    /// The owner, and its cluster.
+    pub(crate) fn owner(&self) -> Option<(Address, [u8; 16])> {
+        let learnt = self.learnt()?;
+        Some((learnt.owner.clone()?, learnt.told.as_ref()?.cluster))
+    }
+
+    /// The server at the other end has fallen silent without closing anything. It may take the next connection and stand still all
+    /// the same, so it is not to be the first that is asked.
+    pub(crate) fn doubt(&self, here: &Here) {
+        let Some(mut learnt) = self.learnt() else { return };
+        if let Some(owner) = learnt.owner.take_if(|owner| here.is_at(owner)) {
+            learnt.others.push(owner);
+        }
     }
 
     /// The one at this place serves.
     pub(crate) fn serves(&self, place: usize) {
         self.next.store(place + 1, Ordering::Relaxed);
     }
+}
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.list.len()
+impl Address {
+    /// Whether it is the same server, spoken to in the same way.
+    fn is_like(&self, other: &Address) -> bool {
+        self.name == other.name && self.tls.is_some() == other.tls.is_some()
     }
+}
+
+impl Here {
+    /// Whether this is where the other one is, as far as that can be seen without a lookup.
+    pub(crate) fn is_at(&self, other: &Address) -> bool {
+        self.address.name == other.name || other.name.parse() == Ok(self.peer)
+    }
+
+    /// An address that was heard here. It is spoken to as this server is: never less secret, and whoever is there has to prove to be
+    /// what the user has asked for, since a name that a server makes up proves nothing.
+    fn told(&self, native: &str) -> Option<Address> {
+        match usable(native, self.peer.ip()) {
+            Ok(()) => Some(Address { name: native.to_owned(), tls: self.address.tls.clone() }),
+            Err(why) => {
+                let shown: String = native.escape_debug().take(NODE_ADDRESS_BYTES_MAX).collect();
+                tracing::warn!(
+                    address = shown,
+                    server = self.address.name,
+                    why,
+                    "an address of a node is ignored"
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Why an address that a server at `heard_at` has told is of no use here.
+fn usable(native: &str, heard_at: IpAddr) -> Result<(), &'static str> {
+    let well_formed = native.len() <= NODE_ADDRESS_BYTES_MAX
+        && native.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
+        && !native.contains("://");
+    let Some(host) = host(native).ok().filter(|_| well_formed) else { return Err("it is no HOST:PORT") };
+    let ip = host.parse::<IpAddr>().ok();
+    if ip.is_some_and(|ip| ip.is_unspecified() || ip.is_multicast()) {
+        return Err("it is not the address of a machine; the node needs --advertise");
+    }
+    let is_loopback = ip.map_or_else(|| host.eq_ignore_ascii_case("localhost"), |ip| ip.is_loopback());
+    if is_loopback && !heard_at.to_canonical().is_loopback() {
+        return Err("it is this machine, and not the node's; the node needs --advertise");
+    }
+    Ok(())
 }
 
 /// The host of an address, without the brackets of IPv6.
@@ -123,7 +263,10 @@ mod tests {
     #[test]
     fn a_round_begins_behind_the_one_that_served() {
         let list = Addresses::parse("a:1,b:1,c:1", None).expect("good addresses");
-        let round = || list.round().map(|(place, at)| (place, at.name.clone())).collect::<Vec<_>>();
+        let round = || {
+            let named = |at: Candidate| (at.place.expect("it was given"), at.address.name);
+            list.round().into_iter().map(named).collect::<Vec<_>>()
+        };
         let named = |places: [usize; 3]| places.map(|place| (place, ["a:1", "b:1", "c:1"][place].to_owned()));
         assert_eq!(round(), named([0, 1, 2]));
         assert_eq!(round(), named([0, 1, 2]), "a round that nobody has answered changes nothing");
@@ -131,6 +274,96 @@ mod tests {
         assert_eq!(round(), named([2, 0, 1]));
         list.serves(2);
         assert_eq!(round(), named([0, 1, 2]));
+    }
+
+    fn here(list: &Addresses, place: usize, peer: &str) -> Here {
+        Here { address: list.list[place].clone(), peer: peer.parse().expect("an address") }
+    }
+
+    fn nodes(owner: &str, others: &[&str]) -> Nodes {
+        let node =
+            |native: &str| windlass_core::wire::NodeAt { name: "n".to_owned(), native: native.to_owned() };
+        Nodes { cluster: [1; 16], owner: node(owner), others: others.iter().map(|at| node(at)).collect() }
+    }
+
+    fn names(list: &Addresses) -> Vec<String> {
+        list.round().into_iter().map(|at| at.address.to_string()).collect()
+    }
+
+    #[test]
+    fn a_round_begins_with_the_owner_and_ends_with_what_was_learnt() {
+        let list = Addresses::parse("a:1,b:1", None).expect("good addresses");
+        let at = here(&list, 0, "10.0.0.1:1");
+        list.learn(&nodes("b:1", &["c:1", "a:1", "d:1"]), &at);
+        assert_eq!(names(&list), ["b:1", "a:1", "c:1", "d:1"]);
+        let proofs: Vec<_> = list.round().iter().map(|at| (at.cluster.is_some(), at.is_guess)).collect();
+        assert_eq!(proofs, [(false, true), (false, false), (true, false), (true, false)]);
+        list.moved("d:1", &at);
+        assert_eq!(names(&list), ["d:1", "a:1", "b:1", "c:1"]);
+        list.learn(&nodes("e:1", &["a:1"]), &at);
+        assert_eq!(names(&list), ["e:1", "a:1", "b:1"], "who is not named any more is forgotten");
+        list.doubt(&here(&list, 0, "10.0.0.1:1"));
+        assert_eq!(names(&list)[0], "e:1", "another one was silent");
+        let silent = Here { address: list.round()[0].address.clone(), peer: at.peer };
+        list.doubt(&silent);
+        assert_eq!(names(&list), ["a:1", "b:1", "e:1"]);
+        let many: Vec<String> = (0..100).map(|n| format!("m{n}:1")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        list.learn(&nodes("a:1", &many), &at);
+        assert_eq!(list.round().len(), 2 + NODES_TOLD_MAX);
+    }
+
+    #[test]
+    fn who_does_not_follow_learns_nothing() {
+        let list = Addresses::parse("a:1", None).expect("a good address").following(false);
+        let at = here(&list, 0, "10.0.0.1:1");
+        list.learn(&nodes("b:1", &["c:1"]), &at);
+        list.moved("c:1", &at);
+        list.doubt(&at);
+        assert!(names(&list) == ["a:1"] && list.owner().is_none());
+    }
+
+    #[test]
+    fn a_learnt_address_is_spoken_to_as_the_server_that_told_it() {
+        let list = Addresses::parse("tls://queue.example:1,b:1", None);
+        // A system without any authority cannot speak TLS at all.
+        let Ok(list) = list else { return };
+        list.learn(&nodes("10.0.0.7:1", &["b:1"]), &here(&list, 0, "10.0.0.1:1"));
+        let round = list.round();
+        assert_eq!(names(&list), ["tls://10.0.0.7:1", "tls://queue.example:1", "b:1", "tls://b:1"]);
+        for at in [0, 1, 3] {
+            let (_, name) = round[at].address.tls.as_ref().expect("TLS");
+            assert_eq!(name.to_str(), "queue.example", "it has to prove what the user asked for");
+        }
+        assert!(round[3].cluster.is_some() && round[2].cluster.is_none());
+    }
+
+    #[test]
+    fn addresses_that_are_of_no_use_here_are_ignored() {
+        let (far, near): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [127, 0, 0, 1].into());
+        let long = format!("{}:1", "x".repeat(NODE_ADDRESS_BYTES_MAX));
+        for bad in [
+            "",
+            "a",
+            "a:0",
+            ":1",
+            "tls://a:1",
+            "a:1,b:1",
+            "a b:1",
+            "a\n:1",
+            "0.0.0.0:1",
+            "[::]:1",
+            "224.0.0.1:1",
+            &long,
+        ] {
+            assert!(usable(bad, far).is_err() && usable(bad, near).is_err(), "{bad:?} was taken");
+        }
+        for own in ["127.0.0.1:1", "localhost:1", "[::1]:1", "127.9.9.9:1"] {
+            assert!(usable(own, far).is_err() && usable(own, near).is_ok(), "{own}");
+        }
+        for good in ["10.0.0.2:7421", "node-b.queue.svc:7421", "[2001:db8::1]:7421"] {
+            assert_eq!(usable(good, far), Ok(()));
+        }
     }
 
     #[test]

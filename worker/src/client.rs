@@ -32,6 +32,7 @@ pub use bulk::{BulkError, BulkSummary, EnqueueMany};
 
 use crate::address::Addresses;
 use crate::error::Error;
+use crate::follow::Follow;
 use crate::job::{IntoJob, new_id, wire_bytes};
 use crate::surroundings::{Simulated, Surroundings};
 use crate::transport::{ConnectError, Link, connect, hello};
@@ -80,7 +81,7 @@ impl Connection {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionEvent {
-    /// A server has taken the connection.
+    /// A server has taken the connection. Without a loss before, the connection has gone over to the node that owns the queues.
     Connected {
         /// Name and version of the server.
         server: String,
@@ -153,6 +154,7 @@ pub struct ClientBuilder {
     buffer_jobs: usize,
     buffer_bytes: usize,
     lazy: bool,
+    follow: bool,
     give_up_after: Option<Duration>,
     events: EventSink,
     surroundings: Surroundings,
@@ -192,6 +194,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Whether the client learns the other nodes of a cluster and goes over to the one that owns the queues, see
+    /// [servers](crate#servers). Defaults to on.
+    pub fn follow(mut self, follow: bool) -> ClientBuilder {
+        self.follow = follow;
+        self
+    }
+
     /// How long calls wait for a server that is away, before they end with [`Error::Unreachable`]; an enqueue may still have been
     /// taken before the loss. The client keeps trying to connect. Defaults to as long as it takes.
     pub fn give_up_after(mut self, patience: Duration) -> ClientBuilder {
@@ -210,12 +219,13 @@ impl ClientBuilder {
     /// # Errors
     /// [`Error::BadAddress`]; [`Error::Trust`] for a CA file that cannot be used; [`Error::Untrusted`]; [`Error::Unreachable`] when no server answers now; [`Error::Refused`].
     pub async fn connect(self) -> Result<Client, Error> {
-        let addresses = Addresses::parse(&self.server, self.tls_ca.as_deref())?;
-        let route =
-            Arc::new(Route { addresses, hello: hello(self.token, None), surroundings: self.surroundings });
+        let addresses = Addresses::parse(&self.server, self.tls_ca.as_deref())?.following(self.follow);
+        let (hello, surroundings) = (hello(self.token, None), self.surroundings);
+        let follow = Follow::new(hello.clone(), surroundings.clone());
+        let route = Arc::new(Route { addresses, hello, surroundings });
         let first = if self.lazy { None } else { Some(first_link(&route).await?) };
         let begin = match &first {
-            Some(link) => Connection::Up { server: link.welcome.server.clone(), address: link.peer },
+            Some(link) => Connection::Up { server: link.welcome.server.clone(), address: link.here.peer },
             None => Connection::Away { reason: "not connected yet".to_owned() },
         };
         let connection = Arc::new(watch::Sender::new(begin));
@@ -228,6 +238,8 @@ impl ClientBuilder {
             events: self.events,
             give_up_after: self.give_up_after,
             closing: false,
+            follow,
+            over: None,
         };
         tokio::spawn(engine.run(first));
         let budget = Budget::new(self.buffer_jobs, self.buffer_bytes);
@@ -282,6 +294,7 @@ impl Client {
             buffer_jobs: BUFFER_JOBS_DEFAULT,
             buffer_bytes: BUFFER_BYTES_DEFAULT,
             lazy: false,
+            follow: true,
             give_up_after: None,
             events: EventSink::default(),
             surroundings: Surroundings::default(),

@@ -43,10 +43,16 @@
 //! # Servers
 //! `"a.example:7421,b.example:7421"` names several nodes of one cluster; each of them serves, or carries the connection to the one that
 //! does. They are tried in turn without a wait in between, a second at most for a machine that does not answer. Between two rounds in
-//! which nobody served there is a random wait of at most 50 ms, later up to a second. A connection stays where it is until it breaks
-//! or is ended; then the round begins with the next server, since one that stands still takes connections all the same. A server
-//! that stops or knows no owner refuses, and is passed over. Only a token that is denied ends the trying, or that all of them refuse
-//! the client for what it is.
+//! which nobody served there is a random wait of at most 50 ms, later up to a second. After a loss the round begins with the next
+//! server, since one that stands still takes connections all the same. A server that stops or knows no owner refuses, and is passed
+//! over. Only a token that is denied ends the trying, or that all of them refuse the client for what it is.
+//!
+//! The server tells of the other nodes of its cluster. A connection that turns out to be carried by a node goes over to the owner
+//! itself, without losing anything that is under way, as soon as that one can be reached; until then it stays, and tries again now
+//! and then. After a loss the owner by the last word is asked first, then the servers that were named, then those that were
+//! learnt, at most sixteen. A learnt address is spoken to as the server that told it: under TLS if that was, and then it has to
+//! prove the name that *you* gave; and it has to belong to the same cluster. [`ClientBuilder::follow`] and
+//! [`WorkerBuilder::follow`] switch all of this off.
 //!
 //! A worker presents the leases of its running jobs wherever it comes back, and those that the server still knows go on. It gossips
 //! with whoever has greeted it.
@@ -64,6 +70,7 @@ mod connection;
 mod context;
 mod error;
 mod executor;
+mod follow;
 mod gossip;
 pub mod handler;
 mod job;

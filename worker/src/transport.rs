@@ -9,11 +9,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use windlass_core::api::{ApiError, ErrorCode};
 use windlass_core::limits;
 use windlass_core::wire::{
-    ClientFrame, FrameError, Hello, PROTOCOL, ServerFrame, Welcome, WorkerHello, decode_exact, encode_frame,
-    next_frame,
+    ClientFrame, FrameError, Hello, Nodes, PROTOCOL, PROTOCOL_NODES, ServerFrame, Welcome, WorkerHello,
+    decode_exact, encode_frame, next_frame,
 };
 
-use crate::address::{Address, Addresses};
+use crate::address::{Address, Addresses, Here};
 use crate::surroundings::{Conn, Surroundings};
 use crate::tls::explain;
 
@@ -23,6 +23,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 const CONNECT_AMONG_MAX: Duration = Duration::from_secs(1);
 /// Longest wait for the lookup of a name.
 const LOOKUP_MAX: Duration = Duration::from_secs(3);
+/// Longest wait for the greeting of a server that is only guessed to be the owner by now.
+const GREETING_GUESS_MAX: Duration = Duration::from_secs(1);
 /// Bytes to be sent that are encoded ahead of the socket.
 pub(crate) const OUT_BYTES_HIGH: usize = 1024 * 1024;
 /// Free space kept in the read buffer.
@@ -41,6 +43,8 @@ pub(crate) enum LinkError {
     Refused(ApiError),
     #[error("the server has not answered for {0:?}")]
     Silent(Duration),
+    #[error("the server does not say that it belongs to the same cluster")]
+    Stranger,
 }
 
 /// Why there is no connection.
@@ -90,8 +94,18 @@ pub(crate) struct Link {
     pub(crate) welcome: Welcome,
     /// Our end.
     pub(crate) local: SocketAddr,
-    /// The server's end.
-    pub(crate) peer: SocketAddr,
+    /// The other end.
+    pub(crate) here: Here,
+    /// What was read already of the nodes of the cluster.
+    pub(crate) nodes: Option<Nodes>,
+}
+
+/// What an attempt to reach the owner itself has found.
+pub(crate) enum Way {
+    /// A connection to it.
+    Open(Box<Link>),
+    /// The connection that stands leads there, under another name.
+    Here,
 }
 
 /// Writes what is encoded. Under TLS, written bytes may wait until they are flushed, so it remembers whether they were.
@@ -168,8 +182,8 @@ pub(crate) fn hello(token: Option<String>, worker: Option<WorkerHello>) -> Hello
     }
 }
 
-/// Tries every address once, without a wait in between, beginning behind the one that served last, and greets the first server
-/// that takes this client. One that refuses because it stops or knows no owner is passed over like one that is away.
+/// Tries every address once, without a wait in between: the owner by the last word, those that were given, beginning behind the one
+/// that served last, and those that were learnt. Greets the first server that takes this client. One that refuses because it stops or knows no owner is passed over like one that is away.
 pub(crate) async fn connect(
     addresses: &Addresses,
     hello: &Hello,
@@ -182,27 +196,75 @@ pub(crate) async fn connect(
             None => error,
         });
     };
-    for (place, server) in addresses.round() {
-        let resolved = match lookup(&server.name).await {
+    let round = addresses.round();
+    for candidate in &round {
+        let resolved = match lookup(&candidate.address.name).await {
             Ok(resolved) => resolved,
             Err(error) => {
                 fail(error);
                 continue;
             }
         };
-        let alone = addresses.count() == 1 && resolved.len() == 1;
-        let patience = if alone { CONNECT_MAX } else { CONNECT_AMONG_MAX };
+        let patience = if round.len() == 1 && resolved.len() == 1 {
+            Patience::ALONE
+        } else if candidate.is_guess {
+            Patience::GUESS
+        } else {
+            Patience::AMONG
+        };
         for address in resolved {
-            match reach(server, address, patience, hello, surroundings).await {
+            let reached =
+                reach(&candidate.address, address, patience, candidate.cluster, hello, surroundings);
+            match reached.await {
                 Ok(link) => {
-                    addresses.serves(place);
+                    candidate.place.into_iter().for_each(|place| addresses.serves(place));
                     return Ok(link);
+                }
+                // Somebody else may live at an address that was only learnt, and has no say about this client.
+                Err(ConnectError::Refused(e)) if candidate.cluster.is_some() => {
+                    fail(ConnectError::Unreachable(format!("{address}: refused: {e}")));
                 }
                 Err(error) => fail(error),
             }
         }
     }
     Err(failed.unwrap_or_else(|| ConnectError::Unreachable("there is no address".to_owned())))
+}
+
+/// Tries the owner at its own address, for a connection that stands.
+pub(crate) async fn direct(
+    owner: &Address,
+    cluster: [u8; 16],
+    here: &Here,
+    hello: &Hello,
+    surroundings: &Surroundings,
+) -> Result<Way, ConnectError> {
+    let mut failed = ConnectError::Unreachable(format!("{} has no address", owner.name));
+    let resolved = lookup(&owner.name).await?;
+    if resolved.contains(&here.peer) {
+        return Ok(Way::Here);
+    }
+    for address in resolved {
+        match reach(owner, address, Patience::ALONE, Some(cluster), hello, surroundings).await {
+            Ok(link) => return Ok(Way::Open(Box::new(link))),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// How long one server is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    connect: Duration,
+    greeting: Duration,
+}
+
+impl Patience {
+    const ALONE: Patience =
+        Patience { connect: CONNECT_MAX, greeting: Duration::from_millis(limits::HANDSHAKE_MS_MAX) };
+    const AMONG: Patience = Patience { connect: CONNECT_AMONG_MAX, ..Patience::ALONE };
+    const GUESS: Patience = Patience { greeting: GREETING_GUESS_MAX, ..Patience::AMONG };
 }
 
 async fn lookup(name: &str) -> Result<Vec<SocketAddr>, ConnectError> {
@@ -217,16 +279,17 @@ async fn lookup(name: &str) -> Result<Vec<SocketAddr>, ConnectError> {
 async fn reach(
     server: &Address,
     address: SocketAddr,
-    patience: Duration,
+    patience: Patience,
+    cluster: Option<[u8; 16]>,
     hello: &Hello,
     surroundings: &Surroundings,
 ) -> Result<Link, ConnectError> {
+    let Patience { connect, greeting: handshake } = patience;
     let gone = |what: String| ConnectError::Unreachable(format!("{address}: {what}"));
-    let conn = match tokio::time::timeout(patience, surroundings.connect(address)).await {
+    let conn = match tokio::time::timeout(connect, surroundings.connect(address)).await {
         Ok(conn) => conn.map_err(|e| gone(e.to_string()))?,
-        Err(_) => return Err(gone(format!("no connection within {patience:?}"))),
+        Err(_) => return Err(gone(format!("no connection within {connect:?}"))),
     };
-    let handshake = Duration::from_millis(limits::HANDSHAKE_MS_MAX);
     let greeting = async {
         let conn = match &server.tls {
             None => conn,
@@ -240,7 +303,8 @@ async fn reach(
                 }
             },
         };
-        greet(conn, hello).await.map_err(|e| match e {
+        let greeted = greet(server, conn, cluster, hello).await;
+        greeted.map_err(|e| match e {
             LinkError::Refused(e) => ConnectError::Refused(e),
             e => gone(format!("no proper greeting: {e}")),
         })
@@ -251,7 +315,13 @@ async fn reach(
     }
 }
 
-async fn greet(conn: Conn, hello: &Hello) -> Result<Link, LinkError> {
+/// Says hello. Where a cluster has to be there, the server has to say that it is, which it does right behind the welcome.
+async fn greet(
+    server: &Address,
+    conn: Conn,
+    cluster: Option<[u8; 16]>,
+    hello: &Hello,
+) -> Result<Link, LinkError> {
     let Conn { reader: half, writer, local, peer } = conn;
     let mut writer = FrameWriter { half: writer, unflushed: false };
     let mut out = BytesMut::new();
@@ -260,11 +330,27 @@ async fn greet(conn: Conn, hello: &Hello) -> Result<Link, LinkError> {
         writer.push(&mut out).await?;
     }
     let mut reader = FrameReader { half, buffer: BytesMut::with_capacity(READ_BYTES) };
-    match reader.next().await? {
-        ServerFrame::Welcome(welcome) => Ok(Link { reader, writer, welcome, local, peer }),
-        ServerFrame::Refused(e) => Err(LinkError::Refused(e)),
-        other => Err(FrameError::Garbled(format!("expected a welcome, got {}", frame_name(&other))).into()),
+    let welcome = match reader.next().await? {
+        ServerFrame::Welcome(welcome) => welcome,
+        ServerFrame::Refused(e) => return Err(LinkError::Refused(e)),
+        other => {
+            let text = format!("expected a welcome, got {}", frame_name(&other));
+            return Err(FrameError::Garbled(text).into());
+        }
+    };
+    let mut nodes = None;
+    if let Some(cluster) = cluster {
+        if welcome.protocol < PROTOCOL_NODES {
+            return Err(LinkError::Stranger);
+        }
+        match reader.next().await? {
+            ServerFrame::Nodes(told) if told.cluster == cluster => nodes = Some(told),
+            ServerFrame::Refused(e) => return Err(LinkError::Refused(e)),
+            _ => return Err(LinkError::Stranger),
+        }
     }
+    let here = Here { address: server.clone(), peer };
+    Ok(Link { reader, writer, welcome, local, here, nodes })
 }
 
 /// A frame's name, for messages.
@@ -280,6 +366,8 @@ pub(crate) fn frame_name(frame: &ServerFrame) -> &'static str {
         ServerFrame::LeaseLost(_) => "LeaseLost",
         ServerFrame::HeartbeatAck { .. } => "HeartbeatAck",
         ServerFrame::Draining => "Draining",
+        ServerFrame::Nodes(_) => "Nodes",
+        ServerFrame::Moved { .. } => "Moved",
     }
 }
 

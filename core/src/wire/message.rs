@@ -10,7 +10,9 @@ use crate::store::Epoch;
 use crate::time::Timestamp;
 
 /// The protocol version that this crate speaks.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
+/// From this version on a client is told of the nodes of a cluster: [`ServerFrame::Nodes`], [`ServerFrame::Moved`].
+pub const PROTOCOL_NODES: u16 = 2;
 /// The oldest version that a server still understands.
 pub const PROTOCOL_OLDEST: u16 = 1;
 
@@ -196,6 +198,28 @@ pub enum ReportResult {
     Refused(ErrorCode),
 }
 
+/// Where a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct NodeAt {
+    /// Its stable id.
+    pub name: String,
+    /// Its native port as others reach it, `host:port`.
+    pub native: String,
+}
+
+/// The nodes of a cluster, as its owner tells them.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Nodes {
+    /// Random, the same for as long as the cluster's store lives: whoever dials an address that it was told of finds out whether the
+    /// same cluster is there.
+    pub cluster: [u8; 16],
+    /// The node that tells this, with whatever relays in between.
+    pub owner: NodeAt,
+    /// The others, as far as they have proved to belong to the cluster, in the order in which they would take over; at most
+    /// [`NODES_TOLD_MAX`](crate::limits::NODES_TOLD_MAX).
+    pub others: Vec<NodeAt>,
+}
+
 /// From client to server.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ClientFrame {
@@ -280,4 +304,12 @@ pub enum ServerFrame {
     },
     /// The server is about to stop; reconnect in a moment, running jobs go on.
     Draining,
+    /// The nodes of the cluster: right behind the welcome, and whenever they change. From [`PROTOCOL_NODES`] on, and only where there
+    /// can be several nodes.
+    Nodes(Nodes),
+    /// The owner gives its seat up, and the node at this address is expected to take it. From [`PROTOCOL_NODES`] on.
+    Moved {
+        /// Its native port as others reach it, `host:port`.
+        to: String,
+    },
 }

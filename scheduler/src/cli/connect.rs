@@ -41,6 +41,9 @@ pub(crate) struct ClientArgs {
     #[arg(long, global = true, env = TOKEN_FILE_ENV, value_name = "FILE")]
     #[arg(help_heading = "Server", hide_env_values = true)]
     pub(crate) token_file: Option<PathBuf>,
+    /// Stay with the server that was named: learn no other nodes of its cluster, do not go over to the one that owns the queues
+    #[arg(long, global = true, env = "WINDLASS_NO_FOLLOW", help_heading = "Server", hide_env_values = true)]
+    pub(crate) no_follow: bool,
 }
 
 /// The variable with an access token. Not `WINDLASS_TOKEN`, in which a shell job finds the token of its lease.
@@ -84,7 +87,7 @@ impl Server {
     /// # Errors
     /// Exit code 5 with the advice to start a server.
     pub(crate) async fn connect(args: &ClientArgs) -> Result<Server, CliError> {
-        Server::reach(&args.server, args.token()?, args.tls_ca.as_deref()).await
+        Server::reach(&args.server, args.token()?, args.tls_ca.as_deref(), !args.no_follow).await
     }
 
     /// As [`connect`](Server::connect), with the address itself.
@@ -92,11 +95,16 @@ impl Server {
     /// # Errors
     /// As [`connect`](Server::connect).
     pub(crate) async fn at(address: &str, token: Option<String>) -> Result<Server, CliError> {
-        Server::reach(address, token, None).await
+        Server::reach(address, token, None, true).await
     }
 
-    async fn reach(address: &str, token: Option<String>, ca: Option<&Path>) -> Result<Server, CliError> {
-        let mut builder = Client::builder(address);
+    async fn reach(
+        address: &str,
+        token: Option<String>,
+        ca: Option<&Path>,
+        follow: bool,
+    ) -> Result<Server, CliError> {
+        let mut builder = Client::builder(address).follow(follow);
         if let Some(token) = token {
             builder = builder.token(token);
         }

@@ -200,6 +200,12 @@ async fn look(session: &mut Session) -> Vec<Check> {
     });
     note("standby", copies);
     if note("tables", tables) {
+        let format = match schema::newer_format(session, SHARD).await {
+            Ok(None) => Ok("this program reads what is there".to_owned()),
+            Ok(Some(newer)) => Err(newer),
+            Err(error) => Err(error.to_string()),
+        };
+        note("format", format);
         let owner = match seat::read(session, SHARD).await {
             Ok(Some(row)) => Ok(match row.seat.owner {
                 Some(owner) => format!("shard {SHARD}: {owner}, epoch {}", row.seat.epoch),

@@ -102,6 +102,7 @@ async fn run_worker(client: ClientArgs, args: RunArgs, out: Output) -> Result<()
         .concurrency(args.concurrency)
         .stop_deadline(args.stop_timeout)
         .gossip(!args.no_gossip)
+        .follow(!client.no_follow)
         .handle(shell::KIND, shell::handle);
     if let Some(ca) = &client.tls_ca {
         builder = builder.tls_ca(ca);

@@ -16,6 +16,8 @@ pub const VERSION: &str = "version";
 pub const HTTP: &str = "http";
 /// Address of the native port.
 pub const NATIVE: &str = "native";
+/// Proves that the node reads the cluster's database, and that its native port is where it says; see [`vouch`](super::vouch).
+pub const VOUCH: &str = "vouch";
 /// Address of the Faktory port.
 pub const FAKTORY: &str = "faktory";
 /// What the node does: [`NodeState::name`](windlass_core::api::NodeState::name).

@@ -7,15 +7,19 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use bytes::Bytes;
 use futures_util::future::join_all;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use windlass_core::api::NodeState;
 use windlass_core::store::keys::meta_key;
 use windlass_core::store::{Epoch, Write};
+use windlass_core::wire::NodeAt;
 use windlass_dashboard::{Dashboard, Options};
 
 use super::descriptors::Doors;
+use super::ports::presence;
 use super::{NodeConfig, StartError, http};
 use crate::access::{Access, Audit, Roots};
 use crate::api::{ApiHandle, ApiParts, History};
@@ -29,7 +33,8 @@ use crate::faktory::{self, Desk, DeskParts, FaktoryParts};
 use crate::queue::{Op, Registry, RegistryParts, Shared};
 use crate::relay::Traffic;
 use crate::schedules;
-use crate::session::{self, Budget, Greeting, Hub, HubParts, Phases, PollParts, Polls, SessionParts};
+use crate::session::{self, Budget, Greeting, Hub, HubParts, Peers, Phases, PollParts, Polls, SessionParts};
+use crate::store::postgres::seat::Presence;
 use crate::store::writer::StoreWriter;
 
 /// Time that operators' changes have to be done and answered before anybody is told to go elsewhere.
@@ -53,25 +58,43 @@ pub(super) struct Bound<L> {
 pub(super) enum Membership {
     /// It joins, and leaves when it stops.
     Joins,
-    /// It is a member before and after; a supervisor knows who owns what. It has relayed while it owned nothing.
-    Member(Cluster, Seats, Traffic),
+    /// It is a member before and after; a supervisor knows who owns what, and which other nodes clients may be told of. It has relayed
+    /// while it owned nothing.
+    Member { cluster: Cluster, seats: Seats, others: watch::Receiver<Vec<NodeAt>>, traffic: Traffic },
+}
+
+/// What a node has of its cluster.
+struct Joined {
+    cluster: Cluster,
+    seats: Seats,
+    /// Whether the gossip ends with the node.
+    leaves: bool,
+    /// The other nodes, where there can be any.
+    others: Option<watch::Receiver<Vec<NodeAt>>>,
+    /// What it has relayed.
+    traffic: Traffic,
 }
 
 impl Membership {
-    /// The gossip, who owns what, whether the gossip ends with the node, and what that has relayed.
+    /// Joins, or takes what is there.
     async fn take(
         self,
         config: &NodeConfig,
         node: &str,
         own: Facts,
         epoch: Epoch,
-    ) -> Result<(Cluster, Seats, bool, Traffic), StartError> {
+    ) -> Result<Joined, StartError> {
         Ok(match self {
-            Membership::Joins => {
-                let seats = Seats::alone(node, epoch, &config.clock);
-                (gossip(config, node, own).await?, seats, true, Traffic::default())
+            Membership::Joins => Joined {
+                cluster: gossip(config, node, own).await?,
+                seats: Seats::alone(node, epoch, &config.clock),
+                leaves: true,
+                others: None,
+                traffic: Traffic::default(),
+            },
+            Membership::Member { cluster, seats, others, traffic } => {
+                Joined { cluster, seats, leaves: false, others: Some(others), traffic }
             }
-            Membership::Member(cluster, seats, traffic) => (cluster, seats, false, traffic),
         })
     }
 }
@@ -163,9 +186,10 @@ impl LocalNode {
         let hub = hub(&config);
         let schedules = schedules::start(registry.clone(), writer.clone(), clock.clone(), chance.clone())?;
         let addrs = bound.addrs()?;
-        let own = own_facts(addrs, config.advertise.as_deref());
-        let epoch = writer.store().epoch();
-        let (cluster, seats, leaves, traffic) = membership.take(&config, &node, own, epoch).await?;
+        let own = own_facts(&presence(addrs, config.advertise.as_deref()));
+        let joined = membership.take(&config, &node, own, writer.store().epoch()).await?;
+        let peers = peers(&joined, &node, &writer, &chance).await?;
+        let Joined { cluster, seats, leaves, traffic, .. } = joined;
         cluster.tell(hub.clone());
         let budget = Arc::new(Budget::new(doors.native, config.memory.enqueue_bytes()));
         let phases = Phases::default();
@@ -194,7 +218,7 @@ impl LocalNode {
         });
         let api = ApiHandle::new(&parts);
         pulse(&parts);
-        let sessions = sessions(&config, &parts, greeting(&config, node, &cluster), &phases);
+        let sessions = sessions(&config, &parts, greeting(&config, node, &cluster), peers, &phases);
         let faktory = open_faktory(bound.faktory, desk, guards, &config, &phases).await?;
         let door = bound.native.map(|(listener, _)| session::open(listener, sessions));
         let (tls, introductions) = (bound.tls, bound.introductions);
@@ -285,7 +309,13 @@ fn recover(config: &NodeConfig, writer: &StoreWriter) -> Result<Registry, StartE
     Ok(Registry::recover(parts)?)
 }
 
-fn sessions(config: &NodeConfig, api: &Arc<ApiParts>, greeting: Greeting, phases: &Phases) -> SessionParts {
+fn sessions(
+    config: &NodeConfig,
+    api: &Arc<ApiParts>,
+    greeting: Greeting,
+    peers: Option<Peers>,
+    phases: &Phases,
+) -> SessionParts {
     SessionParts {
         registry: api.registry.clone(),
         api: ApiHandle::new(api),
@@ -293,6 +323,7 @@ fn sessions(config: &NodeConfig, api: &Arc<ApiParts>, greeting: Greeting, phases
         clock: config.clock.clone(),
         chance: config.chance.clone(),
         greeting: Arc::new(greeting),
+        peers,
         access: api.access.clone(),
         heartbeat_ms: config.heartbeat_ms,
         lease_ms: config.lease_ms,
@@ -366,15 +397,15 @@ pub(super) fn reached(addr: SocketAddr, host: Option<&str>) -> String {
 }
 
 /// What the node says of itself. A server on an engine that is opened once owns what there is as soon as it can say so.
-pub(super) fn own_facts(addrs: Addrs, host: Option<&str>) -> Facts {
-    let Addrs { http, native, faktory, .. } = addrs;
+pub(super) fn own_facts(presence: &Presence) -> Facts {
+    let Presence { http, native, faktory } = presence.clone();
     let doors = [(facts::HTTP, http), (facts::NATIVE, native), (facts::FAKTORY, faktory)];
     let words = [
         (facts::ROLE, facts::SERVER.to_owned()),
         (facts::VERSION, env!("CARGO_PKG_VERSION").to_owned()),
         (facts::SEAT, NodeState::Owner.name().to_owned()),
     ];
-    let doors = doors.into_iter().filter_map(|(door, addr)| Some((door, reached(addr?, host))));
+    let doors = doors.into_iter().filter_map(|(door, addr)| Some((door, addr?)));
     doors.chain(words).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -426,16 +457,39 @@ fn serve_http(
 
 /// The node's stable id, made at the first start of the store.
 async fn node_id(writer: &StoreWriter, chance: &Chance) -> Result<String, StartError> {
-    let key = meta_key("node");
+    let made = format!("node-{:016x}", chance.u64());
+    let id = remembered(writer, "node", made.into()).await?;
+    Ok(String::from_utf8_lossy(&id).into_owned())
+}
+
+/// What clients are told of the nodes, where there can be others.
+async fn peers(
+    joined: &Joined,
+    node: &str,
+    writer: &StoreWriter,
+    chance: &Chance,
+) -> Result<Option<Peers>, StartError> {
+    let Some(others) = joined.others.clone() else { return Ok(None) };
+    let made = Bytes::copy_from_slice(&chance.u128().to_be_bytes());
+    let cluster = remembered(writer, "cluster", made).await?;
+    let cluster = cluster.as_ref().try_into().map_err(|_| {
+        StartError::Failed(format!("the cluster's id has {} bytes and not 16", cluster.len()))
+    })?;
+    let native = joined.cluster.facts().get(facts::NATIVE).cloned().unwrap_or_default();
+    Ok(Some(Peers { cluster, owner: NodeAt { name: node.to_owned(), native }, others }))
+}
+
+/// What the store has under this name; `made` from now on, if it has nothing.
+async fn remembered(writer: &StoreWriter, name: &str, made: Bytes) -> Result<Bytes, StartError> {
+    let key = meta_key(name);
     let failed =
-        |error: String| StartError::Failed(format!("the node's id cannot be read or written: {error}"));
+        |error: String| StartError::Failed(format!("the {name}'s id cannot be read or written: {error}"));
     if let Some(value) = writer.store().get(&key).map_err(|e| failed(e.to_string()))? {
-        return Ok(String::from_utf8_lossy(&value).into_owned());
+        return Ok(value);
     }
-    let id = format!("node-{:016x}", chance.u64());
-    let put = Write::Put { key, value: id.clone().into() };
+    let put = Write::Put { key, value: made.clone() };
     writer.write(vec![put], true).await.map_err(|e| failed(e.to_string()))?;
-    Ok(id)
+    Ok(made)
 }
 
 async fn flush(registry: &Registry) {

@@ -43,13 +43,6 @@ impl Ports {
         Ok(Ports { http, native, faktory, tls, addrs })
     }
 
-    /// Where others reach the ports: at `host` if it is given.
-    pub(super) fn presence(&self, host: Option<&str>) -> Presence {
-        let at = |addr: Option<SocketAddr>| addr.map(|addr| reached(addr, host));
-        let Addrs { http, native, faktory, .. } = self.addrs;
-        Presence { native: at(native), http: at(http), faktory: at(faktory) }
-    }
-
     /// The same ports for somebody else, such as a term; they stay bound when that one lets go.
     pub(super) fn share(&self) -> std::io::Result<Ports> {
         let clone = |port: &Option<TcpListener>| port.as_ref().map(TcpListener::try_clone).transpose();
@@ -75,6 +68,13 @@ impl Ports {
             introductions: at(Protocol::Http),
         })
     }
+}
+
+/// Where others reach the ports: at `host` if it is given.
+pub(super) fn presence(addrs: Addrs, host: Option<&str>) -> Presence {
+    let at = |addr: Option<SocketAddr>| addr.map(|addr| reached(addr, host));
+    let Addrs { http, native, faktory, .. } = addrs;
+    Presence { native: at(native), http: at(http), faktory: at(faktory) }
 }
 
 fn bind(door: &'static str, addr: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {

@@ -27,8 +27,9 @@ use windlass_core::time::Mono;
 
 use super::board::{Board, drained, keep_board, read_board};
 use super::descriptors::{Doors, raise_limit};
+use super::kin::Kin;
 use super::local::{Addrs, LocalNode, Membership, gossip, own_facts};
-use super::ports::{House, Ports, Relays};
+use super::ports::{House, Ports, Relays, presence};
 use super::run::{Order, Started, current_thread, serve};
 use super::{NodeConfig, StartError};
 use crate::api::ApiHandle;
@@ -64,6 +65,7 @@ struct Life {
     orders: watch::Receiver<Order>,
     board: Board,
     house: House,
+    kin: Kin,
 }
 
 /// Why watching has ended.
@@ -115,14 +117,14 @@ impl Life {
             }
             prepared = prepared(&database, &session) => prepared?,
         }
-        let presence = ports.presence(config.advertise.as_deref());
-        let cluster =
-            gossip(&config, name.as_str(), own_facts(ports.addrs, config.advertise.as_deref())).await?;
+        let presence = presence(ports.addrs, config.advertise.as_deref());
+        let cluster = gossip(&config, name.as_str(), own_facts(&presence)).await?;
+        let kin = Kin::keep(cluster.clone(), name.clone());
         let (node, traffic, clock) = (name.as_str().into(), Traffic::default(), config.clock.clone());
         let house = House { node, traffic, clock };
         let who = Claimant { name, presence, shard: SHARD };
         let (api, board) = (Arc::default(), Board::new());
-        Ok(Life { config, doors, ports, cluster, database, session, who, api, orders, board, house })
+        Ok(Life { config, doors, ports, cluster, database, session, who, api, orders, board, kin, house })
     }
 
     async fn live(mut self, ready: Ready) {
@@ -209,6 +211,7 @@ impl Life {
                     continue;
                 }
             };
+            self.kin.read(row.nonce);
             let now = self.config.clock.now().mono;
             let decision = standby.observe(asked, now, &row.seat, &self.alive());
             relays.follow(&row, &self.who.name);
@@ -268,6 +271,7 @@ impl Life {
                 return Ended::Lost;
             }
         };
+        self.kin.read(nonce);
         read_board(&self.board.publish, &self.session, &self.database).await;
         // Relays may not have heard of this claim yet.
         let keys = [Some(nonce), row.introduced_with].into_iter().flatten().map(IntroductionKey::from);
@@ -295,7 +299,8 @@ impl Life {
         let writer = StoreWriter::bounded(Arc::clone(store) as _, self.config.memory.waiting_bytes())?;
         let config = NodeConfig { name: Some(self.who.name.clone()), ..self.config.clone() };
         let (doors, cluster) = (self.doors, self.cluster.clone());
-        let (seats, traffic) = (self.board.seats.clone(), self.house.traffic.clone());
+        let (seats, others) = (self.board.seats.clone(), self.kin.others());
+        let traffic = self.house.traffic.clone();
         let (orders, ordered) = watch::channel(Order::Run);
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let (tell_ended, ended) = watch::channel(false);
@@ -306,7 +311,7 @@ impl Life {
                     Ok(bound) => bound,
                     Err(error) => return drop(begun.send(Err(error.into()))),
                 };
-                let membership = Membership::Member(cluster, seats, traffic);
+                let membership = Membership::Member { cluster, seats, others, traffic };
                 match LocalNode::compose(config, doors, bound, writer.clone(), membership).await {
                     Ok(node) => {
                         // The other side is there until this thread ends.

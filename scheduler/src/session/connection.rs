@@ -20,6 +20,7 @@ use windlass_core::wire::{
 use super::actor::{Ended, Frames, SessionActor};
 use super::hub::Arrival;
 use super::link::Link;
+use super::nodes::Told;
 use super::{
     Budget, FRAME_MS_MAX, FRAMES_PER_MESSAGE_MAX, READ_BUFFER_BYTES, SessionParts, WRITE_STALL_MS_MAX,
 };
@@ -89,7 +90,10 @@ pub(super) async fn serve<R, W>(
     };
     pass.greeted();
     let link = Link::new(parts.clock.now().mono);
-    link.send(&ServerFrame::Welcome(welcome(&hello, &parts)));
+    let welcome = welcome(&hello, &parts);
+    let protocol = welcome.protocol;
+    link.send(&ServerFrame::Welcome(welcome));
+    let told = Told::begin(protocol, &link, &parts);
     let inherited = match &hello.worker {
         Some(worker) => {
             let arrival = Arrival {
@@ -117,7 +121,7 @@ pub(super) async fn serve<R, W>(
         // Everything is said; what the peer still sends is not read.
         () = link.finish.cancelled() => Ok(()),
         () = parts.phases.closing.cancelled() => Ok(()),
-        never = announce_stop(&link, &parts) => match never {},
+        never = told.follow(&link, &parts) => match never {},
         error = shown_out(&caller, &parts) => Err(End::Refused(error)),
         read = read_frames(&mut reader, buffer, &actor, &parts) => read,
     };
@@ -148,13 +152,6 @@ async fn shown_out(caller: &Caller, parts: &SessionParts) -> ApiError {
     parts.access.leave(caller).await;
     tokio::time::sleep(LAST_WORDS).await;
     no_longer()
-}
-
-/// Tells the peer when the server is about to stop.
-async fn announce_stop(link: &Link, parts: &SessionParts) -> std::convert::Infallible {
-    parts.phases.draining.cancelled().await;
-    link.send(&ServerFrame::Draining);
-    std::future::pending().await
 }
 
 async fn read_hello(

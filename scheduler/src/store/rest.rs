@@ -15,7 +15,9 @@ mod staging;
 mod view;
 
 pub(super) use self::block::{BlocksError, Builder, Pairs, Shelf};
-pub(super) use self::directory::{BlockId, BlockName, BlockRef, Directory, crc as directory_crc};
+pub(super) use self::directory::{
+    BlockId, BlockName, BlockRef, Directory, FORMAT as DIRECTORY_FORMAT, crc as directory_crc,
+};
 pub(super) use self::merge::{Merge, MergeError, copy as copy_blocks};
 pub(super) use self::overlay::Overlay;
 pub(super) use self::runs::{Reader, batch_bytes, decode_batches, encode_batch};

@@ -3,7 +3,7 @@
 //! Enqueues of one queue that wait in the same moment share a frame, each with its own answer. The server takes a frame as a
 //! whole or not at all, so a frame that it finds invalid is split into the calls that made it: nobody pays for a stranger.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -249,9 +249,17 @@ impl Calls {
         }
     }
 
+    /// Whether all that was written to the present connection is answered, but for waits, which may be asked again at any time.
+    pub(crate) fn only_waits_are_out(&self) -> bool {
+        let unwritten: HashSet<u64> =
+            self.unsent.iter().copied().chain(self.delayed.keys().map(|(_, number)| *number)).collect();
+        let is_wait = |waiting: &Waiting| matches!(waiting, Waiting::Call { body, .. } if matches!(**body, Request::WaitJob { .. }));
+        self.waiting.iter().all(|(number, waiting)| unwritten.contains(number) || is_wait(waiting))
+    }
+
     /// The connection is gone: what may be asked twice is written again to the next one; the rest is told.
     pub(crate) fn disconnected(&mut self) {
-        let unwritten: std::collections::HashSet<u64> = self.unsent.iter().copied().collect();
+        let unwritten: HashSet<u64> = self.unsent.iter().copied().collect();
         let lost: Vec<u64> = self
             .waiting
             .iter()

@@ -6,15 +6,18 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use windlass_core::wire::{ClientFrame, Hello, ServerFrame, encode_frame};
+use windlass_core::wire::{ClientFrame, Hello, Nodes, ServerFrame, encode_frame};
 
 use super::calls::{Calls, Submit};
 use super::{Connection, ConnectionEvent, EventSink};
-use crate::address::Addresses;
+use crate::address::{Addresses, Here};
 use crate::backoff::Backoff;
 use crate::error::Error;
+use crate::follow::Follow;
 use crate::surroundings::Surroundings;
-use crate::transport::{ConnectError, FrameReader, Link, LinkError, OUT_BYTES_HIGH, connect, frame_name};
+use crate::transport::{
+    ConnectError, FrameReader, FrameWriter, Link, LinkError, OUT_BYTES_HIGH, Way, connect, frame_name,
+};
 
 /// Calls taken from the inbox at a time.
 const INBOX_BATCH: usize = 1_024;
@@ -22,6 +25,12 @@ const INBOX_BATCH: usize = 1_024;
 const QUIET_MAX: Duration = Duration::from_secs(5);
 /// Then it has so long before the connection is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Calls under way have so long to be answered before the connection goes over to the owner; while they are waited for, nothing new is
+/// sent.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
+/// Time for the farewell to a relay.
+const FAREWELL_MAX: Duration = Duration::from_millis(250);
 
 /// What the engine needs to reach a server again.
 pub(crate) struct Route {
@@ -40,6 +49,15 @@ pub(crate) struct Engine {
     pub(crate) give_up_after: Option<Duration>,
     /// Whether the client was closed or dropped: what waits is finished, nothing new comes.
     pub(crate) closing: bool,
+    pub(crate) follow: Follow,
+    /// A connection to the owner itself, until the calls under way are answered.
+    pub(crate) over: Option<Over>,
+}
+
+/// A connection that is about to be gone over to.
+pub(crate) struct Over {
+    link: Box<Link>,
+    until: Instant,
 }
 
 impl Engine {
@@ -55,14 +73,25 @@ impl Engine {
                 },
             };
             let server = link.welcome.server.clone();
-            self.connection.send_replace(Connection::Up { server: server.clone(), address: link.peer });
-            self.events.emit(&ConnectionEvent::Connected { server, address: link.peer });
+            let (address, here) = (link.here.peer, link.here.clone());
+            self.connection.send_replace(Connection::Up { server: server.clone(), address });
+            self.events.emit(&ConnectionEvent::Connected { server, address });
             match self.converse(link).await {
-                Ok(()) => break,
+                Ok(None) => break,
+                Ok(over) => {
+                    self.follow.leave(&here);
+                    self.calls.disconnected();
+                    next = over;
+                }
                 Err(e) => {
                     tracing::warn!(error = %e, "the connection to the windlass server is lost");
+                    if matches!(e, LinkError::Silent(_)) {
+                        self.route.addresses.doubt(&here);
+                    }
+                    self.follow.rest();
                     self.away(e.to_string());
                     self.calls.disconnected();
+                    next = self.over.take().map(|over| *over.link);
                 }
             }
         }
@@ -132,28 +161,36 @@ impl Engine {
         }
     }
 
-    /// Talks until the client is closed (`Ok`) or the connection breaks.
-    async fn converse(&mut self, link: Link) -> Result<(), LinkError> {
-        let Link { mut reader, mut writer, welcome, .. } = link;
+    /// Talks until the client is closed (`Ok(None)`), goes over to another connection, or the connection breaks.
+    async fn converse(&mut self, link: Link) -> Result<Option<Link>, LinkError> {
+        let Link { mut reader, mut writer, welcome, here, nodes, .. } = link;
         let frame_bytes_max = welcome.frame_bytes_max as usize;
         let mut out = BytesMut::new();
         let mut batch = Vec::new();
         let mut pulse = Pulse::default();
+        self.told(nodes, &here);
         loop {
             self.calls.wake(Instant::now());
-            self.calls.write(&mut out, OUT_BYTES_HIGH, frame_bytes_max);
+            if let Some(link) = self.settled(&here) {
+                farewell(&mut writer, &mut out).await;
+                return Ok(Some(link));
+            }
+            if self.over.is_none() {
+                self.calls.write(&mut out, OUT_BYTES_HIGH, frame_bytes_max);
+            }
             if self.closing && self.calls.is_empty() {
                 encode_frame(&mut out, &ClientFrame::Goodbye);
                 // The answers are all there; a server that is gone by now does not need the goodbye.
                 let _ = writer.finish(&mut out).await;
-                return Ok(());
+                return Ok(None);
             }
             let room = out.len() < OUT_BYTES_HIGH;
             let retry = self.calls.next_retry();
+            let settle_by = self.over.as_ref().map(|over| over.until);
             tokio::select! {
                 // In this order, so that a process that was stopped reads what came before it finds the server silent.
                 biased;
-                frame = reader.next() => self.hear(frame?, &mut reader, &mut pulse)?,
+                frame = reader.next() => self.hear(frame?, &mut reader, &mut pulse, &here)?,
                 wrote = writer.push(&mut out), if writer.has_work(&out) => wrote?,
                 count = self.inbox.recv_many(&mut batch, INBOX_BATCH), if room && !self.closing => {
                     self.take(&mut batch, count);
@@ -171,6 +208,8 @@ impl Engine {
                     }
                 }
                 () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+                way = self.follow.tried() => self.found(way, &here),
+                () = tokio::time::sleep_until(settle_by.unwrap_or_else(Instant::now)), if settle_by.is_some() => {}
                 () = tokio::time::sleep_until(pulse.next()), if !self.calls.is_empty() => pulse.beat(&mut out)?,
             }
         }
@@ -181,6 +220,7 @@ impl Engine {
         first: ServerFrame,
         reader: &mut FrameReader,
         pulse: &mut Pulse,
+        here: &Here,
     ) -> Result<(), LinkError> {
         pulse.heard();
         let mut next = Some(first);
@@ -190,12 +230,57 @@ impl Engine {
                 ServerFrame::Refused(e) => return Err(LinkError::Refused(e)),
                 ServerFrame::HeartbeatAck { .. } => {}
                 ServerFrame::Draining => tracing::info!("the windlass server is about to stop"),
+                ServerFrame::Nodes(nodes) => self.told(Some(nodes), here),
+                ServerFrame::Moved { to } => {
+                    self.route.addresses.moved(&to, here);
+                    self.follow.rest();
+                }
                 other => tracing::debug!(frame = frame_name(&other), "a frame for workers came to a client"),
             }
             next = reader.buffered()?;
         }
         Ok(())
     }
+}
+
+impl Engine {
+    /// Takes what the server says of the nodes, and looks for the way to the owner.
+    fn told(&mut self, nodes: Option<Nodes>, here: &Here) {
+        if let Some(nodes) = nodes {
+            self.route.addresses.learn(&nodes, here);
+            if self.over.is_none() {
+                self.follow.consider(&self.route.addresses, here);
+            }
+        }
+    }
+
+    /// Takes what an attempt to reach the owner has come to.
+    fn found(&mut self, way: Result<Way, ConnectError>, here: &Here) {
+        match way {
+            Ok(Way::Open(link)) => self.over = Some(Over { link, until: Instant::now() + SETTLE_MAX }),
+            Ok(Way::Here) => {}
+            Err(e) => self.follow.failed(&e.to_string(), &self.route.addresses, here),
+        }
+    }
+
+    /// The connection to go over to, as soon as nothing is under way that would have to be asked twice.
+    fn settled(&mut self, here: &Here) -> Option<Link> {
+        let until = self.over.as_ref()?.until;
+        if self.calls.only_waits_are_out() {
+            return self.over.take().map(|over| *over.link);
+        }
+        if Instant::now() >= until {
+            self.over = None;
+            self.follow.failed("calls under way are not answered in time", &self.route.addresses, here);
+        }
+        None
+    }
+}
+
+/// Says goodbye to a relay. A server that is gone by now does not need it.
+async fn farewell(writer: &mut FrameWriter, out: &mut BytesMut) {
+    encode_frame(out, &ClientFrame::Goodbye);
+    let _ = tokio::time::timeout(FAREWELL_MAX, writer.finish(out)).await;
 }
 
 /// Notices a server that is gone without a word, while answers are due.

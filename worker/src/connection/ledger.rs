@@ -272,6 +272,11 @@ impl Ledger {
         self.backlog.0
     }
 
+    /// Whether the server has answered every report.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.unanswered.is_empty()
+    }
+
     /// Whether nothing runs and every end is recorded.
     pub(crate) fn is_settled(&self) -> bool {
         self.running.is_empty() && self.backlog.0 == 0

@@ -9,18 +9,20 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use windlass_core::api::ErrorCode;
-use windlass_core::wire::{ClientFrame, Delivery, ServerFrame, Welcome, encode_frame};
+use windlass_core::wire::{ClientFrame, Delivery, Nodes, ServerFrame, Welcome, encode_frame};
 
 use super::Control;
 use super::ledger::Ledger;
+use crate::address::Here;
 use crate::backoff::Backoff;
 use crate::client::ConnectionEvent;
 use crate::context::{JobCtx, ProgressNote, Running, Stop, StopReason};
 use crate::error::Error;
 use crate::executor::{Finished, Slot, execute};
+use crate::follow::Follow;
 use crate::gossip::Gossip;
 use crate::transport::{
-    ConnectError, FrameReader, Link, LinkError, OUT_BYTES_HIGH, connect, frame_name, hello,
+    ConnectError, FrameReader, Link, LinkError, OUT_BYTES_HIGH, Way, connect, frame_name, hello,
 };
 use crate::worker::Plan;
 
@@ -36,6 +38,8 @@ const REPORT_JOBS_ENOUGH: usize = 512;
 const SILENT_BEATS: u32 = 4;
 /// Shortest heartbeat interval that a server can ask for.
 const BEAT_MIN: Duration = Duration::from_millis(50);
+/// Jobs and reports that are on their way have so long to arrive before the worker goes over to the owner.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// After the last handler was told to stop, time for it to do so and for the server to record the reports.
 const FLUSH_MAX: Duration = Duration::from_secs(6);
 /// The same when the worker stops at once.
@@ -67,7 +71,18 @@ pub(crate) struct Pump {
     quiet_beat: Option<u64>,
     /// Whether a server has ever taken this worker.
     known: bool,
+    follow: Follow,
+    /// Until when the connection is left for one to the owner, at the latest.
+    leave_by: Option<Instant>,
     reported_at: Instant,
+}
+
+/// How a conversation ends in order.
+enum End {
+    /// The worker has left.
+    Left,
+    /// It goes over to the owner.
+    GoesOver,
 }
 
 /// What woke the loop.
@@ -76,6 +91,7 @@ enum Woken {
     Wrote(std::io::Result<()>),
     Outcomes,
     Progress(ProgressNote),
+    Way(Result<Way, ConnectError>),
     Order(Option<Control>),
     Beat,
     Time,
@@ -89,6 +105,8 @@ impl Pump {
         Pump {
             ledger: Ledger::new(plan.concurrency),
             gossip: Gossip::new(plan.gossip.then_some(plan.id)),
+            follow: Follow::new(hello(plan.token.clone(), None), plan.surroundings.clone()),
+            leave_by: None,
             plan,
             app,
             orders,
@@ -107,11 +125,13 @@ impl Pump {
     pub(crate) async fn run(mut self) -> Result<(), Error> {
         loop {
             let Some(link) = self.reach().await? else { break };
-            let (server, address) = (link.welcome.server.clone(), link.peer);
+            let (server, address, here) = (link.welcome.server.clone(), link.here.peer, link.here.clone());
             tracing::info!(server, %address, "the worker is connected");
             self.plan.events.emit(&ConnectionEvent::Connected { server, address });
             match self.converse(link).await {
-                Ok(()) => break,
+                Ok(End::Left) => break,
+                // What it was given it presents there, and nothing else was on its way.
+                Ok(End::GoesOver) => self.follow.leave(&here),
                 // The token was revoked, or does not reach these queues: trying again would not help.
                 Err(LinkError::Refused(e)) if e.code == ErrorCode::Denied => {
                     self.ledger.stop_all(StopReason::Now);
@@ -120,10 +140,14 @@ impl Pump {
                 Err(e) => {
                     tracing::warn!(error = %e, running = self.ledger.running(), "the connection to the server is lost");
                     self.plan.events.emit(&ConnectionEvent::Lost { reason: e.to_string() });
-                    self.ledger.disconnected();
-                    self.quiet_beat = None;
+                    if matches!(e, LinkError::Silent(_)) {
+                        self.plan.addresses.doubt(&here);
+                    }
                 }
             }
+            self.follow.rest();
+            self.ledger.disconnected();
+            (self.quiet_beat, self.leave_by) = (None, None);
         }
         if !self.ledger.is_settled() {
             let (running, ended) = (self.ledger.running(), self.ledger.unrecorded());
@@ -181,24 +205,29 @@ impl Pump {
         }
     }
 
-    /// Talks until the worker has left (`Ok`) or the connection breaks.
-    async fn converse(&mut self, link: Link) -> Result<(), LinkError> {
-        let Link { mut reader, mut writer, welcome, local, peer } = link;
-        self.gossip.follow(&self.plan, &welcome, local, peer);
+    /// Talks until the worker has left, or leaves the connection for another one, or until the connection breaks.
+    async fn converse(&mut self, link: Link) -> Result<End, LinkError> {
+        let Link { mut reader, mut writer, welcome, local, here, nodes } = link;
+        self.gossip.follow(&self.plan, &welcome, local, here.peer);
         let mut out = BytesMut::new();
         let mut pulse = Pulse::new(&welcome);
         let mut batch = Vec::new();
         self.open(&mut out);
+        self.told(nodes, &here);
         loop {
             let report_at = self.write(&mut out);
             if self.stopping.is_some() && self.stop_is_over() {
                 encode_frame(&mut out, &ClientFrame::Goodbye);
                 // The server has recorded everything; when it is gone by now, it does not need the goodbye.
                 let _ = tokio::time::timeout(FLUSH_NOW_MAX, writer.finish(&mut out)).await;
-                return Ok(());
+                return Ok(End::Left);
+            }
+            if self.may_go_over() {
+                return Ok(End::GoesOver);
             }
             let room = out.len() < OUT_BYTES_HIGH;
-            let timer = [report_at, self.stop_at(), self.ledger.next_retry()].into_iter().flatten().min();
+            let timers = [report_at, self.stop_at(), self.ledger.next_retry(), self.leave_by];
+            let timer = timers.into_iter().flatten().min();
             let woken = tokio::select! {
                 // In this order, so that a process that was stopped reads what came before it finds the server silent.
                 biased;
@@ -208,10 +237,12 @@ impl Pump {
                 order = self.orders.recv(), if !self.is_stopping_now() => Woken::Order(order),
                 () = tokio::time::sleep_until(pulse.next) => Woken::Beat,
                 () = sleep_until(timer), if timer.is_some() => Woken::Time,
+                way = self.follow.tried() => Woken::Way(way),
                 Some(note) = self.progress.recv(), if room => Woken::Progress(note),
             };
             match woken {
-                Woken::Frame(frame) => self.hear(frame?, &mut reader, &mut pulse)?,
+                Woken::Frame(frame) => self.hear(frame?, &mut reader, &mut pulse, &here)?,
+                Woken::Way(way) => self.found(way, &here, &mut pulse, &mut out),
                 Woken::Wrote(wrote) => wrote?,
                 Woken::Outcomes => self.finish(&mut batch),
                 Woken::Progress(ProgressNote { lease, percent, message }) => {
@@ -248,6 +279,10 @@ impl Pump {
         if out.len() >= OUT_BYTES_HIGH {
             return None;
         }
+        // Whoever is about to leave sends nothing whose answer could be missed.
+        if self.leave_by.is_some() {
+            return None;
+        }
         let now = Instant::now();
         let ready = self.ledger.reportable();
         if ready > 0 {
@@ -271,6 +306,7 @@ impl Pump {
         first: ServerFrame,
         reader: &mut FrameReader,
         pulse: &mut Pulse,
+        here: &Here,
     ) -> Result<(), LinkError> {
         pulse.heard();
         let mut jobs = Vec::new();
@@ -297,6 +333,11 @@ impl Pump {
                     }
                 }
                 ServerFrame::Draining => tracing::info!("the server is about to stop; running jobs go on"),
+                ServerFrame::Nodes(nodes) => self.told(Some(nodes), here),
+                ServerFrame::Moved { to } => {
+                    self.plan.addresses.moved(&to, here);
+                    self.follow.rest();
+                }
                 ServerFrame::Refused(e) => return Err(LinkError::Refused(e)),
                 other @ (ServerFrame::Welcome(_) | ServerFrame::Reply { .. }) => {
                     tracing::debug!(frame = frame_name(&other), "a frame that a worker does not expect");
@@ -306,6 +347,35 @@ impl Pump {
         }
         self.launch(jobs);
         Ok(())
+    }
+
+    /// Takes what the server says of the nodes, and looks for the way to the owner.
+    fn told(&mut self, nodes: Option<Nodes>, here: &Here) {
+        if let Some(nodes) = nodes {
+            self.plan.addresses.learn(&nodes, here);
+            if self.leave_by.is_none() {
+                self.follow.consider(&self.plan.addresses, here);
+            }
+        }
+    }
+
+    /// Takes what an attempt to reach the owner has come to. Where the way is open, the worker takes nothing new and leaves as soon as
+    /// nothing is on its way any more; handlers run on.
+    fn found(&mut self, way: Result<Way, ConnectError>, here: &Here, pulse: &mut Pulse, out: &mut BytesMut) {
+        match way {
+            Ok(Way::Open(_)) if self.stopping.is_none() => {
+                self.leave_by = Some(Instant::now() + SETTLE_MAX);
+                encode_frame(out, &ClientFrame::Quiet);
+                self.quiet_beat = Some(pulse.ask(out));
+            }
+            Ok(_) => {}
+            Err(e) => self.follow.failed(&e.to_string(), &self.plan.addresses, here),
+        }
+    }
+
+    fn may_go_over(&self) -> bool {
+        let settled = self.quiet_beat.is_none() && self.ledger.is_answered();
+        self.leave_by.is_some_and(|by| settled || Instant::now() >= by)
     }
 
     fn admit(&mut self, batch: Vec<Delivery>) -> Vec<JobCtx> {

@@ -51,6 +51,7 @@ pub struct WorkerBuilder {
     layers: Vec<Wrap>,
     states: States,
     gossip: bool,
+    follow: bool,
     stop_deadline: Duration,
     cancel_grace: Duration,
     events: EventSink,
@@ -84,6 +85,7 @@ impl WorkerBuilder {
             layers: Vec::new(),
             states: States::default(),
             gossip: true,
+            follow: true,
             stop_deadline: STOP_DEADLINE_DEFAULT,
             cancel_grace: CANCEL_GRACE_DEFAULT,
             events: EventSink::default(),
@@ -221,6 +223,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// Whether the worker learns the other nodes of a cluster and goes over to the one that owns the queues, see
+    /// [servers](crate#servers). Defaults to on.
+    pub fn follow(mut self, follow: bool) -> WorkerBuilder {
+        self.follow = follow;
+        self
+    }
+
     /// Time that running jobs have to finish after a stop signal; what is left is given back without using an attempt. Defaults
     /// to 25 s.
     pub fn stop_deadline(mut self, deadline: Duration) -> WorkerBuilder {
@@ -276,7 +285,7 @@ impl WorkerBuilder {
             self.handlers = self.handlers.into_iter().map(|(kind, service)| (kind, wrap(service))).collect();
         }
         Ok(Plan {
-            addresses: Addresses::parse(&self.server, self.tls_ca.as_deref())?,
+            addresses: Addresses::parse(&self.server, self.tls_ca.as_deref())?.following(self.follow),
             token: self.token,
             id,
             name: self.name,

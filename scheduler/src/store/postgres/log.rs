@@ -17,7 +17,7 @@ use super::seat::{column, proof, shard_column};
 use crate::store::rest::{Reader, batch_bytes, decode_batches, encode_batch};
 
 /// Version of a row.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 const HEAD_BYTES: usize = 12;
 /// Wait before a database that is away is asked again.
 const RETRY: Duration = Duration::from_millis(100);

@@ -13,6 +13,7 @@ use super::database::{Database, DbError, Param, Session};
 use super::engine::{Engine, Parts};
 use super::link::Link;
 use super::log::{self, Log};
+use super::schema;
 use super::seat::{self, Claimed, Presence, column, shard_column};
 use super::shelf::PgShelf;
 use super::{PgStore, SHARD};
@@ -53,6 +54,9 @@ pub struct Claimant {
 /// Why a shard was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
+    /// A newer program has owned the shard. Nothing was changed.
+    #[error("{0}")]
+    Newer(String),
     /// Somebody was quicker.
     #[error("another node was quicker")]
     Raced,
@@ -87,9 +91,12 @@ impl PgStore {
         let seen = seen.clone();
         let claimed = database.wait(async move {
             let mut session = Session::new(theirs);
+            if let Some(newer) = schema::newer_format(&mut session, asked.shard).await? {
+                return Ok(Err(ClaimError::Newer(newer)));
+            }
             let me = (&asked.name, &asked.presence);
-            seat::claim(&mut session, asked.shard, &seen, nonce, me, &reason).await
-        })?;
+            seat::claim(&mut session, asked.shard, &seen, nonce, me, &reason).await.map(Ok)
+        })??;
         let claimed = claimed.ok_or(ClaimError::Raced)?;
         let link = Arc::new(Link::default());
         let shelf = PgShelf::new(database.clone(), who.shard, bounds.block_bytes, bounds.cache_bytes);

@@ -1,6 +1,12 @@
 //! The tables, as numbered steps: what a database has is compared with what this program knows, and never guessed.
 
+use tokio_postgres::types::Type;
+use windlass_core::cluster::ShardNo;
+
 use super::database::{DbError, Session};
+use super::log;
+use super::seat::shard_column;
+use crate::store::rest::DIRECTORY_FORMAT;
 
 /// What one version adds. Steps are only ever appended; a released one stays as it is.
 const STEPS: [&str; 1] = ["
@@ -106,6 +112,30 @@ pub async fn migrate(session: &mut Session) -> Result<Schema, DbError> {
         }
     }
     Ok(found)
+}
+
+/// What the owner writes that this program does not read, if it is a newer one: a node that took the shard all the same could only
+/// give it back. Formats never go down, so the newest rows speak for all.
+///
+/// # Errors
+/// [`DbError`].
+pub async fn newer_format(session: &mut Session, shard: ShardNo) -> Result<Option<String>, DbError> {
+    // A format is a number of four bytes, the lowest first; the directory has its name before it.
+    const SQL: &str = "SELECT \
+        (SELECT substring(data FOR 4) FROM windlass.journal WHERE shard = $1 ORDER BY seq DESC LIMIT 1), \
+        (SELECT substring(data FROM 9 FOR 4) FROM windlass.directory WHERE shard = $1 ORDER BY number DESC LIMIT 1)";
+    let rows = session.query(SQL, &[(&shard_column(shard), Type::INT2)]).await?;
+    let found = |at: usize| {
+        let bytes: Option<&[u8]> = rows.first()?.get(at);
+        bytes?.try_into().ok().map(u32::from_le_bytes)
+    };
+    let known = [("journal", log::FORMAT), ("directory", DIRECTORY_FORMAT)];
+    Ok(known.into_iter().enumerate().find_map(|(at, (what, known))| {
+        let found = found(at).filter(|found| *found > known)?;
+        Some(format!(
+            "the {what} has format {found}, this program reads {known}; start a newer version of it"
+        ))
+    }))
 }
 
 /// Why this database would break the promise that what is confirmed is durable, if it would.

@@ -36,6 +36,8 @@ pub struct SeatRow {
     pub introduced_with: Option<Nonce>,
     /// How often the shard was claimed, as far as the history goes back.
     pub moves: u64,
+    /// What whoever reads the row knows, and nobody else.
+    pub nonce: Nonce,
 }
 
 /// What a claim has brought.
@@ -117,7 +119,11 @@ pub async fn read(session: &mut Session, shard: ShardNo) -> Result<Option<SeatRo
     let owner = owner.transpose().map_err(|error| DbError::Refused(format!("the owner's name: {error}")))?;
     let seat = Seat { epoch: number(row, 0), beat: number(row, 1), owner };
     let presence = Presence { native: row.get(3), http: row.get(4), faktory: row.get(5) };
-    Ok(Some(SeatRow { seat, presence, introduced_with: introduced_with(row.get(7)), moves: number(row, 6) }))
+    let proof: &[u8] = row.get(7);
+    // It has sixteen bytes at least from the first claim on.
+    let nonce = Nonce(proof.first_chunk().map_or(0, |nonce| u128::from_be_bytes(*nonce)));
+    let introduced_with = introduced_with(proof);
+    Ok(Some(SeatRow { seat, presence, introduced_with, moves: number(row, 6), nonce }))
 }
 
 /// Takes the shard if nothing has happened to it since `seen`; `None` when somebody was quicker, or the owner lives. Waits for a commit that is under way.

@@ -16,7 +16,7 @@ use crate::store::Damage;
 
 const MAGIC: [u8; 8] = *b"WINDLDIR";
 /// Version of the directory file.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 /// Magic, format, checksum.
 const HEAD_BYTES: usize = 16;
 
