@@ -7,4 +7,5 @@ mod conformance;
 mod copies;
 mod database;
 mod fleet;
+mod flight;
 mod owners;
