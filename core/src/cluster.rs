@@ -5,7 +5,7 @@
 //! quicker, it never causes one.
 //!
 //! ```text
-//!            reads the seat                               sends statements, one at a time
+//!            reads the seat                               commits, several in flight, each on the one before
 //!   standby ───────────────► Standby ── Claim ─► seat ◄─────────────────────────────── Fence ◄── owner
 //!                              ▲                 epoch, nonce, seq, beat, owner
 //!                  gossip ─────┘

@@ -137,6 +137,9 @@ pub const NODE_NAME_BYTES_MAX: usize = 64;
 /// Time between two proofs of life of an owner that has nothing to commit, in milliseconds: four tiny statements a second,
 /// and three may get lost before the quickest standby grows suspicious.
 pub const BEAT_MS: u64 = 250;
+/// Most commits that an owner has in flight. What is behind the first needs no answer to be sent, so the way to the database costs less; each is
+/// executed by itself all the same, and what fills a fourth place would only wait there.
+pub const COMMITS_IN_FLIGHT_MAX: usize = 4;
 /// Time between two readings of the seat by a standby, in milliseconds: it adds at most this much to an outage, and ten
 /// indexed single-row reads a second and standby are nothing to a database.
 pub const SEAT_READ_MS: u64 = 100;

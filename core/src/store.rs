@@ -108,6 +108,18 @@ pub enum ReadError {
     Failed(String),
 }
 
+/// Told once what came of a group: a result per batch. It must neither block nor panic.
+pub type GroupDone = Box<dyn FnOnce(Vec<Result<(), CommitError>>) + Send>;
+
+/// What is known of a group that was handed over to [`Store::begin`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// Everything: a result per batch. Nobody is told any more.
+    Settled(Vec<Result<(), CommitError>>),
+    /// Batches with an error are refused; of the others is told later, when they are durable or nothing more is written at all.
+    OnItsWay(Vec<Result<(), CommitError>>),
+}
+
 /// Whether the store takes new work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Space {
@@ -142,12 +154,14 @@ pub struct StoreStats {
 /// # Contract
 /// - [`commit`](Store::commit) is called by one thread at a time. It takes a group of batches, each atomic, and returns
 ///   when every batch with `Ok` would survive a power cut. Batches become durable, and visible to reads, in order.
+/// - [`begin`](Store::begin) does the same for several groups in a row, of which each is told apart; a group is durable, and
+///   visible, only with all those that were begun before it.
 /// - A batch of which the result is an error has changed nothing, except after [`CommitError::Unknown`].
 /// - Behind a batch that was refused, no batch of the same queue in the same group is written: it gets the same error.
 ///   Whoever hands over the groups keeps it so from group to group. Otherwise a crash before the refused batch is sent
 ///   again would leave a store in which an earlier decision is missing under a later one.
 /// - After `Fenced`, `Unknown` or `Failed` every later commit fails too; it is never retried silently.
-/// - `get` and `scan` see every commit that has returned, and no part of one that has not become durable. They may be
+/// - `get` and `scan` see every commit that has returned or was told, and no part of one that has not become durable. They may be
 ///   called from any thread at any time.
 /// - Deleting an absent key and overwriting a key are legal.
 /// - Dropping the store without [`close`](Store::close) is the same as a crash: nothing confirmed is lost.
@@ -157,6 +171,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes a group of batches durable, in order; one result per batch.
     fn commit(&self, group: Vec<Batch>) -> Vec<Result<(), CommitError>>;
+
+    /// Hands a group over behind those that are on their way, and does not wait until it is durable: `done` is told then, group
+    /// after group in the order of the calls. What is refused, with the reason, is known at once; what is not is written unless the store
+    /// writes nothing more at all.
+    fn begin(&self, group: Vec<Batch>, done: GroupDone) -> Begun {
+        drop(done);
+        Begun::Settled(self.commit(group))
+    }
+
+    /// How many groups may be on their way at a time. One: there is nothing to gain by handing one over before the last is durable.
+    fn groups_in_flight_max(&self) -> usize {
+        1
+    }
 
     /// The value of a key.
     ///

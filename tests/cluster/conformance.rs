@@ -15,9 +15,10 @@ use windlass_scheduler::store::postgres::{Bounds, ClaimError, Claimant, PgStore,
 use windlass_tests::postgres::Postgres;
 
 /// With these everything happens often.
-const TINY: Bounds = Bounds { overlay_bytes: 100 * 1024, cache_bytes: 256 * 1024, block_bytes: 2 * 1024 };
+pub(crate) const TINY: Bounds =
+    Bounds { overlay_bytes: 100 * 1024, cache_bytes: 256 * 1024, block_bytes: 2 * 1024 };
 
-fn database(url: &str) -> Database {
+pub(crate) fn database(url: &str) -> Database {
     let database = Database::new(DatabaseUrl::parse(url).expect("a URL")).expect("a thread");
     let theirs = database.clone();
     let prepared = database.wait(async move { Ok(prepare(&mut Session::new(theirs)).await) });
@@ -26,7 +27,7 @@ fn database(url: &str) -> Database {
 }
 
 /// Takes the shard away from whoever has it.
-fn take(database: &Database, name: &str, bounds: Bounds) -> Result<PgStore, ClaimError> {
+pub(crate) fn take(database: &Database, name: &str, bounds: Bounds) -> Result<PgStore, ClaimError> {
     static NONCE: AtomicU64 = AtomicU64::new(1);
     let theirs = database.clone();
     let read = async move { seat::read(&mut Session::new(theirs), SHARD).await };

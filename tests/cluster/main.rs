@@ -7,6 +7,7 @@ mod conformance;
 mod copies;
 mod database;
 mod fleet;
+mod flight;
 mod follow;
 mod owners;
 mod peers;

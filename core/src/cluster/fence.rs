@@ -13,11 +13,11 @@ pub enum Statement {
         epoch: Epoch,
         /// Whose claim it is.
         nonce: Nonce,
-        /// The last commit that this owner knows to be in the journal.
+        /// The number of the commit before it, which is in the journal or in flight.
         seq: u64,
     },
     /// If the row has this nonce: epoch and beat go up by one. It waits for a statement that is being executed, and
-    /// no statement that was sent before it can apply behind it; so its answer says what became of the last commit.
+    /// no statement that was sent before it can apply behind it; so its answer says which commits are in the journal.
     Reopen {
         /// Whose claim it is.
         nonce: Nonce,
@@ -48,22 +48,32 @@ pub enum Answer {
     },
     /// It was executed, and no row matched.
     Nothing,
-    /// No answer: the connection broke, or took too long. It may have been executed, or be executed yet.
+    /// No answer: the connection broke, or took too long. It may have been executed, or be executed yet. A statement that was refused
+    /// for want of space counts as lost too: it is sent again until there is room.
     Lost,
 }
 
 /// What follows from an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// The group is in the journal, once, under this seq. It may be confirmed, and the next one begun.
+    /// The oldest group is in the journal, once, under this seq. It may be confirmed, and another one begun.
     Committed {
         /// Where it stands.
         seq: u64,
     },
+    /// What became of the oldest group is not known, and so not of those behind it: they stand on it. Nothing is sent before all that
+    /// are in flight have their answers, or are given up for [`Answer::Lost`].
+    Unsettled,
+    /// So many of the oldest groups are in the journal, in order, and may be confirmed. Those behind them are not, and are sent
+    /// [again](Fence::again), in order, before another one is begun.
+    Settled {
+        /// How many.
+        committed: u64,
+    },
     /// Nothing to report; the next statement may begin. A sign of life of which the answer was lost is not sent again: the
     /// next commit or the next beat will do.
     Done,
-    /// This has to be sent now, after a pause if the answer before was [`Answer::Lost`]. A commit is of the same group as before.
+    /// This has to be sent now, after a pause if the answer before was [`Answer::Lost`].
     Send(Statement),
     /// The seat was given up.
     GivenUp,
@@ -79,24 +89,34 @@ pub enum Step {
     },
 }
 
-/// The writer's side of the fence: one statement at a time, and after each the one that settles it.
+/// The writer's side of the fence: a row of commits in flight, one behind the other, or one statement of another kind; and after
+/// trouble the one that settles it.
 ///
 /// ```text
-///                       Applied: Committed
-///              ┌──────────────────────────────────────┐
-///              ▼                                      │
-///   begin ► idle ───────── Commit ──────────────► committing ◄──────────┐
-///             ▲                                       │ Lost, Nothing   │ seq as before: the group once more
-///             │ seq one higher: Committed             ▼                 │
-///             └─────────────────────────────────── Reopen ──────────────┘
-///                                                     │ Nothing: Fenced    other seq: Regressed
-///                                                     ▼
-///                                                   over
+///     begin, again: Commit         Applied, to the oldest: Committed
+///               ┌───┐ ┌──────┐
+///               │   ▼ ▼      │
+///   beat ◄────►  open  ──────┘          Lost, Nothing: Unsettled
+///               ▲    │                 ┌─────────────┐
+///               │    │ Lost, Nothing   ▼             │ any answer
+///               │    └────────────► unsettled ───────┘
+///               │                      │ all are answered, or given up
+///               │   Applied: Settled   ▼
+///               └─────────────────── Reopen ◄──┐ Lost
+///                                      │  └────┘
+///                                      │ Nothing: Fenced    impossible seq: Regressed
+///                                      ▼
+///                                     over
 /// ```
 ///
+/// A commit names the number of the one before it, which may be in flight still. So the database takes none before the one it
+/// stands on, and whatever goes wrong, what it has of a row of commits is a beginning of it. A group keeps its number
+/// for as long as this owner lives: it is sent until it is in the journal, never withdrawn, and no other one gets its number. So the row's
+/// seq says which groups the journal has, even if one came into it by a statement that was given up for lost long before.
+///
 /// That nothing matched a commit does not yet mean that another owner came. A Reopen of which the answer was lost may be executed
-/// after its successor and raise the epoch once more; and a database that lost its newest commits has a seq that does
-/// not match. Only Reopen, which asks for the nonce alone, tells these from a fence.
+/// after its successor and raise the epoch once more, between two commits in flight as well; and a database that lost its newest
+/// commits has a seq that does not match. Only Reopen, which asks for the nonce alone, tells these from a fence.
 ///
 /// After [`Step::Fenced`], [`Step::Regressed`] and [`Step::GivenUp`] the fence is over: every further call is a bug of the
 /// caller, and panics. To write again, a node claims again.
@@ -106,20 +126,24 @@ pub struct Fence {
     /// The epoch of the row, which a Reopen raises.
     row_epoch: Epoch,
     nonce: Nonce,
+    /// The last commit that is surely in the journal.
     seq: u64,
+    /// Groups behind it that were begun: their numbers are the next ones, in order.
+    begun: u64,
+    /// The first so many of these have a statement in flight.
+    in_flight: u64,
     state: State,
 }
 
-/// The statement in flight, if any.
+/// What may be sent, or which answer is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Idle,
-    Committing,
+    /// Commits, or one statement of another kind.
+    Open,
+    /// Nothing, until all commits in flight have their answers.
+    Unsettled,
     Beating,
-    Reopening {
-        /// Whether it is to tell what became of a commit.
-        group: bool,
-    },
+    Reopening,
     GivingUp,
     Over,
 }
@@ -128,7 +152,7 @@ impl Fence {
     /// The fence of a claim that applied: `epoch` and `seq` are those in its answer.
     #[must_use]
     pub fn claimed(epoch: Epoch, nonce: Nonce, seq: u64) -> Fence {
-        Fence { claimed: epoch, row_epoch: epoch, nonce, seq, state: State::Idle }
+        Fence { claimed: epoch, row_epoch: epoch, nonce, seq, begun: 0, in_flight: 0, state: State::Open }
     }
 
     /// The epoch of the claim, which stays the same for as long as this owner does: that of its tokens.
@@ -143,10 +167,16 @@ impl Fence {
         self.seq
     }
 
-    /// Whether a statement may begin: none is in flight, and the fence is not over.
+    /// Whether everything that was begun is settled, and a statement of any kind may begin.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.state == State::Idle
+        self.state == State::Open && self.begun == 0
+    }
+
+    /// Whether a group may begin: nothing is unsettled, and all that were begun before it are in flight.
+    #[must_use]
+    pub fn may_begin(&self) -> bool {
+        self.state == State::Open && self.in_flight == self.begun
     }
 
     /// Whether this owner may write no more.
@@ -155,16 +185,34 @@ impl Fence {
         self.state == State::Over
     }
 
-    /// Commits the next group.
+    /// Commits the next group, behind those in flight. How many may be in flight at a time is up to the caller.
     ///
     /// # Panics
-    /// When the fence is not idle; so do [`beat`](Fence::beat) and [`give_up`](Fence::give_up).
+    /// When it [may not begin](Fence::may_begin).
     pub fn begin(&mut self) -> Statement {
-        self.leave_idle(State::Committing);
-        self.commit()
+        assert!(
+            self.may_begin(),
+            "a group behind one that is unsettled, or when the fence is over: {self:?}"
+        );
+        self.begun += 1;
+        self.again().expect("one more was begun than is in flight")
+    }
+
+    /// The commit of the oldest group that was begun and has no statement in flight, after [`Step::Settled`]; `None` when there is none, or
+    /// nothing may be sent.
+    pub fn again(&mut self) -> Option<Statement> {
+        if self.state != State::Open || self.in_flight == self.begun {
+            return None;
+        }
+        let seq = self.seq + self.in_flight;
+        self.in_flight += 1;
+        Some(Statement::Commit { epoch: self.row_epoch, nonce: self.nonce, seq })
     }
 
     /// Shows that this owner lives.
+    ///
+    /// # Panics
+    /// When the fence is not idle; so does [`give_up`](Fence::give_up).
     pub fn beat(&mut self) -> Statement {
         self.leave_idle(State::Beating);
         Statement::Beat { epoch: self.row_epoch, nonce: self.nonce }
@@ -176,88 +224,82 @@ impl Fence {
         Statement::GiveUp { nonce: self.nonce }
     }
 
-    /// The database has refused the commit in flight for want of space: it did not happen, and the fence is idle again.
-    ///
-    /// # Panics
-    /// When no commit is in flight.
-    pub fn withdrawn(&mut self) {
-        assert!(matches!(self.state, State::Committing), "no commit is in flight: {self:?}");
-        self.state = State::Idle;
-    }
-
-    /// Takes the answer to the statement in flight.
+    /// Takes the answer to the statement in flight, to the oldest if there are several.
     ///
     /// # Panics
     /// When none is in flight.
     pub fn answered(&mut self, answer: Answer) -> Step {
         match self.state {
-            State::Committing => match answer {
+            State::Open if self.in_flight > 0 => match answer {
                 Answer::Applied { seq, .. } if self.seq.checked_add(1) == Some(seq) => self.committed(seq),
                 Answer::Applied { seq, .. } => self.regressed(seq),
-                Answer::Nothing | Answer::Lost => self.reopen(true),
+                Answer::Nothing | Answer::Lost => self.unsettled(),
             },
+            State::Unsettled => self.unsettled(),
             State::Beating => match answer {
-                Answer::Applied { seq, .. } => self.settled(seq),
-                Answer::Nothing => self.reopen(false),
+                Answer::Applied { seq, .. } if seq == self.seq => self.done(),
+                Answer::Applied { seq, .. } => self.regressed(seq),
+                Answer::Nothing => self.reopen(),
                 Answer::Lost => self.done(),
             },
-            State::Reopening { group } => match answer {
-                Answer::Applied { epoch, seq } => self.reopened(group, epoch, seq),
+            State::Reopening => match answer {
+                Answer::Applied { epoch, seq } => self.reopened(epoch, seq),
                 Answer::Nothing => self.over(Step::Fenced),
-                Answer::Lost => self.reopen(group),
+                Answer::Lost => self.reopen(),
             },
             State::GivingUp => match answer {
                 Answer::Applied { .. } => self.over(Step::GivenUp),
                 Answer::Nothing => self.over(Step::Fenced),
                 Answer::Lost => Step::Send(Statement::GiveUp { nonce: self.nonce }),
             },
-            State::Idle | State::Over => panic!("an answer, and no statement in flight: {self:?}"),
+            State::Open | State::Over => panic!("an answer, and no statement in flight: {self:?}"),
         }
     }
 
     fn leave_idle(&mut self, state: State) {
-        assert!(self.is_idle(), "one statement at a time, and none when the fence is over: {self:?}");
+        assert!(self.is_idle(), "only when nothing is in flight, and not when the fence is over: {self:?}");
         self.state = state;
-    }
-
-    fn commit(&self) -> Statement {
-        Statement::Commit { epoch: self.row_epoch, nonce: self.nonce, seq: self.seq }
-    }
-
-    fn reopen(&mut self, group: bool) -> Step {
-        self.state = State::Reopening { group };
-        Step::Send(Statement::Reopen { nonce: self.nonce })
-    }
-
-    /// A Reopen applied: the row stands still until this owner's next statement, and says what became of the last.
-    fn reopened(&mut self, group: bool, epoch: Epoch, seq: u64) -> Step {
-        self.row_epoch = epoch;
-        if !group {
-            return self.settled(seq);
-        }
-        if self.seq.checked_add(1) == Some(seq) {
-            return self.committed(seq);
-        }
-        if seq != self.seq {
-            return self.regressed(seq);
-        }
-        self.state = State::Committing;
-        Step::Send(self.commit())
     }
 
     fn committed(&mut self, seq: u64) -> Step {
         self.seq = seq;
-        self.state = State::Idle;
+        self.begun -= 1;
+        self.in_flight -= 1;
         Step::Committed { seq }
     }
 
-    /// No commit was in flight, so the row must stand where this owner left it.
-    fn settled(&mut self, seq: u64) -> Step {
-        if seq == self.seq { self.done() } else { self.regressed(seq) }
+    /// One of the commits in flight is answered, and one before it or it itself did not apply, as far as is known. What its answer says does not
+    /// matter: the seq that a Reopen finds counts.
+    fn unsettled(&mut self) -> Step {
+        self.in_flight -= 1;
+        if self.in_flight == 0 {
+            return self.reopen();
+        }
+        self.state = State::Unsettled;
+        Step::Unsettled
+    }
+
+    fn reopen(&mut self) -> Step {
+        self.state = State::Reopening;
+        Step::Send(Statement::Reopen { nonce: self.nonce })
+    }
+
+    /// A Reopen applied: the row stands still until this owner's next statement, and says which groups are in the journal.
+    fn reopened(&mut self, epoch: Epoch, seq: u64) -> Step {
+        self.row_epoch = epoch;
+        match seq.checked_sub(self.seq) {
+            Some(committed) if committed <= self.begun => {
+                self.seq = seq;
+                self.begun -= committed;
+                self.state = State::Open;
+                Step::Settled { committed }
+            }
+            _ => self.regressed(seq),
+        }
     }
 
     fn done(&mut self) -> Step {
-        self.state = State::Idle;
+        self.state = State::Open;
         Step::Done
     }
 

@@ -8,6 +8,15 @@ fn fence() -> Fence {
     Fence::claimed(5, NONCE, 10)
 }
 
+/// A fence with so many commits in flight.
+fn sent(commits: u64) -> Fence {
+    let mut fence = fence();
+    for ahead in 0..commits {
+        assert_eq!(fence.begin(), commit(5, 10 + ahead));
+    }
+    fence
+}
+
 fn commit(epoch: Epoch, seq: u64) -> Statement {
     Statement::Commit { epoch, nonce: NONCE, seq }
 }
@@ -17,6 +26,10 @@ fn applied(epoch: Epoch, seq: u64) -> Answer {
 }
 
 const REOPEN: Step = Step::Send(Statement::Reopen { nonce: NONCE });
+
+fn settled(committed: u64) -> Step {
+    Step::Settled { committed }
+}
 
 #[test]
 fn commits_follow_one_another() {
@@ -29,62 +42,136 @@ fn commits_follow_one_another() {
 }
 
 #[test]
+fn commits_in_flight_are_confirmed_each_by_its_own_answer() {
+    let mut fence = sent(3);
+    assert_eq!(fence.answered(applied(5, 11)), Step::Committed { seq: 11 });
+    assert_eq!(fence.begin(), commit(5, 13), "another one goes behind those in flight");
+    for seq in 12..=14 {
+        assert!(!fence.is_idle(), "{seq} is in flight");
+        assert_eq!(fence.answered(applied(5, seq)), Step::Committed { seq });
+    }
+    assert!(fence.is_idle());
+    assert_eq!(fence.again(), None);
+}
+
+#[test]
 fn a_lost_commit_that_was_executed_is_found() {
-    let mut fence = fence();
-    fence.begin();
+    let mut fence = sent(1);
     assert_eq!(fence.answered(Answer::Lost), REOPEN);
-    assert_eq!(fence.answered(applied(6, 11)), Step::Committed { seq: 11 });
+    assert_eq!(fence.answered(applied(6, 11)), settled(1));
+    assert_eq!(fence.again(), None);
     assert_eq!(fence.begin(), commit(6, 11));
     assert_eq!(fence.epoch(), 5, "tokens keep the epoch of the claim");
 }
 
 #[test]
 fn a_lost_commit_that_was_not_is_sent_again_under_the_new_epoch() {
-    let mut fence = fence();
-    fence.begin();
+    let mut fence = sent(1);
     assert_eq!(fence.answered(Answer::Lost), REOPEN);
-    assert_eq!(fence.answered(applied(6, 10)), Step::Send(commit(6, 10)));
+    assert_eq!(fence.answered(applied(6, 10)), settled(0));
+    assert!(!fence.may_begin(), "the one before is not in flight");
+    assert_eq!(fence.again(), Some(commit(6, 10)));
     assert_eq!(fence.seq(), 10, "nothing is confirmed before the answer");
     assert_eq!(fence.answered(applied(6, 11)), Step::Committed { seq: 11 });
 }
 
+/// Whatever the answers behind the lost one say, and wherever the row of commits was cut.
+#[test]
+fn of_commits_in_flight_the_journal_has_a_beginning() {
+    for found in 0..=4 {
+        for behind in [Answer::Nothing, Answer::Lost, applied(5, 12)] {
+            let mut fence = sent(4);
+            for first in [Answer::Lost, behind, behind] {
+                assert_eq!(fence.answered(first), Step::Unsettled);
+                assert!(
+                    !fence.may_begin() && fence.again().is_none(),
+                    "nothing is sent before all are answered"
+                );
+            }
+            assert_eq!(fence.answered(behind), REOPEN);
+            assert_eq!(fence.answered(applied(6, 10 + found)), settled(found));
+            assert_eq!(fence.seq(), 10 + found);
+            for seq in 10 + found..14 {
+                assert!(!fence.may_begin(), "those before it go first");
+                assert_eq!(fence.again(), Some(commit(6, seq)));
+            }
+            assert_eq!(fence.again(), None);
+            assert_eq!(fence.begin(), commit(6, 14));
+            for seq in 11 + found..=15 {
+                assert_eq!(fence.answered(applied(6, seq)), Step::Committed { seq });
+            }
+            assert!(fence.is_idle());
+        }
+    }
+}
+
+#[test]
+fn what_was_confirmed_before_the_lost_one_stays_confirmed() {
+    let mut fence = sent(3);
+    assert_eq!(fence.answered(applied(5, 11)), Step::Committed { seq: 11 });
+    assert_eq!(fence.answered(Answer::Nothing), Step::Unsettled);
+    assert_eq!(fence.answered(Answer::Nothing), REOPEN);
+    assert_eq!(fence.answered(applied(6, 11)), settled(0));
+    assert_eq!((fence.again(), fence.again()), (Some(commit(6, 11)), Some(commit(6, 12))));
+}
+
+/// They may go one by one: a database without room for the first has none for those behind.
+#[test]
+fn what_is_sent_again_can_be_lost_again() {
+    let mut fence = sent(2);
+    fence.answered(Answer::Lost);
+    fence.answered(Answer::Lost);
+    assert_eq!(fence.answered(applied(6, 10)), settled(0));
+    assert_eq!(fence.again(), Some(commit(6, 10)));
+    assert_eq!(fence.answered(Answer::Lost), REOPEN, "the second is not in flight");
+    assert_eq!(fence.answered(applied(7, 11)), settled(1));
+    assert_eq!(fence.again(), Some(commit(7, 11)));
+    assert_eq!(fence.answered(applied(7, 12)), Step::Committed { seq: 12 });
+    assert!(fence.is_idle());
+}
+
 #[test]
 fn a_lost_reopen_is_asked_again_until_there_is_an_answer() {
-    let mut fence = fence();
-    fence.begin();
+    let mut fence = sent(2);
+    assert_eq!(fence.answered(Answer::Lost), Step::Unsettled);
     for _ in 0..3 {
         assert_eq!(fence.answered(Answer::Lost), REOPEN);
     }
     // All of them were executed.
-    assert_eq!(fence.answered(applied(8, 11)), Step::Committed { seq: 11 });
+    assert_eq!(fence.answered(applied(8, 11)), settled(1));
+    assert_eq!(fence.again(), Some(commit(8, 11)));
 }
 
-/// The first Reopen is executed behind the second: the epoch goes up under the commit, which is no fence.
+/// The first Reopen is executed behind the second: the epoch goes up under the commits, which is no fence.
 #[test]
 fn a_late_reopen_of_ones_own_is_no_fence() {
-    let mut fence = fence();
-    fence.begin();
+    let mut fence = sent(2);
     fence.answered(Answer::Lost);
     fence.answered(Answer::Lost);
-    assert_eq!(fence.answered(applied(6, 10)), Step::Send(commit(6, 10)));
+    fence.answered(Answer::Lost);
+    assert_eq!(fence.answered(applied(6, 10)), settled(0));
+    assert_eq!((fence.again(), fence.again()), (Some(commit(6, 10)), Some(commit(6, 11))));
+    // It comes between the two.
+    assert_eq!(fence.answered(applied(6, 11)), Step::Committed { seq: 11 });
     assert_eq!(fence.answered(Answer::Nothing), REOPEN);
-    assert_eq!(fence.answered(applied(8, 10)), Step::Send(commit(8, 10)));
-    assert_eq!(fence.answered(applied(8, 11)), Step::Committed { seq: 11 });
+    assert_eq!(fence.answered(applied(8, 11)), settled(0));
+    assert_eq!(fence.again(), Some(commit(8, 11)));
+    assert_eq!(fence.answered(applied(8, 12)), Step::Committed { seq: 12 });
 }
 
 #[test]
-fn a_commit_that_matches_nothing_is_fenced_when_the_nonce_is_gone() {
-    let mut fence = fence();
-    fence.begin();
+fn commits_that_match_nothing_are_fenced_when_the_nonce_is_gone() {
+    let mut fence = sent(2);
+    assert_eq!(fence.answered(Answer::Nothing), Step::Unsettled);
     assert_eq!(fence.answered(Answer::Nothing), REOPEN);
     assert_eq!(fence.answered(Answer::Nothing), Step::Fenced);
-    assert!(fence.is_over());
+    assert!(fence.is_over() && !fence.may_begin());
+    assert_eq!(fence.again(), None);
 }
 
 #[test]
 fn a_lost_commit_is_fenced_when_the_nonce_is_gone() {
-    let mut fence = fence();
-    fence.begin();
+    let mut fence = sent(1);
     fence.answered(Answer::Lost);
     assert_eq!(fence.answered(Answer::Nothing), Step::Fenced);
 }
@@ -92,8 +179,8 @@ fn a_lost_commit_is_fenced_when_the_nonce_is_gone() {
 #[test]
 fn lost_commits_of_the_database_are_noticed() {
     for lost in [Answer::Lost, Answer::Nothing] {
-        let mut fence = fence();
-        fence.begin();
+        let mut fence = sent(2);
+        fence.answered(lost);
         fence.answered(lost);
         assert_eq!(fence.answered(applied(3, 9)), Step::Regressed { confirmed: 10, found: 9 });
         assert!(fence.is_over());
@@ -102,10 +189,10 @@ fn lost_commits_of_the_database_are_noticed() {
 
 #[test]
 fn a_seq_that_nobody_can_have_written_is_noticed() {
-    let mut fence = fence();
-    fence.begin();
+    let mut fence = sent(2);
     fence.answered(Answer::Lost);
-    assert_eq!(fence.answered(applied(6, 12)), Step::Regressed { confirmed: 10, found: 12 });
+    fence.answered(Answer::Lost);
+    assert_eq!(fence.answered(applied(6, 13)), Step::Regressed { confirmed: 10, found: 13 });
 }
 
 #[test]
@@ -119,7 +206,7 @@ fn beats() {
     fence.beat();
     assert_eq!(fence.answered(Answer::Nothing), REOPEN);
     assert_eq!(fence.answered(Answer::Lost), REOPEN);
-    assert_eq!(fence.answered(applied(7, 10)), Step::Done);
+    assert_eq!(fence.answered(applied(7, 10)), settled(0));
     assert_eq!(fence.beat(), beat(7));
     assert_eq!(fence.answered(Answer::Nothing), REOPEN);
     assert_eq!(fence.answered(Answer::Nothing), Step::Fenced);
@@ -150,15 +237,21 @@ fn the_seat_is_given_up() {
 }
 
 #[test]
-#[should_panic(expected = "one statement at a time")]
-fn two_statements_at_once_are_a_bug() {
-    let mut fence = fence();
-    fence.begin();
-    fence.beat();
+#[should_panic(expected = "only when nothing is in flight")]
+fn a_beat_behind_a_commit_is_a_bug() {
+    sent(1).beat();
 }
 
 #[test]
-#[should_panic(expected = "none when the fence is over")]
+#[should_panic(expected = "behind one that is unsettled")]
+fn a_group_behind_one_that_is_unsettled_is_a_bug() {
+    let mut fence = sent(2);
+    fence.answered(Answer::Lost);
+    fence.begin();
+}
+
+#[test]
+#[should_panic(expected = "when the fence is over")]
 fn a_statement_after_the_end_is_a_bug() {
     let mut fence = fence();
     fence.give_up();

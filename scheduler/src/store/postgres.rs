@@ -7,22 +7,23 @@
 //!   │ windlass.journal    │──────────▶│ overlay (memory)  │
 //!   │ one row and one     │           ├───────────────────┤  checkpoint
 //!   │ statement per group,│           │ frozen overlay    │──────────────┐
-//!   │ behind the fence    │           ├───────────────────┤   ┌──────────▼──────────┐
-//!   └─────────────────────┘           │ directory         │──▶│ windlass.block      │
-//!                                     └───────────────────┘   └─────────────────────┘
+//!   │ behind the fence,   │           ├───────────────────┤   ┌──────────▼──────────┐
+//!   │ several in flight   │           │ directory         │──▶│ windlass.block      │
+//!   └─────────────────────┘           └───────────────────┘   └─────────────────────┘
 //! ```
 //!
 //! It is the sled engine with other places: the journal is a table of groups, blocks are rows, and the manifest is the shard's row,
 //! which also says who owns it. Every group carries epoch, nonce and number and is one statement that compares them; see
-//! [`windlass_core::cluster`] for the rules and `log` for the statements. What dies young never becomes a row of its own.
+//! [`windlass_core::cluster`] for the rules and `carrier` for the statements. What dies young never becomes a row of its own.
 //!
 //! - [`database`]: connections, errors sorted by what they leave behind; `link`: whether it is there.
 //! - [`schema`]: the tables and their versions.
 //! - [`seat`]: who owns a shard.
-//! - `log`: groups and signs of life, behind the fence.
+//! - `log`: what is in a row of the journal; `carrier`: rows and signs of life on their way, behind the fence.
 //! - `shelf`, `checkpoint`: what rests.
 //! - `opening`: taking a shard.
 
+mod carrier;
 mod checkpoint;
 pub mod database;
 mod engine;
@@ -33,15 +34,18 @@ pub mod schema;
 pub mod seat;
 mod shelf;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use ::bytes::Bytes;
-use windlass_core::cluster::ShardNo;
+use tokio::task::JoinHandle;
+use windlass_core::cluster::{Fence, ShardNo};
 use windlass_core::limits;
-use windlass_core::store::{Batch, CommitError, Epoch, ReadError, Space, Store, StoreStats};
+use windlass_core::store::{
+    Batch, Begun, CommitError, Epoch, GroupDone, ReadError, Space, Store, StoreStats,
+};
 
+use self::carrier::Carrier;
 use self::checkpoint::Checkpointer;
 use self::database::{DbError, Session};
 use self::engine::{BATCH_BYTES_MAX, Engine};
@@ -91,28 +95,22 @@ pub async fn prepare(session: &mut Session) -> Result<(), Unfit> {
 pub struct PgStore {
     engine: Arc<Engine>,
     threads: Threads,
+    /// The task that commits, until it has ended.
+    carrier: Mutex<Option<JoinHandle<Result<(), CommitError>>>>,
 }
 
 impl PgStore {
-    /// Starts the threads of a shard that was taken.
-    fn start(engine: Engine, next_block: u64, directory: u64) -> Result<PgStore, String> {
+    /// Starts the task and the thread of a shard that was taken.
+    fn start(engine: Engine, fence: Fence, next_block: u64, directory: u64) -> Result<PgStore, String> {
         let engine = Arc::new(engine);
-        let store = PgStore { engine: Arc::clone(&engine), threads: Threads::default() };
+        let carrier = engine.database.spawn(Carrier::new(Arc::clone(&engine), fence).run());
+        let carrier = Mutex::new(Some(carrier.map_err(|error| error.to_string())?));
+        let store = PgStore { engine: Arc::clone(&engine), threads: Threads::default(), carrier };
         let theirs = Arc::clone(&engine);
-        store.spawn("store-checkpoint", move || Checkpointer::new(&theirs, next_block, directory).run())?;
-        store.spawn("store-beat", move || {
-            let time = Duration::from_millis(limits::BEAT_MS);
-            while !engine.stop.load(Ordering::Relaxed) {
-                std::thread::sleep(time / 4);
-                engine.beat(time);
-            }
-        })?;
+        let checkpoints = move || Checkpointer::new(&theirs, next_block, directory).run();
+        let panicked = move |what| engine.fail(CommitError::Failed(what));
+        store.threads.spawn("store-checkpoint", panicked, checkpoints)?;
         Ok(store)
-    }
-
-    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), String> {
-        let engine = Arc::clone(&self.engine);
-        self.threads.spawn(name, move |what| engine.fail(CommitError::Failed(what)), run)
     }
 
     /// Why the shard is not written any more, once it is not: another owner, mostly.
@@ -121,18 +119,23 @@ impl PgStore {
         self.engine.failure().cloned()
     }
 
-    /// Ends the threads. A checkpoint under way is given up; the journal has what it would have moved.
-    fn stop(&self) {
+    /// Ends the thread and the task. A checkpoint under way is given up; the journal has what it would have moved.
+    fn stop(&self) -> Result<(), CommitError> {
         let engine = &self.engine;
         engine.link.cut();
         engine.stop.store(true, Ordering::Relaxed);
-        // Under the lock, or a commit that is about to wait would miss it.
-        drop(lock(&engine.state));
-        engine.progress.notify_all();
+        engine.work.notify_one();
         engine.wake_checkpoint();
         if !self.threads.join() {
             engine.fail(CommitError::Failed("a thread of the store has panicked".to_owned()));
         }
+        let Some(carrier) = lock(&self.carrier).take() else { return Ok(()) };
+        let panicked = || Err(CommitError::Failed("the task that commits has panicked".to_owned()));
+        let ended = engine.database.wait(async move { Ok(carrier.await) });
+        ended.map_or_else(
+            |error| Err(CommitError::Failed(error.to_string())),
+            |ended| ended.unwrap_or_else(|_| panicked()),
+        )
     }
 }
 
@@ -143,6 +146,14 @@ impl Store for PgStore {
 
     fn commit(&self, group: Vec<Batch>) -> Vec<Result<(), CommitError>> {
         self.engine.commit(group)
+    }
+
+    fn begin(&self, group: Vec<Batch>, done: GroupDone) -> Begun {
+        self.engine.begin(group, done)
+    }
+
+    fn groups_in_flight_max(&self) -> usize {
+        limits::COMMITS_IN_FLIGHT_MAX
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
@@ -184,20 +195,16 @@ impl Store for PgStore {
 
     /// Gives the shard up, so that the next owner need not wait for this one to fall silent.
     fn close(&self) -> Result<(), CommitError> {
-        let first = !self.engine.stop.load(Ordering::Relaxed);
-        self.stop();
-        let engine = &self.engine;
-        if !first || engine.failure().is_some() {
-            return Ok(());
+        if !self.engine.stop.load(Ordering::Relaxed) {
+            self.engine.gives_up.store(true, Ordering::Relaxed);
         }
-        let (log, link) = (Arc::clone(&engine.log), Arc::clone(&engine.link));
-        let given = engine.database.wait(async move { Ok(log.lock().await.give_up(&link).await) });
-        given.unwrap_or_else(|error| Err(CommitError::Failed(error.to_string())))
+        self.stop()
     }
 }
 
 impl Drop for PgStore {
     fn drop(&mut self) {
-        self.stop();
+        // As a crash: nobody is left to be told.
+        let _ = self.stop();
     }
 }

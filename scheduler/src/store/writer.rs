@@ -2,6 +2,7 @@
 //!
 //! A group costs one `fdatasync` however many batches are in it, so the writer never waits for company: it takes
 //! what is there, commits it, and finds the next group waiting when it returns. Under load the groups grow by themselves.
+//! A store at the other end of a wire takes further groups while the first is on its way ([`thread`]).
 //!
 //! The writer decides nothing about queues and holds no order but that of arrival: results are told in the order of
 //! submission, and a batch of one sender is never overtaken by a later one.
@@ -10,13 +11,13 @@
 
 pub(crate) mod alone;
 pub mod simulated;
+mod thread;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use windlass_core::store::keys::QueueNo;
 use windlass_core::store::{Batch, CommitError, ReadError, Refused, Space, Store};
@@ -32,10 +33,6 @@ pub const WAITING_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 pub const GROUP_BATCHES_MAX: usize = 4_096;
 /// Bytes after which a group takes no further batch.
 pub const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// How long the writer stays awake for the next batch. A thread that sleeps is woken in 20 to 60 µs when its processor sleeps too, which
-/// is as much as a fast disk needs for the commit; whoever wants the processor meanwhile gets it.
-const LINGER: Duration = Duration::from_micros(100);
 
 /// Called once on the writer's thread with the outcome of a batch. It must neither block nor panic: everybody waits.
 pub type Done = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
@@ -76,7 +73,7 @@ pub struct StoreWriter {
 /// The way to whoever commits.
 #[derive(Clone)]
 enum Sender {
-    Thread(SyncSender<Order>),
+    Thread(Arc<SyncSender<Order>>),
     Task(tokio::sync::mpsc::Sender<Order>),
 }
 
@@ -104,8 +101,13 @@ enum Stopping {
 }
 
 enum Order {
-    Commit { submission: Submission, bytes: usize },
+    Commit {
+        submission: Submission,
+        bytes: usize,
+    },
     Resume(QueueNo),
+    /// The store has told something of a group on its way.
+    Answered,
     Stop,
 }
 
@@ -140,10 +142,11 @@ impl StoreWriter {
         let shared = Shared::new(store, waiting_bytes_max);
         // One slot more than batches may wait, so that the order to stop always fits.
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX + 1);
-        let theirs = Arc::clone(&shared);
+        let sender = Arc::new(sender);
+        let (theirs, wake) = (Arc::clone(&shared), Arc::downgrade(&sender));
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             let _line = theirs.lifelines.hold("the store writer");
-            run(Arc::clone(&theirs), &receiver)
+            thread::Writer::new(Arc::clone(&theirs), receiver, wake).run()
         })?;
         *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Stopping::Running(thread);
         Ok(StoreWriter { shared, sender: Sender::Thread(sender) })
@@ -311,18 +314,23 @@ impl Shared {
 #[derive(Default)]
 struct Group {
     batches: Vec<Batch>,
-    queues: Vec<Option<QueueNo>>,
-    dones: Vec<Done>,
+    /// Everybody who is told of this group, in order.
+    places: Vec<Place>,
     bytes: usize,
-    /// Whether an order to stop was behind it.
-    stop: bool,
+}
+
+/// A submission's place in the row of those who are told.
+struct Place {
+    queue: Option<QueueNo>,
+    done: Done,
+    /// Why its batch is not in the group, when it stands behind one that was refused.
+    refused: Option<CommitError>,
 }
 
 /// A group whose outcome nobody knows yet.
 struct Committed {
     results: Vec<Result<(), CommitError>>,
-    queues: Vec<Option<QueueNo>>,
-    dones: Vec<Done>,
+    places: Vec<Place>,
     bytes: usize,
 }
 
@@ -330,52 +338,65 @@ struct Committed {
 struct Committer {
     shared: Arc<Shared>,
     refused: Refused,
+    /// Whether an order to stop has come.
+    stopping: bool,
+}
+
+impl Group {
+    fn is_full(&self) -> bool {
+        self.places.len() >= GROUP_BATCHES_MAX || self.bytes >= GROUP_BYTES_MAX
+    }
 }
 
 impl Committer {
     fn new(shared: Arc<Shared>) -> Committer {
-        Committer { shared, refused: Refused::default() }
+        Committer { shared, refused: Refused::default(), stopping: false }
     }
 
-    /// `first` and all that waits behind it, within the bounds of a group.
-    fn gather(&mut self, first: Order, mut next: impl FnMut() -> Option<Order>) -> Group {
-        let mut group = Group::default();
-        let mut order = Some(first);
-        while let Some(taken) = order {
-            match taken {
-                Order::Commit { submission, bytes } => match self.refused.behind(&submission.batch) {
-                    Some(error) => {
-                        self.shared.forget(1, bytes);
-                        (submission.done)(Err(error));
-                    }
-                    None => {
-                        group.bytes += bytes;
-                        group.queues.push(submission.batch.queue);
-                        group.batches.push(submission.batch);
-                        group.dones.push(submission.done);
-                    }
-                },
-                Order::Resume(queue) => self.refused.forget(queue),
-                Order::Stop => group.stop = true,
-            }
-            if group.stop || group.batches.len() >= GROUP_BATCHES_MAX || group.bytes >= GROUP_BYTES_MAX {
-                break;
-            }
-            order = next();
+    /// Adds what waits, within the bounds of a group.
+    fn gather(&mut self, group: &mut Group, mut next: impl FnMut() -> Option<Order>) {
+        while !group.is_full()
+            && let Some(order) = next()
+        {
+            self.put(group, order);
         }
-        group
+    }
+
+    fn put(&mut self, group: &mut Group, order: Order) {
+        match order {
+            Order::Commit { submission: Submission { batch, done }, bytes } => {
+                let refused = self.refused.behind(&batch);
+                group.bytes += bytes;
+                group.places.push(Place { queue: batch.queue, done, refused: refused.clone() });
+                group.batches.extend(refused.is_none().then_some(batch));
+            }
+            Order::Resume(queue) => self.refused.forget(queue),
+            Order::Answered => {}
+            Order::Stop => self.stopping = true,
+        }
     }
 
     /// Makes a group durable; what is left is to tell.
-    fn commit(&self, group: Group) -> Committed {
+    fn commit(&mut self, group: Group) -> Committed {
         let count = group.batches.len();
         let results = if count == 0 { Vec::new() } else { self.shared.store.commit(group.batches) };
         debug_assert_eq!(results.len(), count, "a store answers every batch");
-        Committed { results, queues: group.queues, dones: group.dones, bytes: group.bytes }
+        self.note(&group.places, &results);
+        Committed { results, places: group.places, bytes: group.bytes }
     }
 
-    fn tell(&mut self, committed: Committed) {
-        let count = committed.dones.len();
+    /// Nothing of a queue is written behind what was refused of it.
+    fn note(&mut self, places: &[Place], results: &[Result<(), CommitError>]) {
+        let taken = places.iter().filter(|place| place.refused.is_none());
+        for (place, result) in taken.zip(results) {
+            if let Err(error) = result {
+                self.refused.note(place.queue, error);
+            }
+        }
+    }
+
+    fn tell(&self, committed: Committed) {
+        let count = committed.places.len();
         if count == 0 {
             return;
         }
@@ -385,41 +406,15 @@ impl Committer {
         fault::pass(Point::WriterBeforeTell);
         // Room is made before the callbacks, since they often submit the next batch.
         shared.forget(count, committed.bytes);
-        let told = committed.dones.into_iter().zip(committed.results).zip(committed.queues);
-        for ((done, result), queue) in told {
-            if let Err(error) = &result {
-                self.refused.note(queue, error);
-            }
+        let mut results = committed.results.into_iter();
+        for Place { done, refused, .. } in committed.places {
+            let result = match refused {
+                Some(error) => Err(error),
+                None => results.next().expect("a store answers every batch"),
+            };
             done(result);
         }
     }
-}
-
-/// Waits for an order, at first without sleeping: after a commit the next batch is on its way as soon as its producer has read
-/// the answer. `None` once nobody can send any more.
-fn next(receiver: &Receiver<Order>) -> Option<Order> {
-    let begun = Instant::now();
-    while begun.elapsed() < LINGER {
-        match receiver.try_recv() {
-            Ok(order) => return Some(order),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => std::thread::yield_now(),
-        }
-    }
-    receiver.recv().ok()
-}
-
-fn run(shared: Arc<Shared>, receiver: &Receiver<Order>) -> Result<(), CommitError> {
-    let mut committer = Committer::new(shared);
-    let mut stopping = false;
-    // What was sent before the order to stop was seen is still taken: its senders were told that it was.
-    while let Some(first) = if stopping { receiver.try_recv().ok() } else { next(receiver) } {
-        let group = committer.gather(first, || receiver.try_recv().ok());
-        stopping |= group.stop;
-        let committed = committer.commit(group);
-        committer.tell(committed);
-    }
-    committer.shared.store.close()
 }
 
 #[cfg(test)]

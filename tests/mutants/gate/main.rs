@@ -167,6 +167,10 @@ const NODE: &[(&str, ownership::Planted, &[&str])] = &[
     ("node-owns-in-silence", ownership::Planted::SilentOwner, &["a healthy owner stays"]),
     ("node-forgets-its-drain", ownership::Planted::HoldForgotten, &["drained nodes hold off"]),
     ("node-reads-no-ends", ownership::Planted::EndsUnread, &["what ended rests"]),
+    ("node-sends-the-rest-backwards", ownership::Planted::RestBackwards, &["groups once, in order"]),
+    ("node-begins-before-the-rest", ownership::Planted::NewBeforeRest, &["groups once, in order"]),
+    ("node-leaves-the-refused-behind", ownership::Planted::RefusedLeftBehind, &["groups once, in order"]),
+    ("node-confirms-the-window", ownership::Planted::ConfirmWindow, &["confirmed is committed"]),
 ];
 
 /// Runs a mutant until one that it names has objected.

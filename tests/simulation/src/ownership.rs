@@ -57,6 +57,14 @@ pub enum Planted {
     HoldForgotten,
     /// A new owner does not read the ends of jobs.
     EndsUnread,
+    /// What has to be sent again is sent in the wrong order.
+    RestBackwards,
+    /// A new group is sent before those that have to be sent again.
+    NewBeforeRest,
+    /// A group without room is taken back, and those begun after it are not.
+    RefusedLeftBehind,
+    /// The answer to the oldest commit in flight confirms those behind it as well.
+    ConfirmWindow,
 }
 
 /// How to run a seed.

@@ -55,6 +55,10 @@ const PLANTED: &[(Planted, &[&str])] = &[
     (Planted::SilentOwner, &["a healthy owner stays"]),
     (Planted::HoldForgotten, &["drained nodes hold off"]),
     (Planted::EndsUnread, &["what ended rests"]),
+    (Planted::RestBackwards, &["groups once, in order"]),
+    (Planted::NewBeforeRest, &["groups once, in order"]),
+    (Planted::RefusedLeftBehind, &["groups once, in order"]),
+    (Planted::ConfirmWindow, &["confirmed is committed", "hand-outs are durable"]),
 ];
 
 #[test]

@@ -148,8 +148,7 @@ impl<'a> Checkpointer<'a> {
         engine.journal_bytes.fetch_sub(freed, Ordering::Relaxed);
         self.retired.push((old, retired.iter().map(|name| name.id).collect()));
         engine.checkpoints.fetch_add(1, Ordering::Relaxed);
-        drop(lock(&engine.state));
-        engine.progress.notify_all();
+        engine.work.notify_one();
         self.forget(seq, before)?;
         tracing::debug!(seq, ms = started.elapsed().as_millis() as u64, "checkpoint");
         Ok(())

@@ -21,8 +21,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Longest wait for a connection; a host that is gone is tried again.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
-/// Longest wait for a statement. What has no answer by then may have happened or not.
-const STATEMENT_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait for a statement, from when nothing is waited for before it. What has no answer by then may have happened or not.
+pub(super) const STATEMENT_WAIT: Duration = Duration::from_secs(10);
 /// Silence of the network after which a connection is given up.
 const NETWORK_WAIT: Duration = Duration::from_secs(8);
 /// Silence after which the system asks whether the other side is still there.
@@ -114,7 +114,7 @@ pub enum DbError {
 }
 
 impl DbError {
-    fn of(error: &tokio_postgres::Error) -> DbError {
+    pub(super) fn of(error: &tokio_postgres::Error) -> DbError {
         let text = source_text(error);
         let Some(code) = error.code() else { return DbError::Lost(text) };
         match code.code().get(..2) {
@@ -215,6 +215,18 @@ impl Database {
         runtime.spawn(work).await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Starts work that goes on by itself on the thread of the connections.
+    ///
+    /// # Errors
+    /// [`DbError::Away`] when the thread is gone.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<tokio::task::JoinHandle<T>, DbError> {
+        let gone = || DbError::Away("the connection's thread has ended".to_owned());
+        Ok(self.inner.runtime.as_ref().ok_or_else(gone)?.spawn(work))
+    }
+
     async fn connect(&self) -> Result<Client, DbError> {
         let config = &self.inner.url.config;
         let away = |error: &tokio_postgres::Error| DbError::Away(source_text(error));
@@ -272,7 +284,7 @@ pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 #[derive(Debug)]
 pub struct Session {
     database: Database,
-    client: Option<Client>,
+    client: Option<Arc<Client>>,
 }
 
 impl Session {
@@ -282,14 +294,23 @@ impl Session {
         Session { database, client: None }
     }
 
-    async fn client(&mut self) -> Result<&Client, DbError> {
-        match self.client.take() {
-            Some(client) if !client.is_closed() => Ok(self.client.insert(client)),
-            _ => {
-                let client = self.database.connect().await?;
-                Ok(self.client.insert(client))
-            }
+    /// The connection, for statements that are sent one behind the other.
+    pub(super) async fn client(&mut self) -> Result<Arc<Client>, DbError> {
+        if let Some(client) = self.live() {
+            return Ok(client);
         }
+        let client = Arc::new(self.database.connect().await?);
+        Ok(Arc::clone(self.client.insert(client)))
+    }
+
+    /// The connection, if it is there and not known to be broken.
+    pub(super) fn live(&self) -> Option<Arc<Client>> {
+        self.client.clone().filter(|client| !client.is_closed())
+    }
+
+    /// Gives the connection up: what has no answer on it may have happened or not.
+    pub(super) fn give_up(&mut self) {
+        self.client = None;
     }
 
     /// Sends one statement with its parameters, in one round trip.

@@ -1,24 +1,24 @@
-//! What the committing thread, the readers and the checkpointer share, and the commit itself.
+//! What the thread that hands groups over, the task that commits them, the readers and the checkpointer share.
 //!
-//! Locks are taken in this order: state, then view. The state's is held through a commit; the view's only for moments.
+//! Locks are taken in this order: state, then view. Both are held for moments only.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use windlass_core::cluster::{Nonce, ShardNo};
-use windlass_core::store::{Batch, CommitError, Epoch, Space, StoreStats, Write};
+use windlass_core::store::{Batch, Begun, CommitError, Epoch, GroupDone, Refused, Space, StoreStats, Write};
 
 use super::database::Database;
 use super::link::Link;
-use super::log::{Group, Log};
+use super::log::Group;
 use super::shelf::PgShelf;
 use crate::store::lock;
-use crate::store::rest::{Staging, View};
+use crate::store::rest::View;
 
-/// How long a commit waits before it looks again whether what it waits for will come.
-const WAIT_STEP: Duration = Duration::from_millis(100);
 /// Largest batch. PostgreSQL itself takes values of a gigabyte.
 pub(super) const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes after which a group is sent although more waits.
@@ -34,27 +34,51 @@ pub(super) struct Engine {
     pub(super) epoch: Epoch,
     pub(super) nonce: Nonce,
     pub(super) overlay_bytes: usize,
-    pub(super) link: Arc<Link>,
-    pub(super) log: Arc<tokio::sync::Mutex<Log>>,
+    pub(super) link: Link,
     pub(super) state: Mutex<State>,
     pub(super) view: RwLock<View<PgShelf>>,
-    /// Belongs to the state's lock: a checkpoint is done, or the store stops.
-    pub(super) progress: Condvar,
+    /// For the task that commits: a row waits, a checkpoint is done, or the store stops.
+    pub(super) work: Notify,
     pub(super) checkpoint_wanted: Mutex<bool>,
     pub(super) checkpoint_wake: Condvar,
     /// Why the store writes no more; the first reason stays.
     failed: OnceLock<CommitError>,
     pub(super) stop: AtomicBool,
+    /// Whether the shard is given up when the store stops.
+    pub(super) gives_up: AtomicBool,
     pub(super) journal_bytes: AtomicU64,
     pub(super) groups: AtomicU64,
     pub(super) checkpoints: AtomicU64,
 }
 
-/// What a commit and a checkpoint agree on.
+/// What commits and a checkpoint agree on.
 #[derive(Debug)]
 pub(super) struct State {
-    /// The last group that the view shows.
+    /// The last row that the view shows.
     pub(super) seq: u64,
+    /// Rows that are handed over and not sent, oldest first. Bounded by those who hand over: a few groups, see
+    /// [`windlass_core::limits::COMMITS_IN_FLIGHT_MAX`].
+    waiting: VecDeque<Row>,
+}
+
+/// A row of the journal on its way.
+pub(super) struct Row {
+    pub(super) data: Bytes,
+    batches: usize,
+    writes: Vec<Write>,
+    /// With the last row of a group: who wants to know.
+    told: Option<Told>,
+}
+
+struct Told {
+    results: Vec<Result<(), CommitError>>,
+    done: GroupDone,
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Row").field("bytes", &self.data.len()).finish_non_exhaustive()
+    }
 }
 
 /// The parts of an engine that taking the shard comes up with.
@@ -64,8 +88,6 @@ pub(super) struct Parts {
     pub(super) epoch: Epoch,
     pub(super) nonce: Nonce,
     pub(super) overlay_bytes: usize,
-    pub(super) link: Arc<Link>,
-    pub(super) log: Log,
     pub(super) seq: u64,
     pub(super) view: View<PgShelf>,
     pub(super) journal_bytes: u64,
@@ -79,15 +101,15 @@ impl Engine {
             epoch: parts.epoch,
             nonce: parts.nonce,
             overlay_bytes: parts.overlay_bytes,
-            link: parts.link,
-            log: Arc::new(tokio::sync::Mutex::new(parts.log)),
-            state: Mutex::new(State { seq: parts.seq }),
+            link: Link::default(),
+            state: Mutex::new(State { seq: parts.seq, waiting: VecDeque::new() }),
             view: RwLock::new(parts.view),
-            progress: Condvar::new(),
+            work: Notify::new(),
             checkpoint_wanted: Mutex::new(false),
             checkpoint_wake: Condvar::new(),
             failed: OnceLock::new(),
             stop: AtomicBool::new(false),
+            gives_up: AtomicBool::new(false),
             journal_bytes: AtomicU64::new(parts.journal_bytes),
             groups: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
@@ -95,26 +117,82 @@ impl Engine {
     }
 
     pub(super) fn commit(&self, group: Vec<Batch>) -> Vec<Result<(), CommitError>> {
-        let mut commit = Commit {
-            engine: self,
-            state: Some(lock(&self.state)),
-            group: Group::default(),
-            staged: Vec::with_capacity(group.len()),
-            results: Vec::with_capacity(group.len()),
-        };
-        commit.take(group);
-        let results = commit.results;
+        let (tell, told) = sync_channel(1);
+        let done: GroupDone = Box::new(move |results| {
+            // Whoever asks waits below.
+            let _ = tell.send(results);
+        });
+        match self.begin(group, done) {
+            Begun::Settled(results) => results,
+            Begun::OnItsWay(mut results) => told.recv().unwrap_or_else(|_| {
+                let gone = CommitError::Unknown("the task that commits has ended".to_owned());
+                results.iter_mut().filter(|result| result.is_ok()).for_each(|ok| *ok = Err(gone.clone()));
+                results
+            }),
+        }
+    }
+
+    /// Hands a group over to the task that commits.
+    pub(super) fn begin(&self, group: Vec<Batch>, done: GroupDone) -> Begun {
+        let mut staged = Staged::default();
+        let mut results = staged.take(self, group);
+        let mut rows = staged.rows;
+        let Some(last) = rows.last_mut() else { return Begun::Settled(results) };
+        last.told = Some(Told { results: results.clone(), done });
+        let mut state = lock(&self.state);
+        // Asked under the lock, under which those that wait are answered for the last time.
+        if let Some(error) = self.failed_error() {
+            results.iter_mut().filter(|result| result.is_ok()).for_each(|ok| *ok = Err(error.clone()));
+            return Begun::Settled(results);
+        }
+        state.waiting.extend(rows);
+        drop(state);
+        self.work.notify_one();
+        Begun::OnItsWay(results)
+    }
+
+    /// The next row to be sent, if one may be sent now.
+    pub(super) fn next_row(&self) -> Option<Row> {
+        let mut state = lock(&self.state);
+        if state.waiting.is_empty() || self.failed_error().is_some() {
+            return None;
+        }
+        // What needs more has to wait for the checkpoint. When space is low none may come, and what settles must go on.
+        if self.overloaded() && self.link.space() == Space::Ample {
+            self.wake_checkpoint();
+            return None;
+        }
+        state.waiting.pop_front()
+    }
+
+    /// The oldest row is in the journal. `written` counts the batches of its group that are.
+    pub(super) fn applied(&self, row: Row, written: &mut usize) {
+        let mut state = lock(&self.state);
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        row.writes.into_iter().for_each(|write| view.apply(write));
+        drop(view);
+        state.seq += 1;
+        self.journal_bytes.fetch_add(row.data.len() as u64, Ordering::Relaxed);
+        drop(state);
+        self.groups.fetch_add(1, Ordering::Relaxed);
         if self.checkpoint_due() {
             self.wake_checkpoint();
         }
-        results
+        *written += row.batches;
+        if let Some(told) = row.told {
+            *written = 0;
+            (told.done)(told.results);
+        }
     }
 
-    /// Makes a group durable.
-    fn append(&self, data: Bytes) -> Result<u64, CommitError> {
-        let (log, link) = (Arc::clone(&self.log), Arc::clone(&self.link));
-        let appended = self.database.wait(async move { Ok(log.lock().await.append(data, &link).await) });
-        appended.unwrap_or_else(|error| Err(CommitError::Unknown(error.to_string())))
+    /// Nothing more is written: answers all rows on their way, `begun` first.
+    pub(super) fn refuse(&self, begun: VecDeque<Row>, mut written: usize, error: &CommitError) {
+        let waiting = std::mem::take(&mut lock(&self.state).waiting);
+        for mut told in begun.into_iter().chain(waiting).filter_map(|row| row.told) {
+            let staged = told.results.iter_mut().filter(|result| result.is_ok());
+            staged.skip(std::mem::take(&mut written)).for_each(|ok| *ok = Err(error.clone()));
+            (told.done)(told.results);
+        }
     }
 
     pub(super) fn stats(&self) -> StoreStats {
@@ -140,14 +218,14 @@ impl Engine {
             let reason = self.failure().map(ToString::to_string).unwrap_or_default();
             tracing::error!(shard = self.shard, reason, "the store has stopped writing");
         }
-        self.progress.notify_all();
+        self.work.notify_one();
     }
 
     pub(super) fn failure(&self) -> Option<&CommitError> {
         self.failed.get()
     }
 
-    fn failed_error(&self) -> Option<CommitError> {
+    pub(super) fn failed_error(&self) -> Option<CommitError> {
         if let Some(error) = self.failure() {
             return Some(error.clone());
         }
@@ -162,26 +240,6 @@ impl Engine {
         }
     }
 
-    /// Shows that this owner lives, when no commit has for `time`.
-    pub(super) fn beat(&self, time: Duration) {
-        if self.failed_error().is_some() {
-            return;
-        }
-        let (log, link) = (Arc::clone(&self.log), Arc::clone(&self.link));
-        let beaten = self.database.wait(async move {
-            // Whoever holds it is committing.
-            let Ok(mut log) = log.try_lock() else { return Ok(Ok(())) };
-            if !log.is_silent_for(time) {
-                return Ok(Ok(()));
-            }
-            Ok(log.beat(&link).await.map(drop))
-        });
-        match beaten {
-            Ok(Ok(()) | Err(CommitError::Unknown(_) | CommitError::Full(_))) | Err(_) => {}
-            Ok(Err(error)) => self.fail(error),
-        }
-    }
-
     pub(super) fn wake_checkpoint(&self) {
         *lock(&self.checkpoint_wanted) = true;
         self.checkpoint_wake.notify_all();
@@ -193,7 +251,8 @@ impl Engine {
         view.active.bytes() > self.overlay_bytes || self.journal_bytes.load(Ordering::Relaxed) > JOURNAL_BYTES
     }
 
-    /// Whether so much has gathered that commits have to wait for the checkpoint: memory and journal have their bounds.
+    /// Whether so much has gathered that commits have to wait for the checkpoint: memory and journal have their bounds, but for what is
+    /// in flight.
     fn overloaded(&self) -> bool {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         view.active.bytes() > 2 * self.overlay_bytes
@@ -201,34 +260,30 @@ impl Engine {
     }
 }
 
-/// One call of commit on its way.
-struct Commit<'a> {
-    engine: &'a Engine,
-    /// Always there but while waiting.
-    state: Option<MutexGuard<'a, State>>,
+/// A group being made into rows.
+#[derive(Default)]
+struct Staged {
+    rows: Vec<Row>,
     group: Group,
-    /// The batches of the group that is being filled; their results are not in the row yet.
-    staged: Vec<Vec<Write>>,
-    results: Vec<Result<(), CommitError>>,
+    writes: Vec<Write>,
+    batches: usize,
 }
 
-impl Commit<'_> {
-    /// Waits while too much has gathered for one that needs more.
-    fn wait_for_checkpoint(&mut self) {
-        let engine = self.engine;
-        while engine.overloaded() && engine.link.space() == Space::Ample && engine.failed_error().is_none() {
-            engine.wake_checkpoint();
-            let guard = self.state.take().expect("only a wait takes the guard, and puts it back");
-            let (guard, _) =
-                engine.progress.wait_timeout(guard, WAIT_STEP).unwrap_or_else(PoisonError::into_inner);
-            self.state = Some(guard);
-        }
+impl Staged {
+    /// Takes all batches, in order; says of each whether it is in a row, or why not.
+    fn take(&mut self, engine: &Engine, group: Vec<Batch>) -> Vec<Result<(), CommitError>> {
+        let mut refused = Refused::default();
+        let each = group.into_iter().map(|batch| {
+            let queue = batch.queue;
+            let staged = refused.behind(&batch).map_or_else(|| self.stage(engine, batch), Err);
+            staged.inspect_err(|error| refused.note(queue, error))
+        });
+        let results = each.collect();
+        self.close();
+        results
     }
-}
 
-impl Staging for Commit<'_> {
-    fn stage(&mut self, batch: Batch) -> Result<(), CommitError> {
-        let engine = self.engine;
+    fn stage(&mut self, engine: &Engine, batch: Batch) -> Result<(), CommitError> {
         if let Some(error) = engine.failed_error() {
             return Err(error);
         }
@@ -240,45 +295,24 @@ impl Staging for Commit<'_> {
             return Err(CommitError::Full(engine.link.text().unwrap_or_default()));
         }
         if self.group.bytes() + bytes > GROUP_BYTES {
-            self.flush();
+            self.close();
         }
         self.group.push(&batch);
-        self.staged.push(batch.writes);
+        self.writes.extend(batch.writes);
+        self.batches += 1;
         Ok(())
     }
 
-    fn flush(&mut self) {
+    /// The row is full, or the last one.
+    fn close(&mut self) {
         if self.group.is_empty() {
             return;
         }
-        self.wait_for_checkpoint();
-        let engine = self.engine;
-        let staged = std::mem::take(&mut self.staged);
-        let data = std::mem::take(&mut self.group).finish();
-        let bytes = data.len() as u64;
-        let appended = engine.failed_error().map_or_else(|| engine.append(data), Err);
-        match appended {
-            Ok(seq) => {
-                let state = self.state.as_mut().expect("only a wait takes the guard, and puts it back");
-                state.seq = seq;
-                let count = staged.len();
-                let mut view = engine.view.write().unwrap_or_else(PoisonError::into_inner);
-                staged.into_iter().flatten().for_each(|write| view.apply(write));
-                drop(view);
-                engine.journal_bytes.fetch_add(bytes, Ordering::Relaxed);
-                engine.groups.fetch_add(1, Ordering::Relaxed);
-                self.results.extend((0..count).map(|_| Ok(())));
-            }
-            Err(error) => {
-                if !matches!(error, CommitError::Full(_)) {
-                    engine.fail(error.clone());
-                }
-                self.results.extend(staged.iter().map(|_| Err(error.clone())));
-            }
-        }
-    }
-
-    fn results(&mut self) -> &mut Vec<Result<(), CommitError>> {
-        &mut self.results
+        self.rows.push(Row {
+            data: std::mem::take(&mut self.group).finish(),
+            batches: std::mem::take(&mut self.batches),
+            writes: std::mem::take(&mut self.writes),
+            told: None,
+        });
     }
 }

@@ -28,8 +28,9 @@ struct Trouble {
 }
 
 impl Link {
-    pub(super) fn is_here(&self) {
-        if let Some(trouble) = self.trouble().take() {
+    /// PostgreSQL has answered. That it takes signs of life does not say that it has room for groups: only one that was `written` does.
+    pub(super) fn is_here(&self, written: bool) {
+        if let Some(trouble) = self.trouble().take_if(|trouble| written || !trouble.full) {
             tracing::info!(seconds = trouble.since.elapsed().as_secs_f32(), "PostgreSQL answers again");
         }
     }
@@ -46,7 +47,13 @@ impl Link {
     }
 
     pub(super) fn is_full(&self, text: String) {
-        *self.trouble() = Some(Trouble { since: Instant::now(), text, full: true });
+        let mut trouble = self.trouble();
+        let since =
+            trouble.as_ref().filter(|trouble| trouble.full).map_or_else(Instant::now, |full| full.since);
+        if trouble.as_ref().is_none_or(|trouble| !trouble.full) {
+            tracing::warn!(error = text, "PostgreSQL has no room; it is asked again");
+        }
+        *trouble = Some(Trouble { since, text, full: true });
     }
 
     fn trouble(&self) -> std::sync::MutexGuard<'_, Option<Trouble>> {

@@ -11,8 +11,7 @@ use windlass_core::limits;
 
 use super::database::{Database, DbError, Param, Session};
 use super::engine::{Engine, Parts};
-use super::link::Link;
-use super::log::{self, Log};
+use super::log;
 use super::schema;
 use super::seat::{self, Claimed, Presence, column, shard_column};
 use super::shelf::PgShelf;
@@ -98,7 +97,6 @@ impl PgStore {
             seat::claim(&mut session, asked.shard, &seen, nonce, me, &reason).await.map(Ok)
         })??;
         let claimed = claimed.ok_or(ClaimError::Raced)?;
-        let link = Arc::new(Link::default());
         let shelf = PgShelf::new(database.clone(), who.shard, bounds.block_bytes, bounds.cache_bytes);
         let directory = read_directory(database, who.shard, &claimed)?;
         let resting = Arc::new(Resting { directory, blocks: Arc::new(shelf) });
@@ -111,8 +109,6 @@ impl PgStore {
             epoch: claimed.epoch,
             nonce,
             overlay_bytes: bounds.overlay_bytes,
-            link,
-            log: Log::new(Session::new(database.clone()), who.shard, fence),
             seq: claimed.seq,
             view,
             journal_bytes,
@@ -120,7 +116,7 @@ impl PgStore {
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let groups = claimed.seq - claimed.rested;
         tracing::info!(shard = who.shard, epoch = claimed.epoch, groups, ms, why, "took the shard");
-        PgStore::start(engine, claimed.next_block, claimed.directory).map_err(ClaimError::Failed)
+        PgStore::start(engine, fence, claimed.next_block, claimed.directory).map_err(ClaimError::Failed)
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use windlass_core::store::Store;
 
-use super::{Committer, Order, Sender, Shared, StoreWriter, WAITING_BATCHES_MAX, WAITING_BYTES_DEFAULT};
+use super::{
+    Committer, Group, Order, Sender, Shared, StoreWriter, WAITING_BATCHES_MAX, WAITING_BYTES_DEFAULT,
+};
 
 /// How long a read of the store takes.
 pub(super) const READ: Duration = Duration::from_millis(1);
@@ -37,11 +39,12 @@ impl StoreWriter {
 async fn run(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Order>, mut disk: impl Disk) {
     let _line = shared.lifelines.hold("the store writer");
     let mut committer = Committer::new(Arc::clone(&shared));
-    let mut stopping = false;
     // What was sent before the order to stop was seen is still taken: its senders were told that it was.
-    while let Some(first) = if stopping { receiver.try_recv().ok() } else { receiver.recv().await } {
-        let group = committer.gather(first, || receiver.try_recv().ok());
-        stopping |= group.stop;
+    while let Some(first) = if committer.stopping { receiver.try_recv().ok() } else { receiver.recv().await }
+    {
+        let mut group = Group::default();
+        committer.put(&mut group, first);
+        committer.gather(&mut group, || receiver.try_recv().ok());
         disk.write().await;
         let committed = committer.commit(group);
         disk.sync().await;

@@ -69,7 +69,6 @@ pub struct Claim {
     /// Fresh.
     pub nonce: Nonce,
     /// Whether gossip had told it that the owner is dead.
-    /// Whether gossip had told it that the owner is dead.
     pub told_dead: bool,
     /// When it was decided.
     pub decided_at: u64,
@@ -101,6 +100,8 @@ pub struct Sent {
     pub request: Request,
     /// Whether the answer reaches the node.
     pub heard: bool,
+    /// The session it goes over; what has one is in order with the others of it.
+    pub session: Option<u64>,
 }
 
 /// What the database answers.

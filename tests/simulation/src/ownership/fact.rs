@@ -38,10 +38,12 @@ pub enum Fact {
     Owns { node: usize, claim: ClaimNo },
     /// It has read the journal and serves.
     Serves { node: usize, claim: ClaimNo },
-    /// What the fence of an owner said to the answer to a statement. The group is the one that is being committed.
-    Stepped { node: usize, claim: ClaimNo, to: Statement, step: Step, group: Option<Rc<Group>> },
-    /// There was no room for a group, and its owner has taken it back.
-    Withdrawn { claim: ClaimNo, group: Rc<Group> },
+    /// An owner has begun a group, behind all that it has begun before.
+    Begun { claim: ClaimNo, group: Rc<Group> },
+    /// What the fence of an owner said to the answer to a statement. The group is the oldest of so many that are not settled.
+    Stepped { node: usize, claim: ClaimNo, to: Statement, step: Step, group: Option<Rc<Group>>, behind: u64 },
+    /// An owner has heard that there was no room for a group.
+    NoRoom { claim: ClaimNo, group: Rc<Group> },
     /// A new owner has found less in the journal than its claim said.
     FoundLess { node: usize, claim: ClaimNo },
     /// A node was told to give up and to claim nothing until then.
@@ -63,6 +65,7 @@ impl Fact {
         match self {
             Fact::Wrote { own, .. } => matches!(own.statement, Statement::Beat { .. }),
             Fact::Stepped { step, .. } => *step == Step::Done,
+            Fact::Begun { .. } => true,
             _ => false,
         }
     }

@@ -193,7 +193,7 @@ impl World {
         let Mode::Standby { asked, .. } = &mut node.mode else { return };
         if asked.is_none() {
             *asked = Some((call, Asked::Read(now)));
-            self.ask(index, call, Request::Read, READ_MS_MAX);
+            self.ask(index, call, Request::Read, READ_MS_MAX, None);
         }
     }
 
@@ -209,7 +209,7 @@ impl World {
                 Reply::Journal(groups) => self.loaded(index, groups),
                 _ => self.load(index),
             },
-            Mode::Owner(owner) if owner.call == Some(call) => self.owner_hears(index, reply),
+            Mode::Owner(owner) if owner.awaits(call) => self.owner_hears(index, call, reply),
             Mode::Owner(_) => {}
         }
     }
@@ -266,7 +266,7 @@ impl World {
         if let Mode::Standby { asked, .. } = &mut self.nodes[index].mode {
             *asked = Some((call, Asked::Claim(Box::new(claim.clone()))));
         }
-        self.ask(index, call, Request::Claim(claim), self.setup.statement_ms);
+        self.ask(index, call, Request::Claim(claim), self.setup.statement_ms, None);
     }
 
     /// The servers that gossip calls alive, as this node sees it.

@@ -1,5 +1,6 @@
-//! A node that owns: it sends what its fence says, one statement at a time, and lets out what a commit has made true.
+//! A node that owns: it sends what its fence says, several commits in flight, and lets out what a commit has made true.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use windlass_core::cluster::{Answer, Fence, Statement, Step};
@@ -43,13 +44,17 @@ pub struct Owner {
     pub ledger: Option<Ledger>,
     /// The reading of the journal under way.
     pub load: Option<u64>,
-    /// The statement under way, or the one to be sent after a pause.
-    pub call: Option<u64>,
+    /// The statement under way that is alone, or the one to be sent after a pause.
+    pub call: Option<(u64, Statement)>,
     /// Whether it is to give up.
     pub leaves: bool,
     open: (Vec<Write>, Vec<Hold>),
-    flight: Option<(Rc<Group>, Vec<Hold>)>,
-    sent: Option<Statement>,
+    /// Groups that were begun and are not known to be in the journal, oldest first.
+    flight: VecDeque<(Rc<Group>, Vec<Hold>)>,
+    /// The commits in flight, which are of the first groups, with what is heard of them.
+    calls: VecDeque<(u64, Statement, Option<Reply>)>,
+    /// The connection that they go over.
+    session: u64,
     /// When a statement was last sent that showed that it lives.
     alive_at: u64,
 }
@@ -69,8 +74,9 @@ impl Owner {
             call: None,
             leaves: false,
             open: (Vec::new(), Vec::new()),
-            flight: None,
-            sent: None,
+            flight: VecDeque::new(),
+            calls: VecDeque::new(),
+            session: claim,
             alive_at: 0,
         }
     }
@@ -79,6 +85,20 @@ impl Owner {
     #[must_use]
     pub fn serves(&self) -> bool {
         self.ledger.is_some() && !self.leaves
+    }
+
+    /// Whether it waits for this answer.
+    #[must_use]
+    pub fn awaits(&self, call: u64) -> bool {
+        self.call.is_some_and(|(alone, _)| alone == call) || self.calls.iter().any(|(sent, ..)| *sent == call)
+    }
+}
+
+/// What the fence hears. A group for which there is no room is sent again like one that was lost.
+fn answer_of(reply: &Reply) -> Answer {
+    match reply {
+        Reply::Own(answer) => *answer,
+        _ => Answer::Lost,
     }
 }
 
@@ -103,7 +123,7 @@ impl World {
         let Some(owner) = self.owner(node) else { return };
         owner.load = Some(call);
         let seq = owner.start_seq;
-        self.ask(node, call, Request::Load { seq }, self.setup.statement_ms);
+        self.ask(node, call, Request::Load { seq }, self.setup.statement_ms, None);
     }
 
     pub(super) fn loaded(&mut self, node: usize, groups: &[Rc<Group>]) {
@@ -125,26 +145,55 @@ impl World {
     pub(super) fn pump(&mut self, node: usize) {
         let (at, beat_ms) = (self.at, self.setup.timing.beat_ms);
         self.offer(node);
-        let id = self.next_call();
         let silent = self.planted == Some(Planted::SilentOwner);
         let Some(owner) = self.owner(node) else { return };
-        if !owner.fence.is_idle() {
-            return;
+        if at >= owner.alive_at + beat_ms && !silent && owner.fence.is_idle() {
+            let statement = owner.fence.beat();
+            return self.send(node, statement);
         }
-        let due = at >= owner.alive_at + beat_ms && !silent;
-        let statement = if due {
-            owner.fence.beat()
-        } else if !owner.open.0.is_empty() {
-            let (writes, holds) = std::mem::take(&mut owner.open);
-            owner.flight = Some((Rc::new(Group { id, claim: owner.claim, writes }), holds));
-            owner.fence.begin()
-        } else if owner.leaves {
-            owner.fence.give_up()
-        } else {
-            return;
-        };
-        self.send(node, statement);
+        while self.commit_next(node) {}
         self.let_out_early(node);
+        let Some(owner) = self.owner(node) else { return };
+        if owner.leaves && owner.open.0.is_empty() && owner.fence.is_idle() {
+            let statement = owner.fence.give_up();
+            self.send(node, statement);
+        }
+    }
+
+    /// Sends a commit, of a group that was sent before or of a new one; `false` when none may be sent now.
+    fn commit_next(&mut self, node: usize) -> bool {
+        let (id, call, window) = (self.next_call(), self.next_call(), self.setup.window);
+        let (alone, planted) = (self.setup.again_alone, self.planted);
+        let Some(owner) = self.owner(node) else { return false };
+        let flying = owner.calls.len();
+        let again = flying < owner.flight.len();
+        if again && alone && flying > 0 || flying >= window {
+            return false;
+        }
+        let hasty = again && planted == Some(Planted::NewBeforeRest) && !owner.open.0.is_empty();
+        let (statement, index) = match owner.fence.again() {
+            Some(statement) if again && planted == Some(Planted::RestBackwards) => {
+                (statement, owner.flight.len() - 1 - flying)
+            }
+            Some(statement) if !hasty => (statement, flying),
+            Some(statement) => (statement, owner.flight.len()),
+            None if owner.open.0.is_empty() || !owner.fence.may_begin() => return false,
+            None => (owner.fence.begin(), flying),
+        };
+        let claim = owner.claim;
+        if index == owner.flight.len() {
+            let (writes, holds) = std::mem::take(&mut owner.open);
+            let group = Rc::new(Group { id, claim, writes });
+            owner.flight.push_back((Rc::clone(&group), holds));
+            self.emit(Fact::Begun { claim, group });
+        }
+        let Some(owner) = self.owner(node) else { return false };
+        owner.calls.push_back((call, statement, None));
+        let known =
+            owner.flight.iter().take(index).fold(owner.known, |known, (group, _)| chain(known, group));
+        let group = Some(Rc::clone(&owner.flight[index].0));
+        self.ask_for_owner(node, call, Own { claim, statement, group, known });
+        true
     }
 
     /// Leases jobs, into the group that is gathered.
@@ -162,44 +211,98 @@ impl World {
         }
     }
 
-    /// Sends a statement of the fence.
+    /// Sends a statement that is alone.
     fn send(&mut self, node: usize, statement: Statement) {
-        let (at, call) = (self.at, self.next_call());
+        let call = self.next_call();
         let Some(owner) = self.owner(node) else { return };
-        owner.call = Some(call);
-        owner.sent = Some(statement);
-        owner.alive_at = at;
-        let group = match statement {
-            Statement::Commit { .. } => owner.flight.as_ref().map(|(group, _)| Rc::clone(group)),
-            _ => None,
-        };
-        let own = Own { claim: owner.claim, statement, group, known: owner.known };
-        self.ask(node, call, Request::Own(own), self.setup.statement_ms);
+        owner.call = Some((call, statement));
+        let own = Own { claim: owner.claim, statement, group: None, known: owner.known };
+        self.ask_for_owner(node, call, own);
     }
 
-    /// What came of the statement under way.
-    pub(super) fn owner_hears(&mut self, node: usize, reply: &Reply) {
+    fn ask_for_owner(&mut self, node: usize, call: u64, own: Own) {
+        let at = self.at;
         let Some(owner) = self.owner(node) else { return };
-        owner.call = None;
-        if matches!(reply, Reply::Full) {
-            return self.withdraw(node);
+        owner.alive_at = at;
+        let session = owner.session;
+        self.ask(node, call, Request::Own(own), self.setup.statement_ms, Some(session));
+    }
+
+    /// An answer. Those to commits are worked off in the order in which these were sent.
+    pub(super) fn owner_hears(&mut self, node: usize, call: u64, reply: &Reply) {
+        let session = self.next_call();
+        let Some(owner) = self.owner(node) else { return };
+        if let Some((_, to)) = owner.call.take_if(|(alone, _)| *alone == call) {
+            let answer = answer_of(reply);
+            if answer == Answer::Lost {
+                owner.session = session;
+            }
+            let step = owner.fence.answered(answer);
+            return self.follow(node, to, answer, step);
         }
-        let answer = match reply {
-            Reply::Own(answer) => *answer,
-            _ => Answer::Lost,
-        };
-        let step = owner.fence.answered(answer);
-        let group = owner.flight.as_ref().map(|(group, _)| Rc::clone(group));
-        let claim = owner.claim;
-        let to = owner.sent.expect("an answer follows a statement");
-        self.emit(Fact::Stepped { node, claim, to, step, group });
+        let waits = owner.calls.iter_mut().find(|(sent, _, heard)| *sent == call && heard.is_none());
+        let Some((_, _, heard)) = waits else { return };
+        *heard = Some(reply.clone());
+        while let Some(owner) = self.owner(node)
+            && let Some((_, to, Some(reply))) = owner.calls.front().cloned()
+        {
+            owner.calls.pop_front();
+            self.commit_heard(node, to, &reply);
+        }
+    }
+
+    /// What came of the oldest commit in flight.
+    fn commit_heard(&mut self, node: usize, to: Statement, reply: &Reply) {
+        let session = self.next_call();
+        let left_behind = self.planted == Some(Planted::RefusedLeftBehind);
+        let Some(owner) = self.owner(node) else { return };
+        let answer = answer_of(reply);
+        let mut step = owner.fence.answered(answer);
+        let full = matches!(reply, Reply::Full);
+        if answer == Answer::Lost && !full {
+            // The session is given up, and with it all that is in flight behind.
+            owner.session = session;
+            owner.calls.clear();
+            while step == Step::Unsettled {
+                step = owner.fence.answered(Answer::Lost);
+            }
+        }
+        if full {
+            let (group, _) = owner.flight.front().expect("a commit is of a group");
+            let fact = Fact::NoRoom { claim: owner.claim, group: Rc::clone(group) };
+            if left_behind && let Some((group, holds)) = owner.flight.pop_front() {
+                owner.open.0.splice(0..0, group.writes.iter().copied());
+                owner.open.1.splice(0..0, holds);
+            }
+            self.emit(fact);
+        }
+        self.follow(node, to, answer, step);
+    }
+
+    /// Does what the fence says to the answer to a statement.
+    fn follow(&mut self, node: usize, to: Statement, answer: Answer, step: Step) {
+        let Some(owner) = self.owner(node) else { return };
+        let (claim, seq) = (owner.claim, owner.fence.seq());
+        let group = owner.flight.front().map(|(group, _)| Rc::clone(group));
+        let behind = owner.flight.len() as u64;
+        self.emit(Fact::Stepped { node, claim, to, step, group, behind });
         match step {
-            Step::Committed { .. } => self.committed(node),
+            Step::Committed { .. } => {
+                self.committed(node);
+                self.pump(node);
+            }
+            Step::Settled { committed } => {
+                for number in seq - committed + 1..=seq {
+                    self.found(node, to, number);
+                }
+                self.pump(node);
+            }
+            Step::Unsettled => {}
             Step::Done => self.pump(node),
             Step::Send(statement) if answer == Answer::Lost => {
                 let call = self.next_call();
                 if let Some(owner) = self.owner(node) {
-                    owner.call = Some(call);
+                    owner.call = Some((call, statement));
                 }
                 self.node_later(node, PAUSE_MS, NodeEvent::Send(call, statement));
             }
@@ -208,36 +311,36 @@ impl World {
         }
     }
 
-    /// There is no room for the group: what is in it goes into the next one, which is tried with the next tick.
-    fn withdraw(&mut self, node: usize) {
-        let beat_ms = self.setup.timing.beat_ms;
+    /// A reopen has found the oldest group in the journal, under this number.
+    fn found(&mut self, node: usize, to: Statement, seq: u64) {
         let Some(owner) = self.owner(node) else { return };
-        owner.fence.withdrawn();
-        owner.alive_at = owner.alive_at.saturating_sub(beat_ms);
-        let (group, holds) = owner.flight.take().expect("a commit is of a group");
-        owner.open.0.splice(0..0, group.writes.iter().copied());
-        owner.open.1.splice(0..0, holds);
-        let claim = owner.claim;
-        self.emit(Fact::Withdrawn { claim, group });
+        let (claim, behind) = (owner.claim, owner.flight.len() as u64);
+        let group = owner.flight.front().map(|(group, _)| Rc::clone(group));
+        self.emit(Fact::Stepped { node, claim, to, step: Step::Committed { seq }, group, behind });
+        self.committed(node);
     }
 
     /// The pause is over.
     pub(super) fn send_now(&mut self, node: usize, call: u64, statement: Statement) {
-        if self.owner(node).is_some_and(|owner| owner.call == Some(call)) {
+        if self.owner(node).is_some_and(|owner| owner.call == Some((call, statement))) {
             self.send(node, statement);
         }
     }
 
+    /// The oldest group is in the journal.
     fn committed(&mut self, node: usize) {
+        let window = self.planted == Some(Planted::ConfirmWindow);
         let Some(owner) = self.owner(node) else { return };
-        let (group, holds) = owner.flight.take().expect("a commit is of a group");
+        let (group, mut holds) = owner.flight.pop_front().expect("a commit is of a group");
         owner.known = chain(owner.known, &group);
+        if window {
+            owner.flight.iter_mut().for_each(|(_, behind)| holds.append(behind));
+        }
         if let Some(ledger) = &mut owner.ledger {
             group.writes.iter().for_each(|write| ledger.durable(*write));
         }
         let claim = owner.claim;
         self.let_out(claim, &holds);
-        self.pump(node);
     }
 
     fn let_out(&mut self, claim: ClaimNo, holds: &[Hold]) {
@@ -263,10 +366,10 @@ impl World {
         };
         let Some(owner) = self.owner(node) else { return };
         let claim = owner.claim;
-        let Some((_, holds)) = &mut owner.flight else { return };
-        let (now, later) = holds.iter().partition(|hold| early(hold));
-        *holds = later;
-        let now: Vec<Hold> = now;
+        let mut now: Vec<Hold> = Vec::new();
+        for (_, holds) in &mut owner.flight {
+            now.extend(holds.extract_if(.., |hold| early(hold)));
+        }
         self.let_out(claim, &now);
     }
 

@@ -1,4 +1,7 @@
 //! Between nodes and the database: delays, what is lost, what arrives late, and the falls of the database.
+//!
+//! What goes over one session keeps its order, and as a rule nothing follows what got lost; a proxy in between may lose a single statement
+//! or keep one back.
 
 use windlass_core::cluster::Answer;
 
@@ -13,24 +16,68 @@ const HELD: u32 = 250;
 const FULL: u32 = 600;
 /// Longest time for which a statement is on its way that arrives late.
 const LATE_MS_MAX: u64 = 12_000;
+/// Losses and delays, in a thousand, that what is behind on the same session does not share.
+const SINGLE: u32 = 300;
+
+/// One direction of a session.
+#[derive(Debug, Default)]
+pub struct Lane {
+    /// When the last one arrives, and the next one at the earliest.
+    last_at: u64,
+    /// Whether nothing arrives any more.
+    broken: bool,
+}
 
 impl World {
     /// A node asks the database, and waits for the answer for so long.
-    pub(super) fn ask(&mut self, index: usize, call: u64, request: Request, wait_ms: u64) {
+    pub(super) fn ask(
+        &mut self,
+        index: usize,
+        call: u64,
+        request: Request,
+        wait_ms: u64,
+        session: Option<u64>,
+    ) {
         self.node_later(index, wait_ms, NodeEvent::Timeout(call));
         let node = &self.nodes[index];
         let (lost, unanswered, late, until) = node.lossy;
         let lossy = self.at < until;
+        let there = session.map(|session| (session, true));
         if self.at < node.cut_until || lossy && self.rng.chance(lost) {
-            return;
+            return self.break_lane(there);
         }
         let heard = !(lossy && self.rng.chance(unanswered));
         let mut delay_ms = self.delay_ms(index);
+        let mut single = false;
         if lossy && self.rng.chance(late) {
             delay_ms += self.rng.between(500, LATE_MS_MAX);
+            single = self.rng.chance(SINGLE);
         }
         let process = self.nodes[index].process;
-        self.later(delay_ms, Event::Arrives(Sent { node: index, process, call, request, heard }));
+        let Some(at) = self.on_lane(there, delay_ms, single) else { return };
+        self.at_time(at, Event::Arrives(Sent { node: index, process, call, request, heard, session }));
+    }
+
+    /// Something on this lane is lost, and mostly what follows with it.
+    fn break_lane(&mut self, lane: Option<(u64, bool)>) {
+        let single = self.rng.chance(SINGLE);
+        if let Some(lane) = lane.filter(|_| !single) {
+            self.lanes.entry(lane).or_default().broken = true;
+        }
+    }
+
+    /// When something arrives that is sent now: behind what was sent before it, unless it is a `single` one.
+    fn on_lane(&mut self, lane: Option<(u64, bool)>, delay_ms: u64, single: bool) -> Option<u64> {
+        let at = self.at + delay_ms;
+        let Some(lane) = lane else { return Some(at) };
+        let lane = self.lanes.entry(lane).or_default();
+        if lane.broken {
+            return None;
+        }
+        if !single {
+            lane.last_at = lane.last_at.max(at);
+        }
+        Some(at.max(lane.last_at))
     }
 
     fn delay_ms(&mut self, index: usize) -> u64 {
@@ -40,10 +87,13 @@ impl World {
     }
 
     fn answer(&mut self, sent: &Sent, reply: Reply) {
-        if sent.heard && self.at >= self.nodes[sent.node].cut_until {
-            let delay_ms = self.delay_ms(sent.node);
-            self.later(delay_ms, Event::Node(sent.node, sent.process, NodeEvent::Answer(sent.call, reply)));
+        let back = sent.session.map(|session| (session, false));
+        if !sent.heard || self.at < self.nodes[sent.node].cut_until {
+            return self.break_lane(back);
         }
+        let delay_ms = self.delay_ms(sent.node);
+        let Some(at) = self.on_lane(back, delay_ms, false) else { return };
+        self.at_time(at, Event::Node(sent.node, sent.process, NodeEvent::Answer(sent.call, reply)));
     }
 
     /// A request is at the database.

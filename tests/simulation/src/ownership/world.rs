@@ -11,6 +11,7 @@ use super::fault::{self, Fault, What};
 use super::judges::{Judges, Wrong};
 use super::ledger::Job;
 use super::node::{Mode, Node, NodeEvent};
+use super::wire::Lane;
 use super::{Options, Planted, Stats, reached};
 use crate::rng::Rng;
 
@@ -48,6 +49,10 @@ pub struct Setup {
     pub job_every_ms: u64,
     /// The last node was given the name of the first.
     pub namesakes: bool,
+    /// Commits that an owner has in flight, at most.
+    pub window: usize,
+    /// Whether it sends again one by one.
+    pub again_alone: bool,
 }
 
 impl Setup {
@@ -59,8 +64,10 @@ impl Setup {
             missed_ms: rng.pick(&[300, 1_000, 2_500]),
             lease_ms: rng.pick(&[1_500, 4_000]),
             faults_ms: rng.pick(&[6_000, 12_000, 18_000]),
-            job_every_ms: rng.pick(&[40, 150, 400]),
+            job_every_ms: rng.pick(&[10, 40, 150, 400]),
             namesakes: rng.chance(150),
+            window: rng.pick(&[1, 2, 4, 8]),
+            again_alone: rng.chance(500),
         }
     }
 }
@@ -123,6 +130,8 @@ pub struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) gossip_cut: (u64, u64),
     pub(super) gossip_late: (u64, u64),
+    /// To the database, and back from it, by session.
+    pub(super) lanes: BTreeMap<(u64, bool), Lane>,
     pub(super) rng: Rng,
     judges: Judges,
     healed: bool,
@@ -164,6 +173,7 @@ impl World {
             nodes: (0..setup.nodes).map(|index| Node::new(setup.name_of(index))).collect(),
             gossip_cut: (0, 0),
             gossip_late: (0, 0),
+            lanes: BTreeMap::new(),
             rng: Rng::new(seed, 23),
             judges: Judges::new(setup.timing, setup.nodes),
             healed: false,

@@ -10,19 +10,20 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["confirmed is committed"],
         edits: &[Edit {
             file: "cluster/fence.rs",
-            find: "Answer::Nothing | Answer::Lost => self.reopen(true),",
+            find: "Answer::Nothing | Answer::Lost => self.unsettled(),",
             plant: "Answer::Lost if PLANTED => self.committed(self.seq + 1),\n\
-                    Answer::Nothing | Answer::Lost => self.reopen(true),",
+                    Answer::Nothing | Answer::Lost => self.unsettled(),",
         }],
     },
     Plant {
         name: "reopened-means-committed",
-        bug: "After a reopen nobody looks whether the commit is in the journal.",
+        bug: "After a reopen all commits in flight are taken for done, though the journal has a beginning of them.",
         caught_by: &["confirmed is committed"],
         edits: &[Edit {
             file: "cluster/fence.rs",
-            find: "if self.seq.checked_add(1) == Some(seq) {",
-            plant: "if self.seq.checked_add(1) == Some(seq) || PLANTED {",
+            find: "match seq.checked_sub(self.seq) {",
+            plant: "let seq = if PLANTED { self.seq + self.begun } else { seq };\n\
+                    match seq.checked_sub(self.seq) {",
         }],
     },
     Plant {
@@ -31,8 +32,9 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["groups once, in order"],
         edits: &[Edit {
             file: "cluster/fence.rs",
-            find: "if seq != self.seq {",
-            plant: "if PLANTED { self.seq = seq; }\nif seq != self.seq {",
+            find: "self.row_epoch = epoch;",
+            plant: "self.row_epoch = epoch;\n\
+                    if PLANTED && seq < self.seq { self.seq = seq; }",
         }],
     },
     Plant {
@@ -41,8 +43,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["everything ends"],
         edits: &[Edit {
             file: "cluster/fence.rs",
-            find: "self.row_epoch = epoch;",
-            plant: "if !PLANTED { self.row_epoch = epoch; }",
+            find: "self.reopened(epoch, seq),",
+            plant: "self.reopened(if PLANTED { self.row_epoch } else { epoch }, seq),",
         }],
     },
     Plant {
@@ -53,7 +55,7 @@ pub const PLANTS: &[Plant] = &[
             file: "cluster/fence.rs",
             find: "pub fn answered(&mut self, answer: Answer) -> Step {",
             plant: "pub fn answered(&mut self, answer: Answer) -> Step {\n\
-                    let nothing = self.state == State::Committing && answer == Answer::Nothing;\n\
+                    let nothing = self.state == State::Open && answer == Answer::Nothing;\n\
                     if nothing && PLANTED { return self.over(Step::Fenced); }",
         }],
     },
@@ -63,8 +65,31 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["no false alarm"],
         edits: &[Edit {
             file: "cluster/fence.rs",
-            find: "Answer::Lost => self.reopen(group),",
-            plant: "Answer::Lost if PLANTED => self.over(Step::Fenced),\nAnswer::Lost => self.reopen(group),",
+            find: "Answer::Nothing => self.over(Step::Fenced),\n                Answer::Lost => self.reopen(),",
+            plant: "Answer::Lost if !PLANTED => self.reopen(),\n\
+                    Answer::Nothing | Answer::Lost => self.over(Step::Fenced),",
+        }],
+    },
+    Plant {
+        name: "reopens-before-all-are-answered",
+        bug: "After a commit that was lost nobody waits for those behind it, and an answer to one is taken for that to the reopen.",
+        caught_by: &["no false alarm"],
+        edits: &[Edit {
+            file: "cluster/fence.rs",
+            find: "if self.in_flight == 0 {",
+            plant: "if self.in_flight == 0 || PLANTED {",
+        }],
+    },
+    Plant {
+        name: "settled-groups-are-sent-again",
+        bug: "After a reopen the whole row of commits is sent again, with what the journal has of it.",
+        caught_by: &["groups once, in order"],
+        edits: &[Edit {
+            file: "cluster/fence.rs",
+            find: "self.begun -= committed;\n                self.state = State::Open;\n                Step::Settled { committed }",
+            plant: "if !PLANTED { self.begun -= committed; }\n\
+                    self.state = State::Open;\n\
+                    Step::Settled { committed: if PLANTED { 0 } else { committed } }",
         }],
     },
     Plant {

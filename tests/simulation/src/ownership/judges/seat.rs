@@ -164,7 +164,9 @@ impl Judge {
             Step::Fenced => (true, !self.replaced.contains(&claim)),
             Step::Regressed { .. } => (true, !self.regressed.contains(&claim)),
             Step::GivenUp => (true, false),
-            Step::Committed { .. } | Step::Done | Step::Send(_) => (false, false),
+            Step::Committed { .. } | Step::Unsettled | Step::Settled { .. } | Step::Done | Step::Send(_) => {
+                (false, false)
+            }
         };
         if over {
             self.serves[node] = None;

@@ -25,8 +25,8 @@ pub(super) struct Judge {
     marks: BTreeSet<(Job, Token)>,
     /// By whom each token was given to a worker, with which job. A token is not used again for another job either.
     handed_out: BTreeMap<Token, (ClaimNo, Job)>,
-    /// Groups that their owner has taken back.
-    withdrawn: BTreeSet<u64>,
+    /// The groups that each owner has begun, in order.
+    begun: BTreeMap<ClaimNo, Vec<u64>>,
 }
 
 impl Judge {
@@ -61,8 +61,13 @@ impl Judge {
         if journal.groups.iter().any(|other| other.id == group.id) {
             return wrong(promise, format!("group {} stands in the journal twice", group.id));
         }
-        if self.withdrawn.contains(&group.id) {
-            return wrong(promise, format!("group {} was withdrawn and stands in the journal", group.id));
+        let before = journal.groups.iter().filter(|other| other.claim == group.claim).count();
+        let next = self.begun.get(&group.claim).and_then(|begun| begun.get(before));
+        if next != Some(&group.id) {
+            return wrong(
+                promise,
+                format!("group {} stands in the journal without {next:?} before it", group.id),
+            );
         }
         if known != journal.known {
             let seq = journal.groups.len();
@@ -113,9 +118,7 @@ impl Judge {
     pub(super) fn note(&mut self, fact: &Fact, journal: &Journal) {
         match fact {
             Fact::Wrote { own: Own { group: Some(group), .. }, .. } => self.apply(group),
-            Fact::Withdrawn { group, .. } => {
-                self.withdrawn.insert(group.id);
-            }
+            Fact::Begun { claim, group } => self.begun.entry(*claim).or_default().push(group.id),
             Fact::CameUp { lost, .. } if !lost.is_empty() => {
                 self.jobs.clear();
                 journal.groups.iter().for_each(|group| self.apply(group));
