@@ -161,7 +161,6 @@ const NODE: &[(&str, ownership::Planted, &[&str])] = &[
     ("node-claims-unseen", ownership::Planted::ClaimUnseen, &["no haste"]),
     ("node-claims-without-the-beat", ownership::Planted::ClaimWithoutBeat, &["no haste"]),
     ("node-commits-without-the-seq", ownership::Planted::CommitWithoutSeq, &["groups once, in order"]),
-    ("node-reopens-without-the-epoch", ownership::Planted::ReopenWithoutEpoch, &["groups once, in order"]),
     ("node-confirms-at-once", ownership::Planted::ConfirmAtOnce, &["confirmed is committed"]),
     ("node-hands-out-at-once", ownership::Planted::HandOutAtOnce, &["hand-outs are durable"]),
     ("node-owns-in-silence", ownership::Planted::SilentOwner, &["a healthy owner stays"]),

@@ -45,8 +45,6 @@ pub enum Planted {
     ClaimWithoutBeat,
     /// Commits do not look at the seq.
     CommitWithoutSeq,
-    /// A reopen does not raise the epoch, so that what was given up for lost may still apply.
-    ReopenWithoutEpoch,
     /// Clients are told before the answer to the commit.
     ConfirmAtOnce,
     /// Jobs are handed out before the answer to the commit.

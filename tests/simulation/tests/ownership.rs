@@ -49,7 +49,6 @@ const PLANTED: &[(Planted, &[&str])] = &[
     (Planted::ClaimUnseen, &["no haste", "a healthy owner stays"]),
     (Planted::ClaimWithoutBeat, &["no haste"]),
     (Planted::CommitWithoutSeq, &["groups once, in order"]),
-    (Planted::ReopenWithoutEpoch, &["groups once, in order"]),
     (Planted::ConfirmAtOnce, &["confirmed is committed"]),
     (Planted::HandOutAtOnce, &["hand-outs are durable"]),
     (Planted::SilentOwner, &["a healthy owner stays"]),

@@ -158,7 +158,6 @@ impl World {
             seen: planted(Planted::ClaimUnseen),
             beat: planted(Planted::ClaimWithoutBeat),
             seq: planted(Planted::CommitWithoutSeq),
-            reopen: planted(Planted::ReopenWithoutEpoch),
         };
         let mut world = World {
             at: 0,
