@@ -146,6 +146,10 @@ impl Writer {
 
     /// Waits for what can happen while groups are on their way: one is answered, or more comes that may go behind them.
     fn wait(&mut self) {
+        // The call of an answer may have been taken with the other orders; there will be no second one for it.
+        if self.tell(false) {
+            return;
+        }
         let nothing_more =
             self.flight.len() >= self.flight_max || self.forming.is_full() || self.committer.stopping;
         if nothing_more {
