@@ -177,10 +177,7 @@ impl LocalNode {
     ) -> Result<LocalNode, StartError> {
         let (clock, chance) = (config.clock.clone(), config.chance.clone());
         actix_rt::spawn(clock.clone().keep_pace());
-        let node = match &config.name {
-            Some(name) => name.to_string(),
-            None => node_id(&writer, &chance).await?,
-        };
+        let node = name_of(&config, &writer, &chance).await?;
         let guards = guards(&config, &writer)?;
         let registry = recover(&config, &writer)?;
         let hub = hub(&config);
@@ -453,6 +450,14 @@ fn serve_http(
     let dashboard = Dashboard::new(Arc::new(api.clone()), options);
     let handle = http::serve(entry, doors.http, &dashboard)?;
     Ok((handle, dashboard))
+}
+
+/// The name that was given, or the one that the store remembers.
+async fn name_of(config: &NodeConfig, writer: &StoreWriter, chance: &Chance) -> Result<String, StartError> {
+    match &config.name {
+        Some(name) => Ok(name.to_string()),
+        None => node_id(writer, chance).await,
+    }
 }
 
 /// The node's stable id, made at the first start of the store.

@@ -96,13 +96,8 @@ pub(super) async fn serve<R, W>(
     let told = Told::begin(protocol, &link, &parts);
     let inherited = match &hello.worker {
         Some(worker) => {
-            let arrival = Arrival {
-                hello: worker.clone(),
-                client: hello.client.clone(),
-                peer,
-                link: Arc::clone(&link),
-            };
-            parts.hub.arrive(arrival).await
+            let (hello, client, link) = (worker.clone(), hello.client.clone(), Arc::clone(&link));
+            parts.hub.arrive(Arrival { hello, client, peer, link }).await
         }
         None => Vec::new(),
     };
