@@ -16,7 +16,7 @@
 //!
 //! # Relays
 //! A node that relays to this one says first for whom (`introduction`). Under TLS that is read here, before the handshake. Without
-//! it is left to the protocol ([`Origin::settle`]), since only that one knows who speaks first.
+//! it is left to the protocol (`Origin::settle`), since only that one knows who speaks first.
 
 mod accept;
 mod hush;

@@ -16,7 +16,7 @@ pub const VERSION: &str = "version";
 pub const HTTP: &str = "http";
 /// Address of the native port.
 pub const NATIVE: &str = "native";
-/// Proves that the node reads the cluster's database, and that its native port is where it says; see [`vouch`](super::vouch).
+/// Proves that the node reads the cluster's database, and that its native port is where it says.
 pub const VOUCH: &str = "vouch";
 /// Address of the Faktory port.
 pub const FAKTORY: &str = "faktory";

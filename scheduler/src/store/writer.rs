@@ -2,7 +2,7 @@
 //!
 //! A group costs one `fdatasync` however many batches are in it, so the writer never waits for company: it takes
 //! what is there, commits it, and finds the next group waiting when it returns. Under load the groups grow by themselves.
-//! A store at the other end of a wire takes further groups while the first is on its way ([`thread`]).
+//! A store at the other end of a wire takes further groups while the first is on its way (`thread`).
 //!
 //! The writer decides nothing about queues and holds no order but that of arrival: results are told in the order of
 //! submission, and a batch of one sender is never overtaken by a later one.
