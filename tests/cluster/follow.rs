@@ -240,13 +240,7 @@ impl Simulated for Firewall {
             self.knocks.fetch_add(1, Ordering::Relaxed);
             return std::future::pending().boxed();
         }
-        async move {
-            let stream = TcpStream::connect(address).await?;
-            let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
-            let (reader, writer) = stream.into_split();
-            Ok(Conn { reader: Box::new(reader), writer: Box::new(writer), local, peer })
-        }
-        .boxed()
+        Conn::open(address).boxed()
     }
 
     fn random(&self) -> u64 {

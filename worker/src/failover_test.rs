@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use windlass_core::api::{ApiError, ErrorCode, Request, Response};
 use windlass_core::wire::{ClientFrame, ServerFrame, Verdict as WireVerdict};
@@ -71,13 +70,7 @@ impl Simulated for Swallows {
         if address == self.0 {
             return std::future::pending().boxed();
         }
-        async move {
-            let stream = TcpStream::connect(address).await?;
-            let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
-            let (reader, writer) = stream.into_split();
-            Ok(Conn { reader: Box::new(reader), writer: Box::new(writer), local, peer })
-        }
-        .boxed()
+        Conn::open(address).boxed()
     }
 
     fn random(&self) -> u64 {

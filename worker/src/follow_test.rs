@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use windlass_core::wire::{ClientFrame, NodeAt, Nodes, ServerFrame, Welcome};
 
@@ -122,13 +121,7 @@ impl Simulated for Firewall {
             self.knocks.fetch_add(1, Ordering::Relaxed);
             return async { Err(io::ErrorKind::ConnectionRefused.into()) }.boxed();
         }
-        async move {
-            let stream = TcpStream::connect(address).await?;
-            let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
-            let (reader, writer) = stream.into_split();
-            Ok(Conn { reader: Box::new(reader), writer: Box::new(writer), local, peer })
-        }
-        .boxed()
+        Conn::open(address).boxed()
     }
 
     fn random(&self) -> u64 {

@@ -21,6 +21,21 @@ pub struct Conn {
     pub peer: SocketAddr,
 }
 
+impl Conn {
+    /// Opens one over the machine's own network.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn open(address: SocketAddr) -> io::Result<Conn> {
+        let stream = TcpStream::connect(address).await?;
+        // Frames are small and already gathered into one write, so waiting for more only adds latency.
+        stream.set_nodelay(true)?;
+        let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
+        let (reader, writer) = stream.into_split();
+        Ok(Conn { reader: Box::new(reader), writer: Box::new(writer), local, peer })
+    }
+}
+
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Conn").field("local", &self.local).field("peer", &self.peer).finish_non_exhaustive()
@@ -59,14 +74,7 @@ impl Surroundings {
     pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<Conn> {
         match &self.0 {
             Some(machine) => machine.connect(address).await,
-            None => {
-                let stream = TcpStream::connect(address).await?;
-                // Frames are small and already gathered into one write, so waiting for more only adds latency.
-                stream.set_nodelay(true)?;
-                let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
-                let (reader, writer) = stream.into_split();
-                Ok(Conn { reader: Box::new(reader), writer: Box::new(writer), local, peer })
-            }
+            None => Conn::open(address).await,
         }
     }
 

@@ -1,12 +1,13 @@
 //! Which nodes clients are told of: those that have proved in the gossip that they read the shard's row.
 //!
 //! Whoever reaches the gossip can make nodes up, and a client that is told of one sends its token there. So a node says with its address
-//! a hash over both and the nonce of the row, which only the database gives out. A new owner brings a new nonce; what has been
+//! an HMAC over both under the nonce of the row, which only the database gives out. A new owner brings a new nonce; what has been
 //! proved under an earlier one stays so for as long as the node is heard at the same address.
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use windlass_core::cluster::{Nonce, ShardNo, rank};
 use windlass_core::id::NodeName;
 use windlass_core::limits;
@@ -18,14 +19,13 @@ use super::facts;
 /// What a node says beside its name and its native address.
 #[must_use]
 pub(crate) fn proof(nonce: Nonce, name: &str, native: &str) -> String {
-    // The outer hash is over bytes of one length only, so that nobody lengthens somebody else's proof.
-    let what = Sha256::new().chain_update(name).chain_update([0]).chain_update(native).finalize();
-    let proof = Sha256::new()
-        .chain_update(b"windlass node")
-        .chain_update(nonce.0.to_be_bytes())
-        .chain_update(what)
-        .finalize();
-    proof.iter().map(|byte| format!("{byte:02x}")).collect()
+    let proof = <Hmac<Sha256> as KeyInit>::new_from_slice(&nonce.0.to_be_bytes());
+    let mut proof = proof.expect("a key of any length is taken");
+    proof.update(b"windlass node");
+    proof.update(name.as_bytes());
+    proof.update(&[0]);
+    proof.update(native.as_bytes());
+    proof.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The nodes that have proved to belong to the cluster, by name.

@@ -105,9 +105,8 @@ impl Carrier {
             tokio::select! {
                 biased;
                 heard = timeout_at(self.waits_since + STATEMENT_WAIT, self.in_flight.next()), if waits => {
-                    let late = || Err(DbError::Lost(format!("no answer within {} s", STATEMENT_WAIT.as_secs())));
                     let heard = heard.map(|heard| heard.expect("commits are in flight"));
-                    self.hear(heard.unwrap_or_else(|_| late())).await?;
+                    self.hear(heard.unwrap_or_else(|_| Err(DbError::late()))).await?;
                 }
                 () = engine.work.notified() => {}
                 () = sleep_until(self.last + BEAT), if self.fence.is_idle() => {
@@ -198,9 +197,8 @@ impl Carrier {
             let heard = match self.session.client().await {
                 Ok(client) => {
                     let asked = ask(&client, shard_column(self.engine.shard), statement, &[]);
-                    let late =
-                        |_| Err(DbError::Lost(format!("no answer within {} s", STATEMENT_WAIT.as_secs())));
-                    tokio::time::timeout(STATEMENT_WAIT, asked).await.unwrap_or_else(late)
+                    let asked = tokio::time::timeout(STATEMENT_WAIT, asked).await;
+                    asked.unwrap_or_else(|_| Err(DbError::late()))
                 }
                 Err(error) => Err(error),
             };

@@ -114,6 +114,11 @@ pub enum DbError {
 }
 
 impl DbError {
+    /// [`STATEMENT_WAIT`] is over.
+    pub(super) fn late() -> DbError {
+        DbError::Lost(format!("no answer within {} s", STATEMENT_WAIT.as_secs()))
+    }
+
     pub(super) fn of(error: &tokio_postgres::Error) -> DbError {
         let text = source_text(error);
         let Some(code) = error.code() else { return DbError::Lost(text) };
@@ -340,7 +345,7 @@ impl Session {
         let error = match asked {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => DbError::of(&error),
-            Err(_) => DbError::Lost(format!("no answer within {} s", STATEMENT_WAIT.as_secs())),
+            Err(_) => DbError::late(),
         };
         if matches!(error, DbError::Lost(_)) {
             self.client = None;

@@ -76,8 +76,9 @@ impl Writer {
     /// Works until it is told to stop or nobody can send any more; finishes what waits first.
     pub(super) fn run(mut self) -> Result<(), CommitError> {
         loop {
-            while self.tell(false) {}
+            // Answers are looked for behind the orders: the call of one that came in between may be among these, and comes once.
             self.committer.gather(&mut self.forming, || self.orders.try_recv().ok());
+            while self.tell(false) {}
             if self.may_begin() {
                 self.begin();
             } else if !self.flight.is_empty() {
@@ -103,7 +104,13 @@ impl Writer {
 
     /// Hands the group over.
     fn begin(&mut self) {
-        let Group { batches, places, bytes } = std::mem::take(&mut self.forming);
+        let group = std::mem::take(&mut self.forming);
+        if self.flight_max == 1 {
+            // It is durable when the store returns, and there is nobody to wake.
+            let Committed { results, places, bytes } = self.committer.commit(group);
+            return self.flight.push_back(Flying { answer: Answer::Here(results), places, bytes });
+        }
+        let Group { batches, places, bytes } = group;
         let count = batches.len();
         let (tell, answer) = sync_channel(1);
         let end = StoresEnd { tell: Some(tell), wake: self.wake.upgrade() };
@@ -146,10 +153,6 @@ impl Writer {
 
     /// Waits for what can happen while groups are on their way: one is answered, or more comes that may go behind them.
     fn wait(&mut self) {
-        // The call of an answer may have been taken with the other orders; there will be no second one for it.
-        if self.tell(false) {
-            return;
-        }
         let nothing_more =
             self.flight.len() >= self.flight_max || self.forming.is_full() || self.committer.stopping;
         if nothing_more {
@@ -300,6 +303,26 @@ mod tests {
 
         fn told(&self) -> (u32, Result<(), CommitError>) {
             self.told.recv_timeout(PATIENCE).expect("somebody is told")
+        }
+    }
+
+    /// Nobody sends anything more while the last one waits, as when all clients wait for an answer.
+    #[test]
+    fn an_answer_is_heard_whenever_it_comes() {
+        let bench = Bench::new();
+        for number in 0..20_000 {
+            bench.submit(number, 10, None);
+            // Asked for without sleep, so that the answer comes while the thread is still at work, each time at another place.
+            let asked = Instant::now();
+            let (_, done) = loop {
+                if let Ok(handed_over) = bench.begun.try_recv() {
+                    break handed_over;
+                }
+                assert!(asked.elapsed() < PATIENCE, "group {number} is not handed over");
+            };
+            (0..number % 512).for_each(|_| std::hint::spin_loop());
+            done(vec![Ok(())]);
+            assert_eq!(bench.told(), (number, Ok(())));
         }
     }
 
