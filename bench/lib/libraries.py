@@ -191,7 +191,8 @@ class WindlassPostgres(Windlass):
     def bench(self, *arguments, timeout=measure.TIMEOUT_S):
         server, _ = self.postgres.start()
         try:
-            return super().bench(*arguments, "--store", self.postgres.url + "?sslmode=disable", timeout=timeout)
+            store = self.postgres.url + "?sslmode=disable"
+            return super().bench(*arguments, "--store", store, engine=[server.pid()], timeout=timeout)
         finally:
             server.stop()
 

@@ -236,18 +236,21 @@ class Windlass(Peer):
     def version(self):
         return sh([self.binary, "--version"]).split()[-1].strip()
 
-    def bench(self, *arguments, timeout=measure.TIMEOUT_S):
-        """One call; its lines by name, and the disk as it saw it."""
+    def bench(self, *arguments, engine=(), timeout=measure.TIMEOUT_S):
+        """One call; its lines by name, and the disk as it saw it. `engine` are the processes of a database that the server stands on."""
         folder = fresh("windlass")
         command = [Path(self.binary).resolve(), "bench", *arguments, "--json"]
-        record = measure.run(command, cwd=folder, timeout=timeout)
+        record = measure.run(command, pids=engine, cwd=folder, timeout=timeout)
         if "error" in record:
             say(f"  windlass bench {arguments[0]}: {record['error']}")
             return {"error": record["error"]}
         self.machine = record["machine"]
         # Its children are the server and itself, so what the machine did beyond them was somebody else.
-        others = max(0.0, record["machine_cores"] - record["client_cores"])
+        others = max(0.0, record["machine_cores"] - record["client_cores"] - record["server_cores"])
         for line in record["results"]:
+            # What the database does is known of the whole call only; it counts as the server's.
+            if line["server_cores"] is not None:
+                line["server_cores"] += record["server_cores"]
             line["machine_cores"] = (line["server_cores"] or 0) + (line["client_cores"] or 0) + others
         return record["results"]
 

@@ -30,6 +30,16 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// The key that it changes.
+    #[must_use]
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Write::Put { key, .. } | Write::Delete { key } => key,
+        }
+    }
+}
+
 /// Changes that happen together or not at all. Within a batch, a later write to the same key wins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {

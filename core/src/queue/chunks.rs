@@ -1,4 +1,4 @@
-//! The chunks in which ready jobs stand in the store, and which of their jobs are still there.
+//! The chunks in which ready and scheduled jobs stand in the store, and which of their jobs are still there.
 //!
 //! This table is the truth about who stands in a chunk: what a scan of the store says may be older. A job that leaves its chunk
 //! is a bit; the note of it is written once per command, however many have left, and with the last of them the chunk goes.
@@ -9,7 +9,7 @@ use crate::id::JobId;
 use crate::job::Holes;
 use crate::limits;
 use crate::store::Write;
-use crate::store::keys::{ChunkKey, Place, QueueNo};
+use crate::store::keys::{ChunkKey, Place, QueueNo, Row};
 
 /// How many jobs share a record. Tests make it tiny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,9 @@ impl Default for ChunkShape {
     }
 }
 
+/// No chunk has a key before this one.
+const FIRST_KEY: ChunkKey = ChunkKey { row: Row::Ready { priority: i8::MIN }, first: 0 };
+
 /// The ids of a chunk's jobs that carry their time, first and last.
 type Span = (JobId, JobId);
 
@@ -41,17 +44,9 @@ struct State {
 impl State {
     /// Where in this chunk the job is that would begin a chunk `wanted`; `None` when it is not in this one.
     fn index(&self, key: ChunkKey, wanted: ChunkKey) -> Option<usize> {
-        // The last chunk of a lower priority may begin behind.
-        let index = (key.priority == wanted.priority).then(|| wanted.first - key.first)?;
+        // The one before it may be of another row.
+        let index = (key.row == wanted.row).then(|| wanted.first - key.first)?;
         (index < self.jobs).then_some(index as usize)
-    }
-}
-
-/// The last key that the chunk of a ready job may have.
-fn chunk_up_to(place: Place) -> Option<ChunkKey> {
-    match place {
-        Place::Ready { priority, seq } => Some(ChunkKey { priority, first: seq }),
-        _ => None,
     }
 }
 
@@ -88,7 +83,7 @@ impl Chunks {
 
     /// Whether the job at this place stands in a chunk, rather than in a record of its own.
     pub(super) fn has(&self, place: Place) -> bool {
-        let Some(wanted) = chunk_up_to(place) else { return false };
+        let Some(wanted) = ChunkKey::beginning_at(place) else { return false };
         let last = self.by_key.range(..=wanted).next_back();
         last.and_then(|(key, state)| Some((state, state.index(*key, wanted)?)))
             .is_some_and(|(state, index)| !state.holes.has(index))
@@ -96,7 +91,7 @@ impl Chunks {
 
     /// The job at this place leaves its chunk; `false` when it stands in none.
     pub(super) fn take(&mut self, place: Place) -> bool {
-        let Some(wanted) = chunk_up_to(place) else { return false };
+        let Some(wanted) = ChunkKey::beginning_at(place) else { return false };
         let Some((key, state)) = self.by_key.range_mut(..=wanted).next_back() else { return false };
         let Some(index) = state.index(*key, wanted) else { return false };
         if !state.holes.add(index) {
@@ -138,7 +133,7 @@ impl Chunks {
         let Some(time) = id.time() else { return Vec::new() };
         // The ids of a chunk are at most twice the skew apart.
         let furthest = JobId::v7(time.plus_ms(2 * limits::ID_SKEW_MS_MAX + 1), 0);
-        let from = (*id, ChunkKey { priority: i8::MIN, first: 0 });
+        let from = (*id, FIRST_KEY);
         let behind = self.by_id.range(from..).take_while(|((last, _), _)| *last < furthest);
         behind.filter(|(_, first)| **first <= *id).map(|((_, key), _)| *key).collect()
     }

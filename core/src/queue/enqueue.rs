@@ -15,7 +15,7 @@ use crate::api::Enqueued;
 use crate::id::{JobId, RequestId, WorkerId};
 use crate::job::{Chunk, Holes, Job, JobSpec, RunAt};
 use crate::limits;
-use crate::store::keys::{self, ChunkKey, Place};
+use crate::store::keys::{self, ChunkKey, Place, Row};
 use crate::time::{Now, Timestamp};
 use crate::wire::Token;
 
@@ -106,41 +106,40 @@ impl Queue {
 
     fn take_on(&mut self, now: Now, jobs: Vec<Arc<Job>>, fx: &mut Fx) {
         self.totals.enqueued += jobs.len() as u64;
-        let mut ready: Vec<Arc<Job>> = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            if job.run_at > now.wall {
-                let place = Place::Timer { run_at: job.run_at, seq: self.take_seq(fx) };
-                self.write_at(place, &job, fx);
-                self.admit_timer(place, job);
-            } else {
-                ready.push(job);
-            }
+        let (mut timers, mut ready): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|job| job.run_at > now.wall);
+        // What a chunk has in common brings them together; within it the order of arrival stays.
+        timers.sort_by_key(|job| job.run_at);
+        for together in timers.chunk_by(|a, b| a.run_at == b.run_at) {
+            self.take_on_row(Row::Timer { run_at: together[0].run_at }, together, fx);
         }
-        // A chunk has one priority; within it the order of arrival stays.
         ready.sort_by_key(|job| std::cmp::Reverse(job.priority));
         for together in ready.chunk_by(|a, b| a.priority == b.priority) {
-            self.take_on_ready(together, fx);
+            self.take_on_row(Row::Ready { priority: together[0].priority }, together, fx);
         }
     }
 
-    /// Takes on jobs of one priority that are ready.
-    fn take_on_ready(&mut self, mut jobs: &[Arc<Job>], fx: &mut Fx) {
+    /// Takes on jobs that may share chunks.
+    fn take_on_row(&mut self, row: Row, mut jobs: &[Arc<Job>], fx: &mut Fx) {
         let shape = self.tuning.chunk;
         while !jobs.is_empty() {
             let fits = fits_a_chunk(jobs, shape.jobs_max);
             let (together, rest) = jobs.split_at(fits);
             jobs = rest;
-            let (priority, first) = (together[0].priority, self.take_seqs(fits, fx));
+            let key = ChunkKey { row, first: self.take_seqs(fits, fx) };
             let in_chunk = fits >= shape.jobs_min;
             if in_chunk {
-                self.write_chunk(ChunkKey { priority, first }, together, fx);
+                self.write_chunk(key, together, fx);
             }
-            for (job, seq) in together.iter().zip(first..) {
-                let place = Place::Ready { priority, seq };
+            for (index, job) in together.iter().enumerate() {
+                let place = key.place(index);
                 if !in_chunk {
                     self.write_at(place, job, fx);
                 }
-                self.admit_ready(place, Arc::clone(job));
+                match row {
+                    Row::Ready { .. } => self.admit_ready(place, Arc::clone(job)),
+                    Row::Timer { .. } => self.admit_timer(place, Arc::clone(job)),
+                }
             }
         }
     }

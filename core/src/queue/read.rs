@@ -120,12 +120,10 @@ fn trace(
             let in_chunk = false;
             return Ok(Some((Trace { id, place, in_chunk }, Body::Record(record))));
         }
-        if let Place::Ready { priority, seq } = place {
-            let found = chunk_at(store, queue, priority, seq)?;
-            let found = found.and_then(|(key, chunk)| in_chunk(key, chunk, &id));
-            if let Some(found) = found.filter(|found| found.0.place == place) {
-                return left_behind(store, queue, found);
-            }
+        let found = chunk_at(store, queue, place)?;
+        let found = found.and_then(|(key, chunk)| in_chunk(key, chunk, &id));
+        if let Some(found) = found.filter(|found| found.0.place == place) {
+            return left_behind(store, queue, found);
         }
         // Between both reads the job may have moved; whoever moved it is the queue that asks now, and it waits for us.
         return Ok(None);
@@ -161,16 +159,18 @@ fn left_behind(
     Ok((!holes.has(index)).then_some((trace, Body::InChunk(chunk, index))))
 }
 
-/// The chunk that a sequence number falls into.
+/// The chunk that a place falls into.
 fn chunk_at(
     store: &(impl Reads + ?Sized),
     queue: QueueNo,
-    priority: i8,
-    seq: u64,
+    place: Place,
 ) -> Result<Option<(ChunkKey, Chunk)>, ReadError> {
-    let place = Place::Ready { priority, seq }.key(queue);
-    let (from, _) = keys::chunk_range(&place, &place);
-    let to = ChunkKey { priority, first: seq.saturating_add(1) }.key(queue);
+    let key = place.key(queue);
+    let (Some((from, _)), Some(wanted)) = (keys::chunk_range(&key, &key), ChunkKey::beginning_at(place))
+    else {
+        return Ok(None);
+    };
+    let to = ChunkKey { first: wanted.first.saturating_add(1), ..wanted }.key(queue);
     let mut last = None;
     store.scan(&from, &to, &mut |key, value| {
         last = Some((ChunkKey::from_key(key), value));
@@ -178,7 +178,7 @@ fn chunk_at(
     })?;
     let Some((Some((_, key)), record)) = last else { return Ok(None) };
     let chunk = Chunk::decode(record).map_err(bad_record("a chunk"))?;
-    Ok((seq - key.first < chunk.jobs() as u64).then_some((key, chunk)))
+    Ok((wanted.first - key.first < chunk.jobs() as u64).then_some((key, chunk)))
 }
 
 /// The records a queue asked for.
@@ -204,7 +204,7 @@ pub fn load(store: &(impl Reads + ?Sized), queue: QueueNo, from: LoadFrom) -> Re
 }
 
 /// At most `limit` jobs of a range of a queue's region, and at most [`limits::LOAD_BYTES_MAX`] bytes of them, but at least
-/// one. A range of the ready region includes the jobs in chunks.
+/// one. A range of ready or scheduled jobs includes those in chunks.
 ///
 /// # Errors
 /// [`ReadError`] when the store fails or is damaged.
@@ -215,12 +215,12 @@ pub fn scan(
     limit: usize,
 ) -> Result<Found, ReadError> {
     let singles = Singles::read(store, first, end, limit)?;
-    if first.first() != Some(&region::READY) {
+    let Some(chunks) = keys::chunk_range(first, end) else {
         let exhausted = singles.next.is_none();
         let stored = singles.records.into_iter().map(|(place, record)| single(place, &record));
         return Ok(Found { stored: stored.collect::<Result<_, _>>()?, exhausted });
-    }
-    let chunked = Chunked::read(store, first, end, limit)?;
+    };
+    let chunked = Chunked::read(store, chunks, (first, end), limit)?;
     merge(singles, chunked, limit)
 }
 
@@ -229,13 +229,17 @@ fn single(place: Place, record: &[u8]) -> Result<Stored, ReadError> {
     Ok(Stored { place, in_chunk: false, job })
 }
 
-/// Order of ready jobs in the store.
-type Rank = (std::cmp::Reverse<i8>, u64);
+/// Order of the jobs of one region in the store, which is that of their keys.
+type Rank = (std::cmp::Reverse<i8>, Timestamp, u64);
 
 fn rank(place: Place) -> Rank {
+    use std::cmp::Reverse;
     match place {
-        Place::Ready { priority, seq } => (std::cmp::Reverse(priority), seq),
-        _ => unreachable!("only ready jobs are merged"),
+        Place::Ready { priority, seq } => (Reverse(priority), Timestamp(0), seq),
+        Place::Timer { run_at, seq } => (Reverse(0), run_at, seq),
+        Place::Dead { .. } | Place::Kept { .. } => {
+            unreachable!("only jobs that may stand in chunks are merged")
+        }
     }
 }
 
@@ -285,13 +289,13 @@ struct Chunked {
 }
 
 impl Chunked {
+    /// Reads the chunks from `from` to `to`, and of them the jobs from `first` to `end`.
     fn read(
         store: &(impl Reads + ?Sized),
-        first: &[u8],
-        end: &[u8],
+        (from, to): (Bytes, Bytes),
+        (first, end): (&[u8], &[u8]),
         limit: usize,
     ) -> Result<Chunked, ReadError> {
-        let (from, to) = keys::chunk_range(first, end);
         let mut found = Chunked::default();
         let mut queue = None;
         let mut bytes = 0;
@@ -304,7 +308,7 @@ impl Chunked {
                 return false;
             };
             if jobs >= limit || bytes >= limits::LOAD_BYTES_MAX {
-                found.next = Some(Place::Ready { priority: key.priority, seq: key.first });
+                found.next = Some(key.place(0));
                 return false;
             }
             match Chunk::decode(value) {
@@ -357,7 +361,7 @@ impl Chunked {
     }
 }
 
-/// Which jobs of a chunk have keys in a range of the ready region. Their keys ascend, so that a few looks tell.
+/// Which jobs of a chunk have keys in a range of their region. Their keys ascend, so that a few looks tell.
 fn part_within(key: ChunkKey, jobs: usize, queue: QueueNo, first: &[u8], end: &[u8]) -> Range<usize> {
     let below = |bound: &[u8]| {
         let (mut low, mut high) = (0, jobs);

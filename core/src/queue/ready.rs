@@ -295,10 +295,11 @@ impl Ready {
         self.levels.values().flat_map(|level| level.ready.values().chain(level.due.values()))
     }
 
-    /// Counts a resting job in at start.
-    pub(super) fn recover_cold(&mut self, priority: i8, seq: u64) {
-        self.levels.entry(Reverse(priority)).or_insert_with(Level::new).cold.add(seq, 0, 0);
-        self.cold += 1;
+    /// Counts resting jobs in at start, the first of which stands at `seq`.
+    pub(super) fn recover_cold(&mut self, priority: i8, seq: u64, count: u64) {
+        let level = self.levels.entry(Reverse(priority)).or_insert_with(Level::new);
+        level.cold.recover(seq, count);
+        self.cold += count;
     }
 }
 

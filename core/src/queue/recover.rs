@@ -11,15 +11,14 @@ use super::handouts::Marks;
 use super::leases::Lease;
 use super::machine::{Fx, Queue, Slot, Tuning};
 use super::marks::{LeaseMark, QueueRecord};
-use super::window::Entry;
 use crate::id::{JobId, QueueName};
 use crate::job::{BadRecord, Chunk, Holes, Job, decode_job, job_id_of};
 use crate::limits;
-use crate::store::keys::{self, ChunkKey, Place, region};
+use crate::store::keys::{self, ChunkKey, Place, Row, region};
 use crate::time::Now;
 
 /// A queue being rebuilt. Feed it every pair of the queue's regions in key order, region after region; or let
-/// [`recover`](super::read::recover) do it. Ready jobs all rest at first; the window loads them like any others.
+/// [`recover`](super::read::recover) do it. Waiting jobs all rest at first; the windows load them like any others.
 #[derive(Debug)]
 pub struct Recovery {
     queue: Queue,
@@ -30,11 +29,13 @@ pub struct Recovery {
 
 impl Recovery {
     /// The regions to feed, in this order.
-    pub const REGIONS: [u8; 8] = [
+    pub const REGIONS: [u8; 10] = [
         region::LEASE,
         region::HAND_OUT,
         region::HOLES,
         region::CHUNK,
+        region::TIMER_HOLES,
+        region::TIMER_CHUNK,
         region::READY,
         region::TIMER,
         region::DEAD,
@@ -67,12 +68,14 @@ impl Recovery {
                 return Ok(());
             }
             Some(&region::HAND_OUT) => return self.marks.hand_out(key, &value),
-            Some(&(region::CHUNK | region::HOLES)) => {
+            Some(&(region::CHUNK | region::TIMER_CHUNK)) => {
                 let (_, chunk) =
                     ChunkKey::from_key(key).ok_or_else(|| damaged("a key that names no chunk"))?;
-                if key[0] == region::CHUNK {
-                    return self.chunk(chunk, value);
-                }
+                return self.chunk(chunk, value);
+            }
+            Some(&(region::HOLES | region::TIMER_HOLES)) => {
+                let (_, chunk) =
+                    ChunkKey::from_key(key).ok_or_else(|| damaged("a key that names no chunk"))?;
                 self.holes.insert(chunk, Holes::decode(&value)?);
                 return Ok(());
             }
@@ -84,20 +87,20 @@ impl Recovery {
         match place {
             Place::Ready { priority, seq } => {
                 let id = job_id_of(&value)?;
-                self.ready(id, priority, seq, || decode_job(&value))
+                if self.marks.has(&id) {
+                    self.claim(place, &decode_job(&value)?);
+                } else {
+                    self.queue.filter.insert(&id);
+                    self.queue.ready.recover_cold(priority, seq, 1);
+                }
+                Ok(())
             }
             Place::Timer { run_at, seq } => {
                 let job = decode_job(&value)?;
-                if self.claim(place, &job) {
-                    return Ok(());
-                }
-                let queue = &mut self.queue;
-                queue.retrying += u64::from(job.attempts() > 0);
-                if queue.timers.has_room() {
-                    queue.hold_timer(Entry { place, job: Arc::new(job), ticket: 0 });
-                } else {
-                    queue.filter.insert(&job.id);
-                    queue.timers.recover_cold((run_at, seq));
+                if !self.claim(place, &job) {
+                    self.queue.retrying += u64::from(job.attempts() > 0);
+                    self.queue.filter.insert(&job.id);
+                    self.queue.timers.recover_cold((run_at, seq), 1);
                 }
                 Ok(())
             }
@@ -116,37 +119,34 @@ impl Recovery {
         }
     }
 
-    /// A ready job rests, or it runs.
-    fn ready(
-        &mut self,
-        id: JobId,
-        priority: i8,
-        seq: u64,
-        job: impl FnOnce() -> Result<Job, BadRecord>,
-    ) -> Result<(), BadRecord> {
-        if self.marks.has(&id) {
-            self.claim(Place::Ready { priority, seq }, &job()?);
-            return Ok(());
-        }
-        self.queue.filter.insert(&id);
-        self.queue.ready.recover_cold(priority, seq);
-        Ok(())
-    }
-
+    /// The jobs of a chunk rest, run, or have left it.
     fn chunk(&mut self, key: ChunkKey, value: Bytes) -> Result<(), BadRecord> {
         let chunk = Chunk::decode(value)?;
         // They arrived together.
         let enqueued_at = chunk.job(0)?.enqueued_at;
         let holes = self.holes.remove(&key).unwrap_or_default();
-        let mut timed = Vec::with_capacity(chunk.jobs());
-        for (index, seq) in (0..chunk.jobs()).zip(key.first..) {
-            let id = chunk.id(index);
-            timed.extend(id.is_timed(enqueued_at).then_some(id));
-            if !holes.has(index) {
-                self.ready(id, key.priority, seq, || chunk.job(index))?;
+        let ids = (0..chunk.jobs()).map(|index| chunk.id(index)).collect::<Vec<_>>();
+        let mut rest = Vec::with_capacity(ids.len());
+        let mut first = None;
+        for (index, id) in ids.iter().enumerate().filter(|(index, _)| !holes.has(*index)) {
+            if self.marks.has(id) {
+                self.claim(key.place(index), &chunk.job(index)?);
+            } else {
+                first.get_or_insert(key.first + index as u64);
+                rest.push(*id);
             }
         }
-        self.queue.chunks.insert(key, chunk.jobs(), holes, timed.into_iter());
+        if let Some(first) = first {
+            self.queue.filter.insert_all(&rest);
+            let count = rest.len() as u64;
+            match key.row {
+                Row::Ready { priority } => self.queue.ready.recover_cold(priority, first, count),
+                // Retries stand alone, so none of these is one.
+                Row::Timer { run_at } => self.queue.timers.recover_cold((run_at, first), count),
+            }
+        }
+        let timed = ids.into_iter().filter(|id| id.is_timed(enqueued_at));
+        self.queue.chunks.insert(key, chunk.jobs(), holes, timed);
         Ok(())
     }
 

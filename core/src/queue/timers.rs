@@ -141,14 +141,9 @@ impl Timers {
         self.cold.count
     }
 
-    /// Whether the window has room at start.
-    pub(super) fn has_room(&self) -> bool {
-        self.cold.count == 0 && self.hot.len() < self.bound.jobs && self.bytes < self.bound.bytes
-    }
-
-    /// Restores the count of resting timers at start.
-    pub(super) fn recover_cold(&mut self, key: TimerKey) {
-        self.cold.add(key, 0, 0);
+    /// Counts resting timers in at start, the first of which stands at `key`.
+    pub(super) fn recover_cold(&mut self, key: TimerKey, count: u64) {
+        self.cold.recover(key, count);
     }
 
     /// Every entry in memory, by time.

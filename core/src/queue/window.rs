@@ -65,6 +65,12 @@ impl<K: Copy + Ord> Cold<K> {
         }
     }
 
+    /// At start: so many more jobs rest, the first of them at `key`.
+    pub(super) fn recover(&mut self, key: K, count: u64) {
+        self.from = if self.count == 0 { key } else { self.from.min(key) };
+        self.count += count;
+    }
+
     fn forget_seen(&mut self, durable: Ticket) {
         while self.unseen.front().is_some_and(|(ticket, _)| *ticket <= durable) {
             self.unseen.pop_front();

@@ -9,6 +9,8 @@
 //! | `c` queue, priority (highest first), first seq | a [chunk](crate::job::Chunk): ready jobs that arrived together |
 //! | `h` queue, priority (highest first), first seq | which jobs of the chunk are no longer in it |
 //! | `t` queue, run_at, seq | a scheduled or retrying job |
+//! | `C` queue, run_at, first seq | a chunk of scheduled jobs: those that arrived together and are due at the same time |
+//! | `H` queue, run_at, first seq | which jobs of that chunk are no longer in it |
 //! | `d` queue, seq | a dead job |
 //! | `k` queue, until, seq | a finished job whose result is kept until then |
 //! | `l` queue, id | a lease mark of one job: who runs it, with which token |
@@ -17,8 +19,8 @@
 //! | `u` number | an entry of the [audit log](crate::access::AuditRecord) |
 //! | `i` queue, id | the [`Place`] of the job |
 //!
-//! A job's record stands at its place until it is moved or done; taking a lease does not move it. A ready job stands either
-//! alone or in a chunk. Jobs in a chunk whose id carries their time have no index entry (see [`JobId::is_timed`]).
+//! A job's record stands at its place until it is moved or done; taking a lease does not move it. A ready or scheduled job stands
+//! either alone or in a chunk. Jobs in a chunk whose id carries their time have no index entry (see [`JobId::is_timed`]).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -47,6 +49,10 @@ pub mod region {
     pub const HOLES: u8 = b'h';
     /// Scheduled and retrying jobs.
     pub const TIMER: u8 = b't';
+    /// Chunks of scheduled jobs. Capitals are the regions that came with format 3; see [`is_of_format_3`](super::is_of_format_3).
+    pub const TIMER_CHUNK: u8 = b'C';
+    /// What has left the chunks of scheduled jobs.
+    pub const TIMER_HOLES: u8 = b'H';
     /// Dead jobs.
     pub const DEAD: u8 = b'd';
     /// Finished jobs with kept results.
@@ -183,37 +189,77 @@ impl Place {
     }
 }
 
-/// Names a chunk of ready jobs within its queue.
+/// What the jobs of a chunk have in common, so that their places follow each other in the order of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Row {
+    /// They are ready, with this priority.
+    Ready {
+        /// Priority of the jobs.
+        priority: i8,
+    },
+    /// They are due at this time.
+    Timer {
+        /// When the jobs are due.
+        run_at: Timestamp,
+    },
+}
+
+impl Row {
+    /// The place of the job with this sequence number.
+    #[must_use]
+    pub fn place(self, seq: u64) -> Place {
+        match self {
+            Row::Ready { priority } => Place::Ready { priority, seq },
+            Row::Timer { run_at } => Place::Timer { run_at, seq },
+        }
+    }
+}
+
+/// Names a chunk of jobs within its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkKey {
-    /// Priority of its jobs.
-    pub priority: i8,
+    /// What its jobs have in common.
+    pub row: Row,
     /// Sequence number of its first job; the others follow without a gap.
     pub first: u64,
 }
 
 impl ChunkKey {
+    /// The chunk that would begin with the job at this place; `None` for jobs that never stand in one.
+    #[must_use]
+    pub fn beginning_at(place: Place) -> Option<ChunkKey> {
+        match place {
+            Place::Ready { priority, seq } => Some(ChunkKey { row: Row::Ready { priority }, first: seq }),
+            Place::Timer { run_at, seq } => Some(ChunkKey { row: Row::Timer { run_at }, first: seq }),
+            Place::Dead { .. } | Place::Kept { .. } => None,
+        }
+    }
+
     /// The key of the chunk itself.
     #[must_use]
     pub fn key(self, queue: QueueNo) -> Bytes {
-        self.in_region(region::CHUNK, queue)
+        self.in_region([region::CHUNK, region::TIMER_CHUNK], queue)
     }
 
     /// The key of what has left the chunk.
     #[must_use]
     pub fn holes_key(self, queue: QueueNo) -> Bytes {
-        self.in_region(region::HOLES, queue)
+        self.in_region([region::HOLES, region::TIMER_HOLES], queue)
     }
 
     /// The place of a job in it, the first being 0.
     #[must_use]
     pub fn place(self, index: usize) -> Place {
-        Place::Ready { priority: self.priority, seq: self.first.saturating_add(index as u64) }
+        self.row.place(self.first.saturating_add(index as u64))
     }
 
-    fn in_region(self, region: u8, queue: QueueNo) -> Bytes {
-        let mut key = BytesMut::with_capacity(14);
-        key.put_u8(region);
+    /// In the one of two regions that is for ready jobs, or in that for scheduled ones.
+    fn in_region(self, [ready, timer]: [u8; 2], queue: QueueNo) -> Bytes {
+        let mut key = BytesMut::with_capacity(21);
+        key.put_u8(match self.row {
+            Row::Ready { .. } => ready,
+            Row::Timer { .. } => timer,
+        });
         key.put_u32(queue);
         self.place(0).put_tail(&mut key);
         key.freeze()
@@ -222,15 +268,20 @@ impl ChunkKey {
     /// Reads a key of a chunk or of its holes back; `None` for other keys.
     #[must_use]
     pub fn from_key(key: &[u8]) -> Option<(QueueNo, ChunkKey)> {
-        if !matches!(key.first(), Some(&(region::CHUNK | region::HOLES))) {
-            return None;
-        }
+        let jobs = match *key.first()? {
+            region::CHUNK | region::HOLES => region::READY,
+            region::TIMER_CHUNK | region::TIMER_HOLES => region::TIMER,
+            _ => return None,
+        };
         let queue = QueueNo::from_be_bytes(key.get(1..5)?.try_into().ok()?);
-        match Place::from_tail(region::READY, &key[5..])? {
-            Place::Ready { priority, seq } => Some((queue, ChunkKey { priority, first: seq })),
-            _ => None,
-        }
+        Some((queue, ChunkKey::beginning_at(Place::from_tail(jobs, &key[5..])?)?))
     }
+}
+
+/// Whether a version that knows formats up to 2 would not see what stands under this key. Such keys come before all others.
+#[must_use]
+pub fn is_of_format_3(key: &[u8]) -> bool {
+    key.first().is_some_and(u8::is_ascii_uppercase)
 }
 
 /// Key of a hand-out, which is named by the token of its first job.
@@ -268,20 +319,27 @@ pub fn hand_out_of(key: &[u8]) -> Option<(Token, bool)> {
     (key[0] == region::HAND_OUT).then_some((Token { epoch: number(5)?, delivery: number(13)? }, ended))
 }
 
-/// The range of keys in which the chunks stand that may hold jobs of a range of the ready region.
+/// The range of keys in which the chunks stand that may hold jobs of a range of a region; `None` when jobs of that region never
+/// stand in chunks.
 #[must_use]
-pub fn chunk_range(from: &[u8], to: &[u8]) -> (Bytes, Bytes) {
+pub fn chunk_range(from: &[u8], to: &[u8]) -> Option<(Bytes, Bytes)> {
+    // Region, queue, what the jobs of a chunk have in common.
+    let (chunks, row_bytes) = match *from.first()? {
+        region::READY => (region::CHUNK, 1 + 4 + 1),
+        region::TIMER => (region::TIMER_CHUNK, 1 + 4 + 8),
+        _ => return None,
+    };
     let mut first = from.to_vec();
     let mut end = to.to_vec();
-    first[0] = region::CHUNK;
-    end[0] = if end.len() == 1 { region::CHUNK + 1 } else { region::CHUNK };
-    if let Some(seq) = first.get(6..14).and_then(|seq| <[u8; 8]>::try_from(seq).ok()) {
+    first[0] = chunks;
+    end[0] = if end.len() == 1 { chunks + 1 } else { chunks };
+    if let Some(seq) = first.get(row_bytes..row_bytes + 8).and_then(|seq| <[u8; 8]>::try_from(seq).ok()) {
         // A chunk that begins before the range may reach into it.
         let earliest = u64::from_be_bytes(seq).saturating_sub(limits::CHUNK_JOBS_MAX as u64 - 1);
-        first.truncate(6);
+        first.truncate(row_bytes);
         first.extend_from_slice(&earliest.to_be_bytes());
     }
-    (first.into(), end.into())
+    Some((first.into(), end.into()))
 }
 
 /// Priorities ascend in keys from the highest to the lowest.
@@ -419,6 +477,17 @@ mod tests {
         fn keys_round_trip(queue: QueueNo, place in place()) {
             prop_assert_eq!(Place::from_key(&place.key(queue)), Some((queue, place)));
             prop_assert_eq!(Place::from_value(&place.to_value()), Some(place));
+            prop_assert!(!is_of_format_3(&place.key(queue)));
+            if let Some(chunk) = ChunkKey::beginning_at(place) {
+                prop_assert_eq!(chunk.place(0), place);
+                prop_assert_eq!(ChunkKey::from_key(&chunk.key(queue)), Some((queue, chunk)));
+                prop_assert_eq!(ChunkKey::from_key(&chunk.holes_key(queue)), Some((queue, chunk)));
+                let is_timer = matches!(place, Place::Timer { .. });
+                prop_assert_eq!(is_of_format_3(&chunk.key(queue)), is_timer);
+                prop_assert_eq!(is_of_format_3(&chunk.holes_key(queue)), is_timer);
+                let (first, end) = chunk_range(&place.key(queue), &region_range(place.region()).1).unwrap();
+                prop_assert!(first <= chunk.key(queue) && chunk.key(queue) < end);
+            }
         }
 
         /// The order of keys is the order of delivery: higher priority, then arrival.

@@ -168,11 +168,11 @@ pub(crate) fn step(model: &Naive) -> BoxedStrategy<Step> {
     let id = || known.clone();
     let worker = || 0..WORKERS;
     prop_oneof![
-        14 => prop::collection::vec(spec(), 1..12).prop_map(|jobs| Step::Enqueue(Batch { jobs })),
+        14 => batch(12).prop_map(Step::Enqueue),
         12 => (worker(), 0usize..24).prop_map(|(worker, slots)| Step::Fetch { worker, slots }),
         3 => (worker(), 1usize..10, id()).prop_map(|(worker, slots, id)| Step::Slow { worker, slots, id }),
-        1 => (prop::collection::vec(spec(), 1..4), worker(), 1usize..16)
-            .prop_map(|(jobs, worker, slots)| Step::Hasty { batch: Batch { jobs }, worker, slots }),
+        1 => (batch(4), worker(), 1usize..16)
+            .prop_map(|(batch, worker, slots)| Step::Hasty { batch, worker, slots }),
         2 => (worker(), 1usize..16, 1u64..3_000)
             .prop_map(|(worker, slots, ms)| Step::LateFetch { worker, slots, ms }),
         14 => prop::collection::vec((target, proof(), end()), 1..8).prop_map(Step::Report),
@@ -194,6 +194,17 @@ pub(crate) fn step(model: &Naive) -> BoxedStrategy<Step> {
         2 => Just(Step::Restart),
     ]
     .boxed()
+}
+
+/// Fewer jobs than `end`; now and then all start at the same time.
+fn batch(end: usize) -> impl Strategy<Value = Batch> {
+    let together = prop::option::weighted(0.15, 1u64..2_000);
+    (prop::collection::vec(spec(), 1..end), together).prop_map(|(mut jobs, together)| {
+        if let Some(ms) = together {
+            jobs.iter_mut().for_each(|job| job.start = Start::After(ms));
+        }
+        Batch { jobs }
+    })
 }
 
 fn spec() -> impl Strategy<Value = Spec> {

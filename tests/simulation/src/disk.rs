@@ -180,7 +180,7 @@ impl Disk {
     }
 
     /// The durable pairs from `first` up to `end`, `end` not included.
-    pub fn scan(&self, first: &[u8], end: &[u8]) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+    pub fn scan(&self, first: &[u8], end: &[u8]) -> impl Iterator<Item = (&Bytes, &Bytes)> + use<'_> {
         // A range that ends before it begins is empty, but the map would not take it.
         let end = end.max(first);
         self.durable.range::<[u8], _>((Bound::Included(first), Bound::Excluded(end)))

@@ -77,7 +77,12 @@ impl World {
         let count = producer.rng.pick(&[1, 1, 1, 2, 5]).min(producer.left);
         producer.left -= count;
         let queue = producer.rng.below(self.setup.queues as u64) as usize;
-        let jobs = (0..count).map(|_| self.new_job(index, queue)).collect();
+        let mut jobs = (0..count).map(|_| self.new_job(index, queue)).collect::<Vec<_>>();
+        if count > 1 && self.producers[index].rng.chance(300) {
+            // As of a request that has one time for all its jobs, so that they share a chunk.
+            let run_at = jobs[0].run_at;
+            jobs.iter_mut().for_each(|job| job.run_at = run_at);
+        }
         self.ask_for_jobs(index, Asked { queue, jobs, tries: 0 });
         let wait_ms = self.producers[index].rng.below(self.setup.produce_ms * 2);
         self.later(wait_ms, WorldEvent::Producer(index));

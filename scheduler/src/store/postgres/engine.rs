@@ -3,7 +3,7 @@
 //! Locks are taken in this order: state, then view. Both are held for moments only.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -15,6 +15,7 @@ use windlass_core::store::{Batch, Begun, CommitError, Epoch, GroupDone, Refused,
 use super::database::Database;
 use super::link::Link;
 use super::log::Group;
+use super::opening::Replayed;
 use super::shelf::PgShelf;
 use crate::store::lock;
 use crate::store::rest::View;
@@ -47,6 +48,9 @@ pub(super) struct Engine {
     /// Whether the shard is given up when the store stops.
     pub(super) gives_up: AtomicBool,
     pub(super) journal_bytes: AtomicU64,
+    /// The newest format among the rows of the journal, below which none is written any more: who looks at the last row alone knows
+    /// what the others need.
+    journal_format: AtomicU32,
     pub(super) groups: AtomicU64,
     pub(super) checkpoints: AtomicU64,
 }
@@ -90,7 +94,7 @@ pub(super) struct Parts {
     pub(super) overlay_bytes: usize,
     pub(super) seq: u64,
     pub(super) view: View<PgShelf>,
-    pub(super) journal_bytes: u64,
+    pub(super) journal: Replayed,
 }
 
 impl Engine {
@@ -110,7 +114,8 @@ impl Engine {
             failed: OnceLock::new(),
             stop: AtomicBool::new(false),
             gives_up: AtomicBool::new(false),
-            journal_bytes: AtomicU64::new(parts.journal_bytes),
+            journal_bytes: AtomicU64::new(parts.journal.bytes),
+            journal_format: AtomicU32::new(parts.journal.format),
             groups: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
         }
@@ -279,7 +284,7 @@ impl Staged {
             staged.inspect_err(|error| refused.note(queue, error))
         });
         let results = each.collect();
-        self.close();
+        self.close(engine);
         results
     }
 
@@ -295,7 +300,7 @@ impl Staged {
             return Err(CommitError::Full(engine.link.text().unwrap_or_default()));
         }
         if self.group.bytes() + bytes > GROUP_BYTES {
-            self.close();
+            self.close(engine);
         }
         self.group.push(&batch);
         self.writes.extend(batch.writes);
@@ -304,12 +309,15 @@ impl Staged {
     }
 
     /// The row is full, or the last one.
-    fn close(&mut self) {
+    fn close(&mut self, engine: &Engine) {
         if self.group.is_empty() {
             return;
         }
+        let group = std::mem::take(&mut self.group);
+        let format = group.format();
+        let format = format.max(engine.journal_format.fetch_max(format, Ordering::Relaxed));
         self.rows.push(Row {
-            data: std::mem::take(&mut self.group).finish(),
+            data: group.finish(format),
             batches: std::mem::take(&mut self.batches),
             writes: std::mem::take(&mut self.writes),
             told: None,

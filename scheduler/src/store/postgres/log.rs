@@ -5,12 +5,15 @@
 //! ```
 
 use bytes::Bytes;
+use windlass_core::store::keys::is_of_format_3;
 use windlass_core::store::{Batch, Write};
 
 use crate::store::rest::{Reader, batch_bytes, decode_batches, encode_batch};
 
-/// Version of a row.
-pub(super) const FORMAT: u32 = 1;
+/// Version of a row. In format 2 scheduled jobs may stand in chunks; a row is written in format 1 as long as there are none, so that
+/// earlier versions can take over while they are still of use.
+pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT_OLDEST: u32 = 1;
 const HEAD_BYTES: usize = 12;
 
 /// A group being filled.
@@ -18,6 +21,7 @@ const HEAD_BYTES: usize = 12;
 pub(super) struct Group {
     bytes: Vec<u8>,
     batches: u32,
+    chunked_timers: bool,
 }
 
 impl Group {
@@ -31,6 +35,7 @@ impl Group {
         }
         encode_batch(&mut self.bytes, batch);
         self.batches += 1;
+        self.chunked_timers |= batch.writes.iter().any(|write| is_of_format_3(write.key()));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -41,8 +46,14 @@ impl Group {
         self.bytes.len()
     }
 
-    pub(super) fn finish(mut self) -> Bytes {
-        self.bytes[..4].copy_from_slice(&FORMAT.to_le_bytes());
+    /// The oldest format that can say what is in the group.
+    pub(super) fn format(&self) -> u32 {
+        if self.chunked_timers { FORMAT } else { FORMAT_OLDEST }
+    }
+
+    /// The row, in a format that says no less than [`format`](Group::format).
+    pub(super) fn finish(mut self, format: u32) -> Bytes {
+        self.bytes[..4].copy_from_slice(&format.to_le_bytes());
         self.bytes[4..8].copy_from_slice(&self.batches.to_le_bytes());
         let crc = crc32c::crc32c_append(crc32c::crc32c(&self.bytes[..8]), &self.bytes[HEAD_BYTES..]);
         self.bytes[8..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
@@ -50,18 +61,19 @@ impl Group {
     }
 }
 
-/// The writes of a row, in order; or what is wrong with it.
-pub(super) fn decode(data: &[u8], each: impl FnMut(Write)) -> Result<(), &'static str> {
+/// The writes of a row, in order, and its format; or what is wrong with it.
+pub(super) fn decode(data: &[u8], each: impl FnMut(Write)) -> Result<u32, &'static str> {
     let mut reader = Reader::new(data);
     let head = (reader.u32(), reader.u32(), reader.u32());
     let (Some(format), Some(batches), Some(crc)) = head else { return Err("it is shorter than its header") };
     if crc32c::crc32c_append(crc32c::crc32c(&data[..8]), &data[HEAD_BYTES..]) != crc {
         return Err("its checksum does not match");
     }
-    if format != FORMAT {
+    if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
         return Err("it has a format that this program does not read");
     }
-    decode_batches(&data[HEAD_BYTES..], batches, each).ok_or("it has an impossible content")
+    decode_batches(&data[HEAD_BYTES..], batches, each).ok_or("it has an impossible content")?;
+    Ok(format)
 }
 
 #[cfg(test)]
@@ -74,9 +86,10 @@ mod tests {
         let mut group = Group::default();
         let batches = [batch(vec![put("a", "1"), delete("b")]), batch(vec![put("c", "3")])];
         batches.iter().for_each(|batch| group.push(batch));
-        let data = group.finish();
+        assert_eq!(group.format(), 1);
+        let data = group.finish(1);
         let mut writes = Vec::new();
-        decode(&data, |write| writes.push(write)).unwrap();
+        assert_eq!(decode(&data, |write| writes.push(write)), Ok(1));
         assert_eq!(writes, batches.into_iter().flat_map(|batch| batch.writes).collect::<Vec<_>>());
         for at in 0..data.len() {
             let mut damaged = data.to_vec();
@@ -84,5 +97,21 @@ mod tests {
             assert!(decode(&damaged, |_| {}).is_err(), "byte {at}");
             assert!(decode(&data[..at], |_| {}).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn only_chunks_of_scheduled_jobs_need_the_newer_format() {
+        let of = |key: &str| {
+            let mut group = Group::default();
+            group.push(&batch(vec![put("t", "a scheduled job"), put(key, "1")]));
+            group.format()
+        };
+        assert_eq!(["c", "h", "C", "H"].map(of), [1, 1, 2, 2]);
+        let mut group = Group::default();
+        group.push(&batch(vec![put("a", "1")]));
+        assert_eq!(decode(&group.finish(2), |_| {}), Ok(2), "a row behind such a one keeps its format");
+        let mut group = Group::default();
+        group.push(&batch(vec![put("a", "1")]));
+        assert!(decode(&group.finish(3), |_| {}).is_err());
     }
 }

@@ -101,7 +101,7 @@ impl PgStore {
         let directory = read_directory(database, who.shard, &claimed)?;
         let resting = Arc::new(Resting { directory, blocks: Arc::new(shelf) });
         let mut view = View { active: Overlay::default(), frozen: None, resting };
-        let journal_bytes = replay(database, who.shard, &claimed, &mut view)?;
+        let journal = replay(database, who.shard, &claimed, &mut view)?;
         let fence = Fence::claimed(claimed.epoch, nonce, claimed.seq);
         let engine = Engine::new(Parts {
             database: database.clone(),
@@ -111,7 +111,7 @@ impl PgStore {
             overlay_bytes: bounds.overlay_bytes,
             seq: claimed.seq,
             view,
-            journal_bytes,
+            journal,
         });
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let groups = claimed.seq - claimed.rested;
@@ -188,17 +188,24 @@ fn read_directory(database: &Database, shard: ShardNo, claimed: &Claimed) -> Res
     Ok(directory)
 }
 
-/// Reads the groups that are not in blocks; returns their bytes.
+/// What was replayed.
+pub(super) struct Replayed {
+    pub(super) bytes: u64,
+    /// The newest format among the rows.
+    pub(super) format: u32,
+}
+
+/// Reads the groups that are not in blocks.
 fn replay(
     database: &Database,
     shard: ShardNo,
     claimed: &Claimed,
     view: &mut View<PgShelf>,
-) -> Result<u64, ClaimError> {
+) -> Result<Replayed, ClaimError> {
     const SQL: &str =
         "SELECT seq, data FROM windlass.journal WHERE shard = $1 AND seq > $2 ORDER BY seq LIMIT $3";
     let session = Arc::new(tokio::sync::Mutex::new(Session::new(database.clone())));
-    let mut bytes = 0;
+    let mut replayed = Replayed { bytes: 0, format: log::FORMAT_OLDEST };
     let mut at = claimed.rested;
     while at < claimed.seq {
         let (session, row, after) = (Arc::clone(&session), shard_column(shard), column(at));
@@ -216,10 +223,11 @@ fn replay(
                 return Err(damage(database, "journal", format!("group {} is missing", at + 1)));
             }
             at += 1;
-            bytes += data.len() as u64;
-            log::decode(&data, |write| view.apply(write))
+            let format = log::decode(&data, |write| view.apply(write))
                 .map_err(|what| damage(database, "journal", format!("group {at}: {what}")))?;
+            replayed.bytes += data.len() as u64;
+            replayed.format = replayed.format.max(format);
         }
     }
-    Ok(bytes)
+    Ok(replayed)
 }

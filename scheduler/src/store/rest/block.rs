@@ -54,6 +54,12 @@ pub(in crate::store) trait Shelf: Debug + Send + Sync + 'static {
         self.checked(block, self.fetch(block)?)
     }
 
+    /// The same for blocks that follow each other in the directory, each with its number.
+    fn read_run(&self, run: &[&BlockRef]) -> Result<Vec<(BlockId, Bytes)>, BlocksError> {
+        let fetched = run.iter().zip(self.fetch_run(run)?);
+        fetched.map(|(block, fetched)| Ok((block.name.id, self.checked(block, fetched)?))).collect()
+    }
+
     /// What was fetched for a block, if it is what was written.
     fn checked(&self, block: &BlockRef, fetched: Option<Bytes>) -> Result<Bytes, BlocksError> {
         let damage = |what: &str| {

@@ -11,12 +11,16 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
+use windlass_core::store::keys::is_of_format_3;
+
 use super::runs::{Reader, put_run};
 use crate::store::Damage;
 
 const MAGIC: [u8; 8] = *b"WINDLDIR";
-/// Version of the directory file.
-pub(crate) const FORMAT: u32 = 1;
+/// Version of the directory file. In format 2 scheduled jobs may rest in chunks, which earlier versions do not see; without any a
+/// directory is written in format 1.
+pub(crate) const FORMAT: u32 = 2;
+const FORMAT_OLDEST: u32 = 1;
 /// Magic, format, checksum.
 const HEAD_BYTES: usize = 16;
 
@@ -111,11 +115,17 @@ impl Directory {
         self.bytes
     }
 
+    /// The oldest format that can say what rests here; such keys come first.
+    fn format(&self) -> u32 {
+        let first = self.blocks.first_key_value();
+        if first.is_some_and(|(key, _)| is_of_format_3(key)) { FORMAT } else { FORMAT_OLDEST }
+    }
+
     /// The file's content. `retired` are blocks that no directory needs any more and that may still be in sled.
     pub(in crate::store) fn encode(&self, retired: &[BlockName]) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEAD_BYTES + 16 + self.blocks.len() * 80 + retired.len() * 12);
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&self.format().to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&(self.blocks.len() as u64).to_le_bytes());
         out.extend_from_slice(&(retired.len() as u64).to_le_bytes());
@@ -155,7 +165,8 @@ impl Directory {
         if found != expected {
             return Err(damage("this is another directory than the one that the manifest names"));
         }
-        if head[8..12] != FORMAT.to_le_bytes() {
+        let format = u32::from_le_bytes(head[8..12].try_into().expect("four bytes were taken"));
+        if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
             return Err(damage("the directory has a format that this program does not read"));
         }
         Directory::decode_body(&bytes[HEAD_BYTES..])
@@ -235,5 +246,21 @@ mod tests {
             damaged[at] ^= 1;
             assert!(Directory::decode(path, &damaged, crc(&bytes)).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn the_format_is_the_oldest_that_will_do() {
+        let mut directory = directory();
+        assert_eq!(directory.encode(&[])[8..12], 1u32.to_le_bytes());
+        directory.insert(Arc::from(&b"C"[..]), block(3, "a"));
+        let newer = directory.encode(&[]);
+        assert_eq!(newer[8..12], 2u32.to_le_bytes());
+        let path = Path::new("directory");
+        assert_eq!(Directory::decode(path, &newer, crc(&newer)).unwrap().0, directory);
+        let mut too_new = newer;
+        too_new[8] = 3;
+        let checksum = crc(&too_new);
+        too_new[12..16].copy_from_slice(&checksum.to_le_bytes());
+        assert!(Directory::decode(path, &too_new, checksum).is_err());
     }
 }

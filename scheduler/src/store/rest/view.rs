@@ -1,15 +1,16 @@
 //! The one ordered view over what is recent and what rests: active overlay, frozen overlay, blocks, in this order of
 //! precedence.
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
 
 use bytes::Bytes;
 use windlass_core::store::{ReadError, Write};
 
+use super::ahead::Ahead;
 use super::block::{BlocksError, Pairs, Shelf, copied};
-use super::directory::{BlockId, BlockRef, Directory};
+use super::directory::{BlockRef, Directory};
 use super::overlay::{Overlay, Slot};
 use crate::store::Damage;
 
@@ -17,9 +18,6 @@ use crate::store::Damage;
 const CHUNK_ENTRIES: usize = 1_024;
 /// Bytes of values after which it takes no more.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
-/// Blocks that a scan fetches at a time once it has read one: a read of sled brings sixteen into memory, and one of a database costs a
-/// way there and back.
-const RUN_BLOCKS: usize = 8;
 
 /// What rests, at one moment. A reader that holds it keeps its blocks on the shelf.
 #[derive(Debug)]
@@ -155,62 +153,28 @@ impl<S: Shelf> Chunk<S> {
                 }
             }
         };
-        let mut ahead = Ahead::default();
-        while let Some((first, block)) = next.filter(|(first, _)| &***first < until) {
-            let encoded = ahead.read(&self.resting, first, block, until)?;
-            for pair in pairs(&*self.resting.blocks, block, &encoded)? {
-                let (key, value) = pair?;
-                if key < from {
-                    continue;
+        thread::scope(|scope| {
+            let mut ahead = Ahead::new(scope, &self.resting, until);
+            while let Some((first, block)) = next.filter(|(first, _)| &***first < until) {
+                let encoded = ahead.read(first, block)?;
+                for pair in pairs(&*self.resting.blocks, block, &encoded)? {
+                    let (key, value) = pair?;
+                    if key < from {
+                        continue;
+                    }
+                    if key >= until {
+                        break;
+                    }
+                    match rise(Some(key), each) {
+                        Rise::Below if !each(key, copied(value)) => return Ok(false),
+                        Rise::Below | Rise::Hidden => {}
+                        Rise::Enough => return Ok(false),
+                    }
                 }
-                if key >= until {
-                    break;
-                }
-                match rise(Some(key), each) {
-                    Rise::Below if !each(key, copied(value)) => return Ok(false),
-                    Rise::Below | Rise::Hidden => {}
-                    Rise::Enough => return Ok(false),
-                }
+                next = self.resting.directory.after(first);
             }
-            next = self.resting.directory.after(first);
-        }
-        Ok(!matches!(rise(None, each), Rise::Enough))
-    }
-}
-
-/// Blocks that a scan has fetched and not come to yet.
-#[derive(Default)]
-struct Ahead {
-    fetched: VecDeque<(BlockId, Bytes)>,
-    /// The scan has read its first block, and wants more than that.
-    goes_on: bool,
-}
-
-impl Ahead {
-    /// The bytes of `block`, which begins with `first`. A scan that goes on fetches several blocks at a time, of those that
-    /// begin before `until`.
-    fn read<S: Shelf>(
-        &mut self,
-        resting: &Resting<S>,
-        first: &[u8],
-        block: &BlockRef,
-        until: &[u8],
-    ) -> Result<Bytes, ReadError> {
-        if let Some((id, encoded)) = self.fetched.pop_front() {
-            debug_assert_eq!(id, block.name.id, "the directory of a scan does not change");
-            return Ok(encoded);
-        }
-        if !std::mem::replace(&mut self.goes_on, true) {
-            return read(&*resting.blocks, block);
-        }
-        let run = resting.directory.run(first, until).take(RUN_BLOCKS).collect::<Vec<_>>();
-        let fetched = resting.blocks.fetch_run(&run).map_err(unreadable)?;
-        for (block, fetched) in run.iter().zip(fetched) {
-            let encoded = resting.blocks.checked(block, fetched).map_err(unreadable)?;
-            self.fetched.push_back((block.name.id, encoded));
-        }
-        let (_, encoded) = self.fetched.pop_front().expect("a run has its first block at least");
-        Ok(encoded)
+            Ok(!matches!(rise(None, each), Rise::Enough))
+        })
     }
 }
 
@@ -242,7 +206,7 @@ fn read(blocks: &impl Shelf, block: &BlockRef) -> Result<Bytes, ReadError> {
     blocks.read(block).map_err(unreadable)
 }
 
-fn unreadable(error: BlocksError) -> ReadError {
+pub(super) fn unreadable(error: BlocksError) -> ReadError {
     match error {
         BlocksError::Damaged(damage) => ReadError::Damaged(damage.to_string()),
         BlocksError::Full(text) | BlocksError::Failed(text) => ReadError::Failed(text),

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ::sled::Db;
+use ::sled::{Db, IVec};
 use bytes::Bytes;
 
 use super::files;
@@ -40,7 +40,7 @@ const SLED_SPACE_FACTOR: u64 = 3;
 /// Times that a page is touched per read or write, so that sled notices soon that its cache is full: it would hold 64
 /// pages per shard otherwise, of half a mebibyte each.
 const ACCESSES: usize = 8;
-/// Of so many blocks that are read together one is touched like that.
+/// Of so many parts that are read together one is touched like that.
 const RUN_TOUCH: usize = 2;
 
 /// The blocks of one sled directory.
@@ -295,47 +295,38 @@ impl Shelf for Blocks {
     }
 
     fn fetch(&self, block: &BlockRef) -> Result<Option<Bytes>, BlocksError> {
-        let name = block.name;
         self.with(|opened| {
-            let part = |part| {
-                let key = part_key(name.id, part);
-                let value = opened.db.get(key)?;
+            let mut parts = Vec::new();
+            for part in 0..block.name.parts {
+                let key = part_key(block.name.id, part);
+                parts.extend(opened.db.get(key)?);
                 touch(&opened.db, &key)?;
-                Ok::<_, ::sled::Error>(value)
-            };
-            if name.parts == 1 {
-                return Ok(part(0)?.map(Bytes::from_owner));
             }
-            let mut joined = Vec::with_capacity(block.bytes as usize);
-            for number in 0..name.parts {
-                let Some(value) = part(number)? else { return Ok(None) };
-                joined.extend_from_slice(&value);
-            }
-            Ok(Some(joined.into()))
+            Ok(joined(block, parts))
         })
     }
 
     /// Blocks of one checkpoint that follow each other have numbers that do, and lie in the same pages: one range reads each page
     /// once.
     fn fetch_run(&self, run: &[&BlockRef]) -> Result<Vec<Option<Bytes>>, BlocksError> {
-        let in_line = run.iter().all(|block| block.name.parts == 1)
-            && run.windows(2).all(|two| two[0].name.id + 1 == two[1].name.id);
+        let in_line = run.windows(2).all(|two| two[0].name.id + 1 == two[1].name.id);
         let (Some(first), Some(last), true) = (run.first(), run.last(), in_line) else {
             return run.iter().map(|block| self.fetch(block)).collect();
         };
+        let range = part_key(first.name.id, 0)..part_key(last.name.id, last.name.parts);
         self.with(|opened| {
-            let mut fetched = vec![None; run.len()];
-            for pair in opened.db.range(part_key(first.name.id, 0)..=part_key(last.name.id, 0)) {
-                let (key, value) = pair?;
-                let at = run.iter().position(|block| part_key(block.name.id, 0) == *key);
-                if let Some(at) = at {
-                    fetched[at] = Some(Bytes::from_owner(value));
+            let mut parts = vec![Vec::new(); run.len()];
+            for (number, pair) in opened.db.range(range).enumerate() {
+                let (key, part) = pair?;
+                if number.is_multiple_of(RUN_TOUCH) {
+                    touch(&opened.db, &key)?;
+                }
+                let of = run.iter().position(|block| key.starts_with(&block.name.id.to_be_bytes()));
+                if let Some(of) = of {
+                    parts[of].push(part);
                 }
             }
-            for block in run.iter().step_by(RUN_TOUCH) {
-                touch(&opened.db, &part_key(block.name.id, 0))?;
-            }
-            Ok(fetched)
+            Ok(run.iter().zip(parts).map(|(block, parts)| joined(block, parts)).collect())
         })
     }
 
@@ -373,6 +364,19 @@ fn part_key(id: BlockId, part: u32) -> [u8; 12] {
     key[..8].copy_from_slice(&id.to_be_bytes());
     key[8..].copy_from_slice(&part.to_be_bytes());
     key
+}
+
+/// The bytes of a block, if all its parts are there.
+fn joined(block: &BlockRef, mut parts: Vec<IVec>) -> Option<Bytes> {
+    if parts.len() != block.name.parts as usize {
+        return None;
+    }
+    if parts.len() == 1 {
+        return parts.pop().map(Bytes::from_owner);
+    }
+    let mut joined = Vec::with_capacity(block.bytes as usize);
+    parts.iter().for_each(|part| joined.extend_from_slice(part));
+    Some(joined.into())
 }
 
 fn touch(db: &Db, key: &[u8]) -> ::sled::Result<()> {

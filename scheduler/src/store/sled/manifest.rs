@@ -14,8 +14,9 @@ use crate::store::rest::{BlockId, Reader};
 pub(super) const FILE: &str = "MANIFEST";
 const MAGIC: [u8; 8] = *b"WINDLMAN";
 /// Version of the whole layout: a store of a later one is refused, one of an earlier one is read and gets the newer number
-/// before anything is written. In format 2 ready jobs may stand in chunks and lease marks in hand-outs.
-pub(super) const FORMAT: u32 = 2;
+/// before anything is written. In format 2 ready jobs may stand in chunks and lease marks in hand-outs, in format 3
+/// scheduled jobs in chunks.
+pub(super) const FORMAT: u32 = 3;
 const FORMAT_OLDEST: u32 = 1;
 /// Magic, format, checksum.
 const HEAD_BYTES: usize = 16;

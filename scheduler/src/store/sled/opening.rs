@@ -1,8 +1,11 @@
 //! Opening: what the manifest promises is held against what is there, piece by piece, before anything is written.
 
 use std::fs;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use super::blocks::{self, Blocks};
 use super::checkpoint::directory_name;
@@ -13,13 +16,17 @@ use super::lock::Lock;
 use super::manifest::{self, Manifest, WriteError};
 use super::{Limits, keeper};
 use crate::fault::{self, Point};
-use crate::store::rest::{BlockName, BlocksError, Directory, Overlay, Resting, Shelf, View, directory_crc};
+use crate::store::rest::{
+    BlockName, BlocksError, Directory, Overlay, RUN_BLOCKS, Resting, Shelf, View, directory_crc,
+};
 use crate::store::{Damage, OpenError, StoreConfig};
 
 /// Name of the journal's directory.
 pub(super) const JOURNAL_DIR: &str = "journal";
 /// Stands while a store is made for the first time: what is there without a manifest then was never used.
 const MAKING: &str = "MAKING";
+/// Threads that read blocks at start, at most: sled has one lock or another that more of them would wait for.
+const VERIFY_THREADS_MAX: usize = 8;
 
 impl From<BlocksError> for OpenError {
     fn from(error: BlocksError) -> OpenError {
@@ -232,12 +239,25 @@ pub(super) fn read_directory(
     Ok((directory, retired))
 }
 
-/// Reads every block once: sled must hand out, bit for bit, what the directory says was written.
+/// Reads every block once, on all processors: sled must hand out, bit for bit, what the directory says was written.
 pub(super) fn verify(directory: &Directory, blocks: &Blocks) -> Result<(), OpenError> {
-    for (_, block) in directory.iter() {
-        blocks.read(block)?;
-    }
-    Ok(())
+    let all = directory.iter().map(|(_, block)| block).collect::<Vec<_>>();
+    let runs = all.chunks(RUN_BLOCKS).collect::<Vec<_>>();
+    let next = AtomicUsize::new(0);
+    let read = || {
+        while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            // Whoever finds damage has the others stop.
+            blocks.read_run(run).inspect_err(|_| next.store(runs.len(), Ordering::Relaxed))?;
+        }
+        Ok(())
+    };
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let others = (1..processors.min(VERIFY_THREADS_MAX)).map(|_| scope.spawn(read)).collect::<Vec<_>>();
+        let own = read();
+        let others = others.into_iter().map(|thread| thread.join().expect("sled's panics are caught"));
+        others.fold(own, Result::and).map_err(BlocksError::into)
+    })
 }
 
 /// Removes what earlier owners did not come to remove. Only what the store has named itself, and only on a store that is whole.

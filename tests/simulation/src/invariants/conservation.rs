@@ -113,23 +113,19 @@ fn records(world: &World, no: QueueNo) -> Result<BTreeMap<JobId, Stored>, String
 
 /// No chunk stands empty, and no note of what has left one stands without it.
 fn check_chunks(world: &World, no: QueueNo, records: &BTreeMap<JobId, Stored>) -> Result<(), String> {
-    let keys_of = |region| {
-        let (first, end) = keys::queue_range(region, no);
-        world.disk.scan(&first, &end).filter_map(|(key, _)| Some(ChunkKey::from_key(key)?.1)).collect()
+    let keys_of = |regions: [u8; 2]| {
+        let ranges = regions.map(|region| keys::queue_range(region, no)).into_iter();
+        let found = ranges.flat_map(|(first, end)| world.disk.scan(&first, &end));
+        found.filter_map(|(key, _)| Some(ChunkKey::from_key(key)?.1)).collect()
     };
-    let chunks: BTreeSet<ChunkKey> = keys_of(region::CHUNK);
-    let holes: BTreeSet<ChunkKey> = keys_of(region::HOLES);
+    let chunks: BTreeSet<ChunkKey> = keys_of([region::CHUNK, region::TIMER_CHUNK]);
+    let holes: BTreeSet<ChunkKey> = keys_of([region::HOLES, region::TIMER_HOLES]);
     if let Some(key) = holes.difference(&chunks).next() {
         return Err(format!("there is a note of what has left {key:?}, and no such chunk"));
     }
     let in_chunks = records.values().filter(|stored| stored.in_chunk);
     let used: BTreeSet<ChunkKey> = in_chunks
-        .filter_map(|stored| match stored.place {
-            Place::Ready { priority, seq } => {
-                chunks.range(..=ChunkKey { priority, first: seq }).next_back().copied()
-            }
-            _ => None,
-        })
+        .filter_map(|stored| chunks.range(..=ChunkKey::beginning_at(stored.place)?).next_back().copied())
         .collect();
     match chunks.difference(&used).next() {
         Some(key) => Err(format!("all have left {key:?}, and it still stands")),

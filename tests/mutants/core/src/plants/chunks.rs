@@ -94,4 +94,44 @@ pub const PLANTS: &[Plant] = &[
             plant: "if PLANTED { ready.reverse(); }\n        ready.sort_by_key(|job| std::cmp::Reverse(job.priority));",
         }],
     },
+    Plant {
+        name: "times-share-a-chunk",
+        bug: "Scheduled jobs of different times stand in one chunk and are all due with the first.",
+        caught_by: &["never too early", "conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/enqueue.rs",
+            find: "a.run_at == b.run_at",
+            plant: "a.run_at == b.run_at || PLANTED",
+        }],
+    },
+    Plant {
+        name: "chunked-timers-forgotten",
+        bug: "A restart does not count the scheduled jobs that stand in chunks.",
+        caught_by: &["conservation", "progress", MODEL],
+        edits: &[Edit {
+            file: "queue/recover.rs",
+            find: "self.queue.timers.recover_cold((run_at, first), count),",
+            plant: "self.queue.timers.recover_cold((run_at, first), if PLANTED { 0 } else { count }),",
+        }],
+    },
+    Plant {
+        name: "chunked-timers-overtake",
+        bug: "Scheduled jobs in chunks are read from the store in order of arrival, past those that stand alone and are due before.",
+        caught_by: &["order", "on time", MODEL],
+        edits: &[Edit {
+            file: "queue/read.rs",
+            find: "(Reverse(0), run_at, seq)",
+            plant: "(Reverse(0), if PLANTED { Timestamp(0) } else { run_at }, seq)",
+        }],
+    },
+    Plant {
+        name: "chunk-of-timers-cut-off",
+        bug: "A scheduled job in a chunk that begins before the range asked for is not read.",
+        caught_by: &["conservation", "progress", MODEL],
+        edits: &[Edit {
+            file: "store/keys.rs",
+            find: "saturating_sub(limits::CHUNK_JOBS_MAX as u64 - 1);",
+            plant: "saturating_sub(if PLANTED && chunks == region::TIMER_CHUNK { 0 } else { limits::CHUNK_JOBS_MAX as u64 - 1 });",
+        }],
+    },
 ];
