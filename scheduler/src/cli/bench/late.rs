@@ -8,7 +8,7 @@ use windlass_core::time::millis;
 use windlass_worker::{JobCtx, Verdict};
 
 use super::crew::{Crew, Starts};
-use super::load::{Load, Offered, number_in, offer};
+use super::load::{Due, Load, Offered, number_in, offer};
 use super::phases::fill;
 use super::stage::{Bench, Measured};
 use crate::cli::error::CliError;
@@ -26,21 +26,33 @@ fn now_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Jobs that are all due in the same second.
+/// Jobs that are all due in the same second, and the same number that are due at the same instant.
 ///
 /// # Errors
 /// When the server cannot be reached or refuses, or when the jobs were due before they were all enqueued.
 pub(super) async fn timers(bench: &Bench) -> Result<Vec<Measured>, CliError> {
+    let mut lines = due_together(bench, 1_000, ["timers_enqueue", "timers_run"], "in one second").await?;
+    let names = ["timers_instant_enqueue", "timers_instant_run"];
+    lines.extend(due_together(bench, 1, names, "at one instant").await?);
+    Ok(lines)
+}
+
+async fn due_together(
+    bench: &Bench,
+    spread_ms: u64,
+    [enqueue, run]: [&'static str; 2],
+    when: &str,
+) -> Result<Vec<Measured>, CliError> {
     let jobs = bench.setting.jobs;
     let lead = LEAD + Duration::from_millis(jobs * 1_000 / ENQUEUE_RATE_LEAST);
-    let second = value::now().plus_ms(millis(lead));
+    let first = value::now().plus_ms(millis(lead));
     let due = Instant::now() + lead;
-    let load = Load { due: Some(second), ..Load::bulk(bench) };
-    let phase = format!("enqueue {jobs} delayed jobs, all due in one second");
+    let load = Load { due: Some(Due { first, spread_ms }), ..Load::bulk(bench) };
+    let phase = format!("enqueue {jobs} delayed jobs, all due {when}");
     let bar = bench.bar(&phase, jobs);
-    let begun = bench.begin("timers_enqueue");
+    let begun = bench.begin(enqueue);
     let Offered { jobs, latencies } = offer(bench, &load, &bar).await?;
-    let filled = bench.end(&begun, "timers_enqueue", phase, jobs);
+    let filled = bench.end(&begun, enqueue, phase, jobs);
     let filled = filled.with_latencies("request to durable confirmation", latencies);
     bar.finish_and_clear();
     if Instant::now() >= due {
@@ -55,11 +67,11 @@ pub(super) async fn timers(bench: &Bench) -> Result<Vec<Measured>, CliError> {
     let handler = lateness(bench, &starts, &early);
     let crew = Crew::start(bench, bench.setting.workers(), bench.setting.concurrency, &handler);
     tokio::time::sleep_until(due.into()).await;
-    let phase = "run them as they become due; latency is lateness".to_owned();
+    let phase = format!("run those due {when}; latency is lateness");
     let bar = bench.bar(&phase, jobs);
-    let begun = bench.begin("timers_run");
+    let begun = bench.begin(run);
     bench.until(base + jobs, None, &bar).await?;
-    let line = bench.end(&begun, "timers_run", phase, jobs);
+    let line = bench.end(&begun, run, phase, jobs);
     crew.stop().await?;
     bar.finish_and_clear();
     let line = line.with_latencies("due time to start of the handler", starts.take());

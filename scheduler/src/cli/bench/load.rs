@@ -62,8 +62,16 @@ pub(super) struct Load {
     pub(super) seconds: Option<Duration>,
     /// Requests per second over all producers; as fast as possible without it.
     pub(super) rate: Option<f64>,
-    /// The jobs are due in the second that begins then, spread over its milliseconds; their payloads say when.
-    pub(super) due: Option<Timestamp>,
+    /// The jobs are due then, and their payloads say when.
+    pub(super) due: Option<Due>,
+}
+
+/// When scheduled jobs are due.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Due {
+    pub(super) first: Timestamp,
+    /// They take so many milliseconds in turn, from the first on.
+    pub(super) spread_ms: u64,
 }
 
 impl Load {
@@ -233,8 +241,8 @@ impl Lane {
             .map(|number| {
                 let mut spec = match self.load.due {
                     None => JobSpec::new(KIND, shared.clone()),
-                    Some(second) => {
-                        let due = second.plus_ms(number % 1_000);
+                    Some(Due { first, spread_ms }) => {
+                        let due = first.plus_ms(number % spread_ms);
                         let mut spec = JobSpec::new(KIND, payload(due.0, self.load.payload_bytes));
                         spec.run_at = RunAt::At(due);
                         spec

@@ -121,7 +121,7 @@ fn aside(measured: &Measured) -> Option<String> {
         "latency_half" => {
             format!("half of {} jobs/s one by one", count(number("full_load_jobs_per_second")?))
         }
-        "timers_run" => format!("{} early", count(number("early")?)),
+        "timers_run" | "timers_instant_run" => format!("{} early", count(number("early")?)),
         _ => return None,
     };
     Some(format!("{}: {text}", measured.phase))
