@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
 /// Milliseconds that memory stays with the process after it was freed. The allocator's own second keeps whatever a burst took, half as
 /// much again as the server ever uses at a time; with less than some ten of these milliseconds the same pages come and go.
-const PURGE_DELAY_MS: &str = "100";
+const PURGE_DELAY_MS: &str = "40";
 
 /// Returns when there is nothing to do: the environment says something already, or the process cannot be started over, which costs
 /// some memory and nothing else.
