@@ -44,4 +44,6 @@ pub use marks::{HandOut, LeaseMark, QueueRecord};
 pub use recover::Recovery;
 
 #[cfg(test)]
+mod bounds_test;
+#[cfg(test)]
 mod rules_test;

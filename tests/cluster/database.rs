@@ -43,7 +43,7 @@ async fn nothing_is_lost_when_a_synchronous_standby_takes_the_primarys_place() -
     primary.demand_standby("second")?;
     let both =
         format!("postgres://windlass@{},{}/windlass?sslmode=disable", primary.address(), standby.address());
-    let mut fleet = Fleet::over(primary, &both, &["n1", "n2"], false)?;
+    let mut fleet = Fleet::over(primary, &both, &["n1", "n2"], false, &[])?;
     let running = load(&fleet.addresses(), 4, 2).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     fleet.postgres.kill()?;

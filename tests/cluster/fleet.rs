@@ -27,19 +27,31 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts nodes with these names, one after the other, each with the first as its seed unless they shall not hear each other.
     pub(crate) fn start(names: &[&str], deaf: bool) -> Result<Option<Fleet>> {
+        Fleet::start_with(names, deaf, &[])
+    }
+
+    /// The same with more flags for each node.
+    pub(crate) fn start_with(names: &[&str], deaf: bool, flags: &[String]) -> Result<Option<Fleet>> {
         let Some(postgres) = Postgres::start()? else { return Ok(None) };
         let url = postgres.url();
-        Ok(Some(Fleet::over(postgres, &url, names, deaf)?))
+        Ok(Some(Fleet::over(postgres, &url, names, deaf, flags)?))
     }
 
     /// The same over a database that is there.
-    pub(crate) fn over(postgres: Postgres, url: &str, names: &[&str], deaf: bool) -> Result<Fleet> {
+    pub(crate) fn over(
+        postgres: Postgres,
+        url: &str,
+        names: &[&str],
+        deaf: bool,
+        flags: &[String],
+    ) -> Result<Fleet> {
         let dir = tempfile::tempdir()?;
         let mut nodes: BTreeMap<String, Server> = BTreeMap::new();
         let mut seed = "none".to_owned();
         for name in names {
             // Beside other tests a worker may take longer to come back than the three seconds that it is given otherwise.
-            let args = ["--store", url, "--name", name, "--seed", &seed, "--grace", "10s"];
+            let mut args = vec!["--store", url, "--name", name, "--seed", &seed, "--grace", "10s"];
+            args.extend(flags.iter().map(String::as_str));
             let server = Server::start(dir.path(), &args)?;
             if !deaf && seed == "none" {
                 seed = server.gossip.context("it gossips")?.to_string();

@@ -18,6 +18,7 @@ use windlass_core::limits;
 use windlass_core::wire::{
     ClientFrame, Hello, Nodes, PROTOCOL, ServerFrame, decode_exact, encode_frame, next_frame,
 };
+use windlass_tests::certs::{Authority, Signed};
 use windlass_tests::process::Server;
 use windlass_worker::surroundings::{Conn, Simulated};
 use windlass_worker::{Client, Connection, ConnectionEvent, Job, Worker};
@@ -225,6 +226,35 @@ async fn a_client_that_was_given_the_owner_alone_finds_the_next_one() -> Result<
         "{} of {count} confirmed jobs are there",
         waiting(&client).await?
     );
+    Ok(())
+}
+
+/// The certificate is good for a name alone and nodes are learnt by their addresses: what counts is the name that the user gave.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_tls_learnt_nodes_prove_the_name_that_the_user_gave() -> Result<()> {
+    let authority = Authority::new();
+    authority.sign(&Signed { names: &["localhost"], ..Signed::default() });
+    let Some(mut fleet) = Fleet::start_with(&NAMES, false, &authority.flags())? else { return Ok(()) };
+    let (owner, standby) = fleet.two()?;
+    let at = |name: &str| fleet.nodes[name].native;
+    let by_address = Client::builder(format!("tls://{}", at(&owner))).tls_ca(authority.ca()).connect().await;
+    ensure!(by_address.is_err(), "the certificate is not good for an address");
+    let given = format!("tls://localhost:{}", at(&standby).port());
+    let client = Client::builder(given).tls_ca(authority.ca()).connect().await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let enqueued = enqueues(&client, &stop);
+    is_at(&client, at(&owner)).await?;
+    // It hears of the third node when that has proved in the gossip that it is one, at its next greeting.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // What was given is gone as well, so that only a learnt node is left.
+    fleet.node(&standby).kill()?;
+    fleet.node(&owner).kill()?;
+    let (next, _) = fleet.owned_by_another(&owner, PATIENCE).await?;
+    is_at(&client, fleet.nodes[&next].native).await?;
+    stop.store(true, Ordering::Relaxed);
+    let (count, longest) = enqueued.await??;
+    println!("under TLS: {count} jobs confirmed, the longest enqueue took {longest:?}");
+    ensure!(waiting(&client).await? == count, "{} of {count} are there", waiting(&client).await?);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use windlass_tests::process::binary;
 
-use crate::certs::{Authority, Signed, flags};
+use windlass_tests::certs::{Authority, Signed, flags};
 
 /// What `windlass check` and `windlass server` say; both must refuse.
 fn refusal(args: &[String]) -> Result<String> {

@@ -11,7 +11,7 @@ use windlass_scheduler::door::UNGREETED_MAX;
 use windlass_tests::process::Server;
 use windlass_worker::{Client, Job};
 
-use crate::certs::{Signed, Site};
+use windlass_tests::certs::{Signed, Site};
 
 /// What a busy machine may take longer.
 const SLACK: Duration = Duration::from_secs(5);

@@ -2,7 +2,6 @@
 //!
 //! `WINDLASS_MALFORMED=100000 cargo test -p windlass-tests --release --test doors malformed` throws that many at each port.
 
-mod certs;
 mod files;
 mod limits;
 mod malformed;

@@ -22,7 +22,7 @@ use windlass_core::wire::{
 use windlass_tests::process::Server;
 use windlass_worker::{Client, Job};
 
-use crate::certs::{Signed, Site};
+use windlass_tests::certs::{Signed, Site};
 
 /// What the allocator may keep back, and the counters of a few queues.
 const GROWTH_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -9,7 +9,7 @@ use windlass_tests::http;
 use windlass_tests::process::Server;
 use windlass_worker::{Client, Error};
 
-use crate::certs::{Authority, Signed, Site};
+use windlass_tests::certs::{Authority, Signed, Site};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

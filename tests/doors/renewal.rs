@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use crate::certs::{Authority, Signed, Site};
+use windlass_tests::certs::{Authority, Signed, Site};
 
 /// The server looks every two seconds.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use windlass_tests::process::binary;
 use windlass_worker::{Client, Job, RawPayload, Worker};
 
-use crate::certs::{Signed, Site};
+use windlass_tests::certs::{Signed, Site};
 
 /// Long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);

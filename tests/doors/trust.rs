@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use windlass_tests::process::binary;
 use windlass_worker::{Client, ConnectionEvent, Error, Worker};
 
-use crate::certs::{Authority, Signed, Site};
+use windlass_tests::certs::{Authority, Signed, Site};
 
 async fn refusal(site: &Site, ca: Option<&Authority>) -> Result<String> {
     let mut builder = Client::builder(site.address());

@@ -1,5 +1,6 @@
 //! What the suites share: the built binary as real processes, ended by their ids, and a ledger of what was promised.
 
+pub mod certs;
 pub mod check;
 pub mod disk;
 pub mod dump;

@@ -214,14 +214,27 @@ pub fn scan(
     end: &[u8],
     limit: usize,
 ) -> Result<Found, ReadError> {
-    let singles = Singles::read(store, first, end, limit)?;
-    let Some(chunks) = keys::chunk_range(first, end) else {
-        let exhausted = singles.next.is_none();
-        let stored = singles.records.into_iter().map(|(place, record)| single(place, &record));
-        return Ok(Found { stored: stored.collect::<Result<_, _>>()?, exhausted });
-    };
-    let chunked = Chunked::read(store, chunks, (first, end), limit)?;
-    merge(singles, chunked, limit)
+    let mut from = Bytes::copy_from_slice(first);
+    loop {
+        if from[..] >= *end {
+            return Ok(Found { stored: Vec::new(), exhausted: true });
+        }
+        let singles = Singles::read(store, &from, end, limit)?;
+        let Some(chunks) = keys::chunk_range(&from, end) else {
+            let exhausted = singles.next.is_none();
+            let stored = singles.records.into_iter().map(|(place, record)| single(place, &record));
+            return Ok(Found { stored: stored.collect::<Result<_, _>>()?, exhausted });
+        };
+        let chunked = Chunked::read(store, chunks, (&from, end), limit)?;
+        let unknown =
+            [singles.next, chunked.next].into_iter().flatten().min_by_key(|(place, _)| rank(*place));
+        let found = merge(singles, chunked, unknown.map(|(place, _)| rank(place)), limit)?;
+        match unknown {
+            // All that was read has left its chunk: whoever asks would ask the same again.
+            Some((place, queue)) if found.stored.is_empty() => from = place.key(queue),
+            _ => return Ok(found),
+        }
+    }
 }
 
 fn single(place: Place, record: &[u8]) -> Result<Stored, ReadError> {
@@ -247,8 +260,8 @@ fn rank(place: Place) -> Rank {
 #[derive(Default)]
 struct Singles {
     records: Vec<(Place, Bytes)>,
-    /// The first that was not read.
-    next: Option<Place>,
+    /// The first that was not read, and its queue.
+    next: Option<(Place, QueueNo)>,
 }
 
 impl Singles {
@@ -262,12 +275,12 @@ impl Singles {
         let mut bytes = 0;
         let mut bad = false;
         store.scan(first, end, &mut |key, value| {
-            let Some((_, place)) = Place::from_key(key) else {
+            let Some((queue, place)) = Place::from_key(key) else {
                 bad = true;
                 return false;
             };
             if singles.records.len() >= limit || bytes >= limits::LOAD_BYTES_MAX {
-                singles.next = Some(place);
+                singles.next = Some((place, queue));
                 return false;
             }
             bytes += value.len();
@@ -284,8 +297,8 @@ struct Chunked {
     /// Each with the part of its jobs that is in the range.
     chunks: Vec<(ChunkKey, Chunk, Range<usize>)>,
     jobs: Vec<(Place, usize, usize)>,
-    /// The first job that was not read.
-    next: Option<Place>,
+    /// The first job that was not read, and its queue.
+    next: Option<(Place, QueueNo)>,
 }
 
 impl Chunked {
@@ -308,7 +321,7 @@ impl Chunked {
                 return false;
             };
             if jobs >= limit || bytes >= limits::LOAD_BYTES_MAX {
-                found.next = Some(key.place(0));
+                found.next = Some((key.place(0), no));
                 return false;
             }
             match Chunk::decode(value) {
@@ -317,7 +330,10 @@ impl Chunked {
                     let part = part_within(key, chunk.jobs(), no, first, end);
                     jobs += part.len();
                     bytes += part.clone().map(|index| chunk.job_bytes(index)).sum::<usize>();
-                    found.chunks.push((key, chunk, part));
+                    // One that begins before the range may end before it, too.
+                    if !part.is_empty() {
+                        found.chunks.push((key, chunk, part));
+                    }
                 }
                 Err(error) => failed = Some(bad_record("a chunk")(error)),
             }
@@ -378,9 +394,13 @@ fn part_within(key: ChunkKey, jobs: usize, queue: QueueNo, first: &[u8], end: &[
     below(first)..below(end)
 }
 
-/// One row of both kinds, as far as both are known.
-fn merge(singles: Singles, chunked: Chunked, limit: usize) -> Result<Found, ReadError> {
-    let unknown = [singles.next, chunked.next].into_iter().flatten().map(rank).min();
+/// One row of both kinds, up to the first job that one of them does not know.
+fn merge(
+    singles: Singles,
+    chunked: Chunked,
+    unknown: Option<Rank>,
+    limit: usize,
+) -> Result<Found, ReadError> {
     let known = |place: Place| unknown.is_none_or(|unknown| rank(place) < unknown);
     let mut alone = singles.records.into_iter().filter(|(place, _)| known(*place)).peekable();
     let mut together = chunked.jobs.into_iter().filter(|(place, ..)| known(*place)).peekable();

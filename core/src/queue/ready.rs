@@ -22,6 +22,7 @@ pub(super) struct Ready {
     /// Timers in memory that have come due.
     due: usize,
     bytes: usize,
+    due_bytes: usize,
     cold: u64,
 }
 
@@ -29,6 +30,7 @@ pub(super) struct Ready {
 struct Level {
     /// Jobs that arrived ready, by sequence number.
     ready: BTreeMap<u64, Entry>,
+    ready_bytes: usize,
     /// Timers that have come due.
     due: BTreeMap<(Timestamp, u64), Entry>,
     cold: Cold<u64>,
@@ -36,7 +38,7 @@ struct Level {
 
 impl Level {
     fn new() -> Level {
-        Level { ready: BTreeMap::new(), due: BTreeMap::new(), cold: Cold::none(0) }
+        Level { ready: BTreeMap::new(), ready_bytes: 0, due: BTreeMap::new(), cold: Cold::none(0) }
     }
 
     /// Whether nothing is left to remember. An answer on its way is: it must not be taken for that of a later load.
@@ -55,7 +57,7 @@ enum Head {
 
 impl Ready {
     pub(super) fn new(bound: Window) -> Ready {
-        Ready { bound, levels: BTreeMap::new(), hot: 0, due: 0, bytes: 0, cold: 0 }
+        Ready { bound, levels: BTreeMap::new(), hot: 0, due: 0, bytes: 0, due_bytes: 0, cold: 0 }
     }
 
     /// Takes a job that arrives ready. Returns it when its place is behind resting jobs or the window is full: then it
@@ -89,15 +91,18 @@ impl Ready {
 
     /// Puts a job that belongs in memory: back from a worker, come due, or loaded.
     pub(super) fn put(&mut self, entry: Entry) {
-        self.bytes += entry.job.weight();
+        let bytes = entry.job.weight();
+        self.bytes += bytes;
         let level = self.levels.entry(Reverse(entry.job.priority)).or_insert_with(Level::new);
         match entry.place {
             Place::Timer { run_at, seq } => {
                 self.due += 1;
+                self.due_bytes += bytes;
                 level.due.insert((run_at, seq), entry);
             }
             Place::Ready { seq, .. } => {
                 self.hot += 1;
+                level.ready_bytes += bytes;
                 level.ready.insert(seq, entry);
             }
             Place::Dead { .. } | Place::Kept { .. } => unreachable!("jobs at rest are not ready"),
@@ -137,6 +142,7 @@ impl Ready {
         let level = self.levels.get_mut(&Reverse(priority))?;
         let (seq, entry) = level.ready.pop_last()?;
         level.cold.add(seq, entry.ticket, durable);
+        level.ready_bytes -= entry.job.weight();
         self.cold += 1;
         self.hot -= 1;
         self.bytes -= entry.job.weight();
@@ -174,11 +180,13 @@ impl Ready {
             Place::Timer { run_at, seq } => {
                 let entry = level.due.remove(&(run_at, seq))?;
                 self.due -= 1;
+                self.due_bytes -= entry.job.weight();
                 entry
             }
             Place::Ready { seq, .. } => {
                 let entry = level.ready.remove(&seq)?;
                 self.hot -= 1;
+                level.ready_bytes -= entry.job.weight();
                 entry
             }
             Place::Dead { .. } | Place::Kept { .. } => return None,
@@ -217,10 +225,11 @@ impl Ready {
     /// The load that the window needs next: for the highest level that rests, once what stands before its tail runs low.
     /// Lower levels make room for it.
     pub(super) fn wants_load(&mut self, durable: Ticket, written: Ticket) -> Option<LoadFrom> {
-        let mut before = 0;
+        let (mut before, mut bytes_before) = (0, 0);
         for (priority, level) in &mut self.levels {
             before += level.ready.len();
-            if before > self.bound.load {
+            bytes_before += level.ready_bytes;
+            if before > self.bound.load || bytes_before > self.bound.bytes / 2 {
                 return None;
             }
             if level.cold.count > 0 {
@@ -265,9 +274,9 @@ impl Ready {
         self.hot + self.due
     }
 
-    /// Timers in memory that have come due.
-    pub(super) fn due(&self) -> usize {
-        self.due
+    /// Timers in memory that have come due, and their bytes.
+    pub(super) fn due(&self) -> (usize, usize) {
+        (self.due, self.due_bytes)
     }
 
     /// Jobs in memory that arrived ready; bounded by the window and one load.

@@ -25,9 +25,9 @@ impl Timers {
         Timers { bound, hot: BTreeMap::new(), bytes: 0, cold: Cold::none((Timestamp(0), 0)) }
     }
 
-    /// Takes a new timer, `due` timers being in memory as ready jobs already. Returns the one that goes to rest for it,
+    /// Takes a new timer; of those that are due, so many and so many bytes are in memory as ready jobs already. Returns the one that goes to rest for it,
     /// which may be itself.
-    pub(super) fn arrive(&mut self, entry: Entry, due: usize, durable: Ticket) -> Option<Entry> {
+    pub(super) fn arrive(&mut self, entry: Entry, due: (usize, usize), durable: Ticket) -> Option<Entry> {
         let key = key_of(&entry);
         if self.cold.is_before(key) {
             self.cold.add(key, entry.ticket, durable);
@@ -37,9 +37,11 @@ impl Timers {
         self.evict_beyond(due, durable)
     }
 
-    /// While the window is over its bound, its furthest timer goes to rest.
-    pub(super) fn evict_beyond(&mut self, due: usize, durable: Ticket) -> Option<Entry> {
-        if self.hot.len() + due <= self.bound.jobs && self.bytes <= self.bound.bytes {
+    /// While the window is over its bound, its furthest timer goes to rest. The next one stays however large it is, or it would never
+    /// come due.
+    pub(super) fn evict_beyond(&mut self, (due, _): (usize, usize), durable: Ticket) -> Option<Entry> {
+        let over = self.bytes > self.bound.bytes && self.hot.len() > 1;
+        if self.hot.len() + due <= self.bound.jobs && !over {
             return None;
         }
         let (key, last) = self.hot.pop_last()?;
@@ -98,10 +100,16 @@ impl Timers {
         resting
     }
 
-    /// The load that the window needs next, `due` timers being in memory as ready jobs already.
-    pub(super) fn wants_load(&mut self, due: usize, durable: Ticket, written: Ticket) -> Option<LoadFrom> {
+    /// The load that the window needs next; of the timers that are due, so many and so many bytes are in memory as ready jobs already.
+    pub(super) fn wants_load(
+        &mut self,
+        (due, due_bytes): (usize, usize),
+        durable: Ticket,
+        written: Ticket,
+    ) -> Option<LoadFrom> {
         let held = self.hot.len() + due;
-        if held + self.bound.load > self.bound.jobs || !self.cold.may_load(durable, written) {
+        let full = self.bytes + due_bytes > self.bound.bytes / 2;
+        if full || held + self.bound.load > self.bound.jobs || !self.cold.may_load(durable, written) {
             return None;
         }
         self.cold.begin_load(durable, written);

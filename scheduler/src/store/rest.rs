@@ -15,7 +15,7 @@ mod runs;
 mod staging;
 mod view;
 
-pub(super) use self::ahead::RUN_BLOCKS;
+pub(super) use self::ahead::next_run;
 pub(super) use self::block::{BlocksError, Builder, Pairs, Shelf};
 pub(super) use self::directory::{
     BlockId, BlockName, BlockRef, Directory, FORMAT as DIRECTORY_FORMAT, crc as directory_crc,

@@ -1,6 +1,7 @@
 //! What a scan reads ahead of itself.
 
 use std::collections::VecDeque;
+use std::iter::Peekable;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope};
 
@@ -13,9 +14,12 @@ use super::view::{Resting, unreadable};
 
 /// Blocks that a scan fetches at a time once it has read one: a read of sled brings sixteen into memory, and one of a database costs a
 /// way there and back.
-pub(in crate::store) const RUN_BLOCKS: usize = 8;
-/// Runs after which a scan is a long one, as those of a start: a thread fetches what follows while the caller is at what is there.
-const LONG_RUNS: usize = 8;
+const RUN_BLOCKS: usize = 8;
+/// Bytes after which fewer go together: blocks of large jobs are as large as these.
+const RUN_BYTES: usize = 1024 * 1024;
+/// Runs after which a scan is a long one, as those of a start are and those of a queue that loads its next jobs are not: a thread fetches
+/// what follows while the caller is at what is there.
+const LONG_RUNS: usize = 64;
 /// Runs that the thread fetches before the caller asks for them.
 const RUNS_READY: usize = 2;
 
@@ -61,8 +65,9 @@ impl<'scope, 'env, S: Shelf> Ahead<'scope, 'env, S> {
             return thread.recv().expect("the thread ends after the last block, an error, or a panic");
         }
         // Whoever asks for a few pairs is not made to wait for more than their block.
-        let blocks = if self.runs == 1 { 1 } else { RUN_BLOCKS };
-        fetch(self.resting, &self.resting.directory.run(first, self.until).take(blocks).collect::<Vec<_>>())
+        let mut blocks = self.resting.directory.run(first, self.until).peekable();
+        let run = if self.runs == 1 { blocks.take(1).collect() } else { next_run(&mut blocks) };
+        fetch(self.resting, &run)
     }
 
     /// Has a thread fetch the blocks from `first` on. Where the system has no thread to give, the scan goes on by itself.
@@ -82,9 +87,9 @@ fn fetch_all<S: Shelf>(
     until: &[u8],
     tell: &SyncSender<Result<Run, ReadError>>,
 ) {
-    let mut blocks = resting.directory.run(first, until);
+    let mut blocks = resting.directory.run(first, until).peekable();
     loop {
-        let run = blocks.by_ref().take(RUN_BLOCKS).collect::<Vec<_>>();
+        let run = next_run(&mut blocks);
         if run.is_empty() {
             return;
         }
@@ -94,6 +99,22 @@ fn fetch_all<S: Shelf>(
             return;
         }
     }
+}
+
+/// The blocks that are fetched together next: one at least while there are any.
+pub(in crate::store) fn next_run<'b>(
+    blocks: &mut Peekable<impl Iterator<Item = &'b BlockRef>>,
+) -> Vec<&'b BlockRef> {
+    let mut run = Vec::with_capacity(RUN_BLOCKS);
+    let mut bytes = 0;
+    while run.len() < RUN_BLOCKS
+        && let Some(block) =
+            blocks.next_if(|block| run.is_empty() || bytes + block.bytes as usize <= RUN_BYTES)
+    {
+        bytes += block.bytes as usize;
+        run.push(block);
+    }
+    run
 }
 
 fn fetch<S: Shelf>(resting: &Resting<S>, run: &[&BlockRef]) -> Result<Run, ReadError> {
@@ -109,7 +130,7 @@ mod tests {
     use super::super::{BlockName, BlocksError, Builder, Directory, Overlay, View, scan};
     use super::*;
 
-    const BLOCKS: u64 = 300;
+    const BLOCKS: u64 = 800;
 
     /// A shelf in memory, which remembers how many runs each thread fetched.
     #[derive(Debug, Default)]
@@ -174,17 +195,31 @@ mod tests {
     #[test]
     fn a_long_scan_has_a_thread_and_hands_out_what_a_short_one_would() {
         let (shelf, view) = filled();
-        for wanted in [1, 2, 57, 58, 66, 100, BLOCKS - 1, BLOCKS] {
+        for wanted in [1, 2, 504, 505, 506, 600, BLOCKS - 1, BLOCKS] {
             assert_eq!(numbers(&view, 0, wanted), ((0..wanted).collect(), Ok(())), "{wanted} pairs");
         }
-        assert_eq!(numbers(&view, 250, BLOCKS), ((250..BLOCKS).collect(), Ok(())));
+        assert_eq!(numbers(&view, 700, BLOCKS), ((700..BLOCKS).collect(), Ok(())));
         let runs = shelf.runs.lock().unwrap();
         assert!(runs.get(&Some("store-read-ahead".to_owned())) > Some(&25), "{runs:?}");
     }
 
     #[test]
+    fn large_blocks_go_in_smaller_runs() {
+        let (_, view) = filled();
+        let view = view.read().unwrap();
+        let mut blocks =
+            view.resting.directory.iter().map(|(_, block)| block.clone()).take(8).collect::<Vec<_>>();
+        for (block, kib) in blocks.iter_mut().zip([1, 900, 200, 4_000, 600, 424, 1, 1]) {
+            block.bytes = kib * 1024;
+        }
+        let mut left = blocks.iter().peekable();
+        let runs = std::iter::from_fn(|| Some(next_run(&mut left).len()).filter(|blocks| *blocks > 0));
+        assert_eq!(runs.collect::<Vec<_>>(), [2, 1, 1, 2, 2]);
+    }
+
+    #[test]
     fn damage_ends_a_scan_where_it_is_found() {
-        for lost in [0, 5, 63, 64, 200, BLOCKS - 1] {
+        for lost in [0, 5, 504, 505, 600, BLOCKS - 1] {
             let (shelf, view) = filled();
             shelf.blocks.lock().unwrap().remove(&lost);
             let (seen, outcome) = numbers(&view, 0, BLOCKS);

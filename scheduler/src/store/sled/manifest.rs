@@ -192,8 +192,10 @@ mod tests {
             bytes[12..16].copy_from_slice(&crc.to_le_bytes());
             Manifest::decode(Path::new(FILE), &bytes)
         };
-        assert_eq!(with_format(1), Ok(Manifest { format: 1, ..manifest.clone() }));
+        for older in FORMAT_OLDEST..FORMAT {
+            assert_eq!(with_format(older), Ok(Manifest { format: older, ..manifest.clone() }));
+        }
         let refusal = with_format(FORMAT + 1).unwrap_err().to_string();
-        assert!(refusal.contains("format 3") && refusal.contains("later"), "{refusal}");
+        assert!(refusal.contains("format 4") && refusal.contains("later"), "{refusal}");
     }
 }

@@ -17,7 +17,7 @@ use super::manifest::{self, Manifest, WriteError};
 use super::{Limits, keeper};
 use crate::fault::{self, Point};
 use crate::store::rest::{
-    BlockName, BlocksError, Directory, Overlay, RUN_BLOCKS, Resting, Shelf, View, directory_crc,
+    BlockName, BlocksError, Directory, Overlay, Resting, Shelf, View, directory_crc, next_run,
 };
 use crate::store::{Damage, OpenError, StoreConfig};
 
@@ -241,8 +241,9 @@ pub(super) fn read_directory(
 
 /// Reads every block once, on all processors: sled must hand out, bit for bit, what the directory says was written.
 pub(super) fn verify(directory: &Directory, blocks: &Blocks) -> Result<(), OpenError> {
-    let all = directory.iter().map(|(_, block)| block).collect::<Vec<_>>();
-    let runs = all.chunks(RUN_BLOCKS).collect::<Vec<_>>();
+    let mut all = directory.iter().map(|(_, block)| block).peekable();
+    let runs =
+        std::iter::from_fn(|| Some(next_run(&mut all)).filter(|run| !run.is_empty())).collect::<Vec<_>>();
     let next = AtomicUsize::new(0);
     let read = || {
         while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -253,7 +254,9 @@ pub(super) fn verify(directory: &Directory, blocks: &Blocks) -> Result<(), OpenE
     };
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
-        let others = (1..processors.min(VERIFY_THREADS_MAX)).map(|_| scope.spawn(read)).collect::<Vec<_>>();
+        // Where the system has no thread to give, there are fewer.
+        let start = |_| thread::Builder::new().spawn_scoped(scope, read).ok();
+        let others = (1..processors.min(VERIFY_THREADS_MAX)).filter_map(start).collect::<Vec<_>>();
         let own = read();
         let others = others.into_iter().map(|thread| thread.join().expect("sled's panics are caught"));
         others.fold(own, Result::and).map_err(BlocksError::into)

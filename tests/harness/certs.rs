@@ -4,16 +4,34 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
-use windlass_tests::process::Server;
+
+use crate::process::Server;
 
 /// An authority, its certificate in a file, and room for what it signs.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: TempDir,
 }
 
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Authority {
+        Authority::new()
+    }
+}
+
 impl Authority {
-    pub(crate) fn new() -> Authority {
+    /// A new one.
+    ///
+    /// # Panics
+    /// Where no certificate or file can be made.
+    #[must_use]
+    pub fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "authority of a test");
@@ -25,12 +43,16 @@ impl Authority {
     }
 
     /// Its certificate.
-    pub(crate) fn ca(&self) -> PathBuf {
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
     }
 
     /// Certificate and key of a server, in the files of the directory; those that were there are replaced.
-    pub(crate) fn sign(&self, signed: &Signed<'_>) {
+    ///
+    /// # Panics
+    /// Where they cannot be made.
+    pub fn sign(&self, signed: &Signed<'_>) {
         let names: Vec<String> = signed.names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("good names");
         params.distinguished_name.push(DnType::CommonName, signed.common_name);
@@ -44,25 +66,34 @@ impl Authority {
         std::fs::write(self.key(), key.serialize_pem()).expect("written");
     }
 
-    pub(crate) fn cert(&self) -> PathBuf {
+    /// The file with the certificate that was signed last.
+    #[must_use]
+    pub fn cert(&self) -> PathBuf {
         self.dir.path().join("server.pem")
     }
 
-    pub(crate) fn key(&self) -> PathBuf {
+    /// The file with its key.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
         self.dir.path().join("server.key")
     }
 
     /// The flags of a server with this identity.
-    pub(crate) fn flags(&self) -> Vec<String> {
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
         flags(&self.cert(), &self.key())
     }
 }
 
 /// What is signed.
-pub(crate) struct Signed<'a> {
-    pub(crate) names: &'a [&'a str],
-    pub(crate) common_name: &'a str,
-    pub(crate) expired: bool,
+#[derive(Debug)]
+pub struct Signed<'a> {
+    /// Names and addresses that it is good for.
+    pub names: &'a [&'a str],
+    /// By which tests tell certificates apart.
+    pub common_name: &'a str,
+    /// Whether its time is over.
+    pub expired: bool,
 }
 
 impl Default for Signed<'_> {
@@ -71,21 +102,34 @@ impl Default for Signed<'_> {
     }
 }
 
-pub(crate) fn flags(cert: &Path, key: &Path) -> Vec<String> {
+/// The flags of a server with the identity in these files.
+///
+/// # Panics
+/// For paths that are not UTF-8.
+#[must_use]
+pub fn flags(cert: &Path, key: &Path) -> Vec<String> {
     let text = |path: &Path| path.to_str().expect("a name in UTF-8").to_owned();
     vec!["--tls-cert".to_owned(), text(cert), "--tls-key".to_owned(), text(key)]
 }
 
 /// A server under TLS, with what it needs.
-pub(crate) struct Site {
-    pub(crate) server: Server,
-    pub(crate) authority: Authority,
+#[derive(Debug)]
+pub struct Site {
+    /// The server.
+    pub server: Server,
+    /// Who signed its certificate.
+    pub authority: Authority,
     // Goes after the server.
     _data: TempDir,
 }
 
 impl Site {
-    pub(crate) fn open(signed: &Signed<'_>) -> Site {
+    /// Starts one with a certificate of its own authority.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn open(signed: &Signed<'_>) -> Site {
         let authority = Authority::new();
         authority.sign(signed);
         let data = tempfile::tempdir().expect("a directory");
@@ -96,7 +140,8 @@ impl Site {
     }
 
     /// The native address, as clients take it.
-    pub(crate) fn address(&self) -> String {
+    #[must_use]
+    pub fn address(&self) -> String {
         format!("tls://{}", self.server.native)
     }
 }
