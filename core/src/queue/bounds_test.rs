@@ -102,12 +102,17 @@ impl Rig {
 
     /// As after a start, with everything at rest.
     fn restart(&mut self) {
+        let effects = self.recover();
+        self.take(effects);
+    }
+
+    fn recover(&mut self) -> Effects {
         let record = self.store.get(&crate::store::keys::queue_key(self.queue.name())).unwrap().unwrap();
         let record = QueueRecord::from_bytes(&record).unwrap();
         let (name, tuning) = (self.queue.name().clone(), tuning(self.window));
         let (queue, effects) = read::recover(&self.store, name, record, tuning, self.now).unwrap();
         self.queue = queue;
-        self.take(effects);
+        effects
     }
 
     fn fetch(&mut self, slots: u32) {
@@ -156,6 +161,32 @@ fn a_timer_that_is_larger_than_the_window_comes_due() {
     rig.apply(Command::Tick);
     (0..3).for_each(|_| rig.fetch(1));
     assert_eq!(rig.delivered, [2, 1, 0]);
+}
+
+/// Both windows are read at the same time, and the ready one may be there first.
+#[test]
+fn a_job_that_came_due_before_the_start_goes_before_lower_ones() {
+    let mut rig = Rig::new(Window::default());
+    rig.enqueue(0..20, 10, |_| RunAt::Now);
+    let mut urgent = JobSpec::new("work", Payload::json("1"));
+    (urgent.id, urgent.run_at, urgent.priority) = (Some(id(20)), RunAt::AfterMs(500), 9);
+    let new = NewJobs { jobs: vec![urgent], known: Vec::new(), alongside: Vec::new() };
+    rig.apply(Command::Enqueue { reply: RequestId(1), new });
+    rig.now.wall = Timestamp(2_000);
+    let effects = rig.recover();
+    let loads = |out: &(Release, Out)| if let Out::Load(from) = out.1 { Some(from) } else { None };
+    let mut loads = effects.outs.iter().filter_map(loads).collect::<Vec<_>>();
+    rig.take(Effects { outs: Vec::new(), ..effects });
+    loads.sort_by_key(|from| matches!(from, LoadFrom::Timers { .. }));
+    assert!(matches!(loads[..], [LoadFrom::Ready { .. }, LoadFrom::Timers { .. }]), "{loads:?}");
+    for from in loads {
+        rig.fetch(1);
+        assert!(rig.delivered.is_empty());
+        let found = read::load(&rig.store, NO, from).unwrap();
+        rig.apply(Command::Loaded { from, found: found.stored, exhausted: found.exhausted });
+    }
+    (0..3).for_each(|_| rig.fetch(1));
+    assert_eq!(rig.delivered, [20, 0, 1]);
 }
 
 /// One job at the head of a chunk that still runs must not hide what stands behind those that have gone.

@@ -163,7 +163,7 @@ impl Queue {
         let slots = slots.min(limits::WORKER_SLOTS_MAX) as usize;
         let mut jobs = Vec::new();
         let mut hand_out = self.next_token();
-        if self.record.paused_at.is_none() {
+        if self.record.paused_at.is_none() && !self.timers.hides_due(now.wall) {
             while jobs.len() < slots {
                 let Some(entry) = self.ready.pull(self.durable) else { break };
                 if entry.job.is_expired(now.wall) {

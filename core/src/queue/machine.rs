@@ -290,7 +290,7 @@ impl Queue {
             self.kept_loading = true;
             self.request_load(LoadFrom::Kept { until: now.wall, limit: self.tuning.window.load }, fx);
         }
-        self.send_notices(fx);
+        self.send_notices(now, fx);
     }
 
     /// Holds no more than this in memory from now on: what is over rests until the window comes to it again.
@@ -323,11 +323,11 @@ impl Queue {
     }
 
     /// Tells waiting workers that there are jobs: one worker per job, so that none is told in vain.
-    fn send_notices(&mut self, fx: &mut Fx) {
+    fn send_notices(&mut self, now: Now, fx: &mut Fx) {
         if self.record.paused_at.is_some() || !self.leases.has_waiting() || self.ready.hot() == 0 {
             return;
         }
-        if !self.ready.can_pull(self.durable) {
+        if !self.ready.can_pull(self.durable) || self.timers.hides_due(now.wall) {
             return;
         }
         for worker in self.leases.take_waiting(self.ready.hot()) {

@@ -18,11 +18,13 @@ pub(super) struct Timers {
     hot: BTreeMap<TimerKey, Entry>,
     bytes: usize,
     cold: Cold<TimerKey>,
+    /// Since the start, nothing has been loaded.
+    unread: bool,
 }
 
 impl Timers {
     pub(super) fn new(bound: Window) -> Timers {
-        Timers { bound, hot: BTreeMap::new(), bytes: 0, cold: Cold::none((Timestamp(0), 0)) }
+        Timers { bound, hot: BTreeMap::new(), bytes: 0, cold: Cold::none((Timestamp(0), 0)), unread: false }
     }
 
     /// Takes a new timer; of those that are due, so many and so many bytes are in memory as ready jobs already. Returns the one that goes to rest for it,
@@ -130,6 +132,7 @@ impl Timers {
         exhausted: bool,
         durable: Ticket,
     ) -> u64 {
+        self.unread = false;
         let next = last.map(|(run_at, seq)| (run_at, seq.saturating_add(1)));
         self.cold.end_load(loaded, next, exhausted, durable)
     }
@@ -152,6 +155,12 @@ impl Timers {
     /// Counts resting timers in at start, the first of which stands at `key`.
     pub(super) fn recover_cold(&mut self, key: TimerKey, count: u64) {
         self.cold.recover(key, count);
+        self.unread = true;
+    }
+
+    /// Whether timers that have come due before the start are still being read: until then nobody knows what goes first.
+    pub(super) fn hides_due(&self, now: Timestamp) -> bool {
+        self.unread && self.cold.count > 0 && self.cold.from.0 <= now
     }
 
     /// Every entry in memory, by time.

@@ -143,8 +143,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["paused queues rest"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "if self.record.paused_at.is_none() {",
-            plant: "if self.record.paused_at.is_none() || PLANTED {",
+            find: "if self.record.paused_at.is_none() && !self.timers",
+            plant: "if (self.record.paused_at.is_none() || PLANTED) && !self.timers",
         }],
     },
     Plant {

@@ -88,8 +88,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["workers and jobs meet"],
         edits: &[Edit {
             file: "queue/machine.rs",
-            find: "if !self.ready.can_pull(self.durable) {",
-            plant: "if !self.ready.can_pull(self.durable) || PLANTED {",
+            find: "if !self.ready.can_pull(self.durable) || self",
+            plant: "if !self.ready.can_pull(self.durable) || PLANTED || self",
         }],
     },
 ];
