@@ -4,9 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use windlass_tests::process::binary;
-
 use windlass_tests::certs::{Authority, Signed, flags};
+use windlass_tests::process::binary;
 
 /// What `windlass check` and `windlass server` say; both must refuse.
 fn refusal(args: &[String]) -> Result<String> {

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use windlass_core::limits::HANDSHAKE_MS_MAX;
 use windlass_scheduler::door::UNGREETED_MAX;
+use windlass_tests::certs::{Signed, Site};
 use windlass_tests::process::Server;
 use windlass_worker::{Client, Job};
-
-use windlass_tests::certs::{Signed, Site};
 
 /// What a busy machine may take longer.
 const SLACK: Duration = Duration::from_secs(5);

@@ -19,10 +19,9 @@ use windlass_core::wire::{
     ClientFrame, Hello, LeaseRef, PROTOCOL, ServerFrame, Subscription, Token, decode_exact, encode_frame,
     next_frame,
 };
+use windlass_tests::certs::{Signed, Site};
 use windlass_tests::process::Server;
 use windlass_worker::{Client, Job};
-
-use windlass_tests::certs::{Signed, Site};
 
 /// What the allocator may keep back, and the counters of a few queues.
 const GROWTH_BYTES_MAX: u64 = 16 * 1024 * 1024;

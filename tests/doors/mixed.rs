@@ -5,11 +5,10 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use windlass_tests::certs::{Authority, Signed, Site};
 use windlass_tests::http;
 use windlass_tests::process::Server;
 use windlass_worker::{Client, Error};
-
-use windlass_tests::certs::{Authority, Signed, Site};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

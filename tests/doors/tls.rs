@@ -5,10 +5,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use windlass_tests::certs::{Signed, Site};
 use windlass_tests::process::binary;
 use windlass_worker::{Client, Job, RawPayload, Worker};
-
-use windlass_tests::certs::{Signed, Site};
 
 /// Long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);

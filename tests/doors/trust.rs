@@ -2,10 +2,9 @@
 //! that trusts somebody else, certificates that have expired or are for another name, files that are none.
 
 use anyhow::{Result, bail};
+use windlass_tests::certs::{Authority, Signed, Site};
 use windlass_tests::process::binary;
 use windlass_worker::{Client, ConnectionEvent, Error, Worker};
-
-use windlass_tests::certs::{Authority, Signed, Site};
 
 async fn refusal(site: &Site, ca: Option<&Authority>) -> Result<String> {
     let mut builder = Client::builder(site.address());

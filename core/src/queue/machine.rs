@@ -278,7 +278,8 @@ impl Queue {
         }
         let notes = self.chunks.is_dirty() || self.hand_outs.is_dirty();
         let written = self.ticket + u64::from(!fx.writes.is_empty() || notes);
-        let timers = self.timers.wants_load(self.ready.due(), self.durable, written);
+        let (due, due_bytes) = (self.ready.due(), self.ready.due_bytes());
+        let timers = self.timers.wants_load(due, due_bytes, self.durable, written);
         let ready = self.ready.wants_load(self.durable, written);
         for load in [timers, ready].into_iter().flatten() {
             self.request_load(load, fx);

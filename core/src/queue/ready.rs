@@ -274,9 +274,14 @@ impl Ready {
         self.hot + self.due
     }
 
-    /// Timers in memory that have come due, and their bytes.
-    pub(super) fn due(&self) -> (usize, usize) {
-        (self.due, self.due_bytes)
+    /// Timers in memory that have come due.
+    pub(super) fn due(&self) -> usize {
+        self.due
+    }
+
+    /// Bytes of those.
+    pub(super) fn due_bytes(&self) -> usize {
+        self.due_bytes
     }
 
     /// Jobs in memory that arrived ready; bounded by the window and one load.
@@ -307,7 +312,7 @@ impl Ready {
     /// Counts resting jobs in at start, the first of which stands at `seq`.
     pub(super) fn recover_cold(&mut self, priority: i8, seq: u64, count: u64) {
         let level = self.levels.entry(Reverse(priority)).or_insert_with(Level::new);
-        level.cold.recover(seq, count);
+        level.cold.count_in(seq, count);
         self.cold += count;
     }
 }

@@ -68,14 +68,12 @@ impl Recovery {
                 return Ok(());
             }
             Some(&region::HAND_OUT) => return self.marks.hand_out(key, &value),
-            Some(&(region::CHUNK | region::TIMER_CHUNK)) => {
+            Some(&at @ (region::CHUNK | region::TIMER_CHUNK | region::HOLES | region::TIMER_HOLES)) => {
                 let (_, chunk) =
                     ChunkKey::from_key(key).ok_or_else(|| damaged("a key that names no chunk"))?;
-                return self.chunk(chunk, value);
-            }
-            Some(&(region::HOLES | region::TIMER_HOLES)) => {
-                let (_, chunk) =
-                    ChunkKey::from_key(key).ok_or_else(|| damaged("a key that names no chunk"))?;
+                if matches!(at, region::CHUNK | region::TIMER_CHUNK) {
+                    return self.chunk(chunk, value);
+                }
                 self.holes.insert(chunk, Holes::decode(&value)?);
                 return Ok(());
             }

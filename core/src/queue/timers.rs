@@ -27,9 +27,9 @@ impl Timers {
         Timers { bound, hot: BTreeMap::new(), bytes: 0, cold: Cold::none((Timestamp(0), 0)), unread: false }
     }
 
-    /// Takes a new timer; of those that are due, so many and so many bytes are in memory as ready jobs already. Returns the one that goes to rest for it,
+    /// Takes a new timer, `due` timers being in memory as ready jobs already. Returns the one that goes to rest for it,
     /// which may be itself.
-    pub(super) fn arrive(&mut self, entry: Entry, due: (usize, usize), durable: Ticket) -> Option<Entry> {
+    pub(super) fn arrive(&mut self, entry: Entry, due: usize, durable: Ticket) -> Option<Entry> {
         let key = key_of(&entry);
         if self.cold.is_before(key) {
             self.cold.add(key, entry.ticket, durable);
@@ -41,7 +41,7 @@ impl Timers {
 
     /// While the window is over its bound, its furthest timer goes to rest. The next one stays however large it is, or it would never
     /// come due.
-    pub(super) fn evict_beyond(&mut self, (due, _): (usize, usize), durable: Ticket) -> Option<Entry> {
+    pub(super) fn evict_beyond(&mut self, due: usize, durable: Ticket) -> Option<Entry> {
         let over = self.bytes > self.bound.bytes && self.hot.len() > 1;
         if self.hot.len() + due <= self.bound.jobs && !over {
             return None;
@@ -102,10 +102,11 @@ impl Timers {
         resting
     }
 
-    /// The load that the window needs next; of the timers that are due, so many and so many bytes are in memory as ready jobs already.
+    /// The load that the window needs next, `due` timers of `due_bytes` being in memory as ready jobs already.
     pub(super) fn wants_load(
         &mut self,
-        (due, due_bytes): (usize, usize),
+        due: usize,
+        due_bytes: usize,
         durable: Ticket,
         written: Ticket,
     ) -> Option<LoadFrom> {
@@ -154,7 +155,7 @@ impl Timers {
 
     /// Counts resting timers in at start, the first of which stands at `key`.
     pub(super) fn recover_cold(&mut self, key: TimerKey, count: u64) {
-        self.cold.recover(key, count);
+        self.cold.count_in(key, count);
         self.unread = true;
     }
 

@@ -53,8 +53,7 @@ impl<K: Copy + Ord> Cold<K> {
 
     /// One more job rests, at `key`, written by batch `ticket`.
     pub(super) fn add(&mut self, key: K, ticket: Ticket, durable: Ticket) {
-        self.from = if self.count == 0 { key } else { self.from.min(key) };
-        self.count += 1;
+        self.count_in(key, 1);
         if let Some(load) = &mut self.load {
             load.added += 1;
             load.bound = Some(load.bound.map_or(key, |bound| bound.min(key)));
@@ -65,8 +64,8 @@ impl<K: Copy + Ord> Cold<K> {
         }
     }
 
-    /// At start: so many more jobs rest, the first of them at `key`.
-    pub(super) fn recover(&mut self, key: K, count: u64) {
+    /// So many more jobs rest, the first of them at `key`. That is all at start, when they are durable and no load is on its way.
+    pub(super) fn count_in(&mut self, key: K, count: u64) {
         self.from = if self.count == 0 { key } else { self.from.min(key) };
         self.count += count;
     }

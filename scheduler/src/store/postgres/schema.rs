@@ -115,8 +115,8 @@ pub async fn migrate(session: &mut Session) -> Result<Schema, DbError> {
 }
 
 /// What the owner writes that this program does not read, if it is a newer one: a node that took the shard all the same could only
-/// give it back. An owner writes in no
-/// older format than what it has read, so the newest rows speak for all that another one would have to read.
+/// give it back. An owner writes in no older format than what it has read, so the newest rows speak for all that another one
+/// would have to read.
 ///
 /// # Errors
 /// [`DbError`].

@@ -3,8 +3,7 @@
 use std::fs;
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::blocks::{self, Blocks};
@@ -19,7 +18,7 @@ use crate::fault::{self, Point};
 use crate::store::rest::{
     BlockName, BlocksError, Directory, Overlay, Resting, Shelf, View, directory_crc, next_run,
 };
-use crate::store::{Damage, OpenError, StoreConfig};
+use crate::store::{Damage, OpenError, StoreConfig, lock};
 
 /// Name of the journal's directory.
 pub(super) const JOURNAL_DIR: &str = "journal";
@@ -241,16 +240,16 @@ pub(super) fn read_directory(
 
 /// Reads every block once, on all processors: sled must hand out, bit for bit, what the directory says was written.
 pub(super) fn verify(directory: &Directory, blocks: &Blocks) -> Result<(), OpenError> {
-    let mut all = directory.iter().map(|(_, block)| block).peekable();
-    let runs =
-        std::iter::from_fn(|| Some(next_run(&mut all)).filter(|run| !run.is_empty())).collect::<Vec<_>>();
-    let next = AtomicUsize::new(0);
+    let left = Mutex::new(directory.iter().map(|(_, block)| block).peekable());
     let read = || {
-        while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let run = next_run(&mut *lock(&left));
+            if run.is_empty() {
+                return Ok(());
+            }
             // Whoever finds damage has the others stop.
-            blocks.read_run(run).inspect_err(|_| next.store(runs.len(), Ordering::Relaxed))?;
+            blocks.read_run(&run).inspect_err(|_| lock(&left).by_ref().for_each(drop))?;
         }
-        Ok(())
     };
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
