@@ -1,8 +1,8 @@
 //! Who owns a shard of a store that several nodes share.
 //!
 //! One node owns a shard and runs everything in it; the others stand by. The database is the judge: it holds one row per
-//! shard, the seat, and whoever writes proves with every statement that the seat is still its own. Gossip only makes a change
-//! quicker, it never causes one.
+//! shard, the seat, and whoever writes proves with every statement that the seat is still its own. Gossip and a closed port
+//! only make a change quicker, they never cause one.
 //!
 //! ```text
 //!            reads the seat                               commits, several in flight, each on the one before
@@ -21,7 +21,7 @@ mod standby;
 
 pub use fence::{Answer, Fence, Statement, Step};
 pub use rank::rank;
-pub use standby::{Decision, Standby, Timing};
+pub use standby::{Decision, Signs, Standby, Timing};
 
 use std::fmt;
 

@@ -143,7 +143,8 @@ pub const COMMITS_IN_FLIGHT_MAX: usize = 4;
 /// Time between two readings of the seat by a standby, in milliseconds: it adds at most this much to an outage, and ten
 /// indexed single-row reads a second and standby are nothing to a database.
 pub const SEAT_READ_MS: u64 = 100;
-/// Silence of an owner that gossip calls dead too, in milliseconds. Two witnesses agree, so three beats are enough.
+/// Silence of an owner that gossip calls dead too, or whose port is closed, in milliseconds. Two witnesses agree, so three beats are
+/// enough.
 pub const DEAD_SILENCE_MS: u64 = 800;
 /// Silence of an owner that gossip calls alive, or of which it knows nothing, in milliseconds: longer than a database
 /// takes for a slow flush or a connection for its second try, short enough for a person who waits.

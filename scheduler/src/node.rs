@@ -28,6 +28,7 @@ mod config;
 mod descriptors;
 mod http;
 mod kin;
+mod knock;
 mod local;
 mod ports;
 mod run;

@@ -86,7 +86,7 @@ async fn nodes_that_do_not_hear_each_other_leave_the_owner_alone() -> Result<()>
     let running = load(&fleet.addresses(), 3, 3).await?;
     tokio::time::sleep(Duration::from_secs(8)).await;
     ensure!(fleet.owner()? == (owner.clone(), epoch), "the shard moved although its owner lives");
-    // A dead owner is replaced all the same, by its silence in the database alone.
+    // A dead owner is replaced all the same, by its silence in the database and its closed port.
     let killed = Instant::now();
     fleet.node(&owner).kill()?;
     let (_, later) = fleet.owned_by_another(&owner, Duration::from_secs(20)).await?;

@@ -19,7 +19,7 @@ pub struct Timing {
     pub beat_ms: u64,
     /// Between two readings of a standby.
     pub read_ms: u64,
-    /// Silence of an owner that gossip calls dead.
+    /// Silence of an owner that gossip calls dead, or whose port is closed.
     pub dead_silence_ms: u64,
     /// Silence of any other owner.
     pub silence_ms: u64,
@@ -37,6 +37,16 @@ impl Default for Timing {
             turn_ms: limits::TURN_MS,
         }
     }
+}
+
+/// What a standby knows of the others otherwise than by the seat. It hurries a claim and never causes one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Signs {
+    /// The servers that gossip calls alive and that may own the shard, with or without this node.
+    pub alive: BTreeSet<NodeName>,
+    /// The owner's machine has just refused a connection to the owner's port, so that no process listens there. Unlike silence
+    /// this is an answer, and whoever gets it is not cut off.
+    pub refused: bool,
 }
 
 /// What a standby does after a reading.
@@ -87,28 +97,21 @@ impl Standby {
         Standby { me, shard, timing, watch: None, held_until: Mono::default() }
     }
 
-    /// Takes a reading that was sent at `asked` and whose answer came by `answered`. `alive` are the servers that gossip calls
-    /// alive and that may own the shard, with or without this node.
+    /// Takes a reading that was sent at `asked` and whose answer came by `answered`.
     ///
     /// Silence is counted from the answer of the first reading to the question of the last: only in between has the
     /// seat surely stood still. Otherwise a reading that was long under way, or a standby that was stopped between
     /// an answer and its clock, would find silence where there was none. And no two readings may be sent further apart than two
     /// beats, nor be under way for longer: who slept, or waited long for an answer, cannot know that the database was there all
     /// the time. Such a reading begins the watch anew.
-    pub fn observe(
-        &mut self,
-        asked: Mono,
-        answered: Mono,
-        seat: &Seat,
-        alive: &BTreeSet<NodeName>,
-    ) -> Decision {
+    pub fn observe(&mut self, asked: Mono, answered: Mono, seat: &Seat, signs: &Signs) -> Decision {
         let since = match &self.watch {
             Some(watch) if watch.seat == *seat && !self.has_hole(watch, asked, answered) => watch.since,
             _ => answered,
         };
         self.watch = Some(Watch { seat: seat.clone(), since, last_asked: asked });
         let waited_ms = asked.0.saturating_sub(since.0);
-        if answered < self.held_until || waited_ms < self.wait_ms(seat, alive) {
+        if answered < self.held_until || waited_ms < self.wait_ms(seat, signs) {
             return Decision::Wait;
         }
         Decision::Claim { seen: seat.epoch, beat: seat.beat }
@@ -131,6 +134,12 @@ impl Standby {
         self.watch.as_ref().map_or(0, |watch| now.0.saturating_sub(watch.since.0))
     }
 
+    /// Whether the seat has stood still for so long that it is worth asking after its owner: two signs of life are missing.
+    #[must_use]
+    pub fn doubts(&self, now: Mono) -> bool {
+        self.silence_ms(now) >= 2 * self.timing.beat_ms
+    }
+
     /// Whether so much time has passed since the last reading, or with this one, that the database may have been away in between.
     fn has_hole(&self, watch: &Watch, asked: Mono, answered: Mono) -> bool {
         let hole_ms = 2 * self.timing.beat_ms;
@@ -139,7 +148,7 @@ impl Standby {
     }
 
     /// Silence after which this node claims: what the owner is granted, and this node's turn.
-    fn wait_ms(&self, seat: &Seat, alive: &BTreeSet<NodeName>) -> u64 {
+    fn wait_ms(&self, seat: &Seat, Signs { alive, refused }: &Signs) -> u64 {
         let owner = seat.owner.as_ref();
         if owner == Some(&self.me) {
             // An earlier life of this node, whose place nobody has a better right to; or another one that was given the same name,
@@ -149,6 +158,7 @@ impl Standby {
         let sees_others = alive.iter().any(|name| *name != self.me);
         let granted_ms = match owner {
             None => 0,
+            Some(_) if *refused => self.timing.dead_silence_ms,
             // Who sees nobody at all may be the one who is cut off.
             Some(owner) if sees_others && !alive.contains(owner) => self.timing.dead_silence_ms,
             Some(_) => self.timing.silence_ms,

@@ -5,7 +5,7 @@ use super::*;
 /// Ranks of the names for shard 0 are asked for, not assumed.
 struct Watch {
     standby: Standby,
-    alive: BTreeSet<NodeName>,
+    signs: Signs,
     seat: Seat,
 }
 
@@ -16,7 +16,7 @@ fn name(text: &str) -> NodeName {
 fn watch(me: &str, owner: Option<&str>, alive: &[&str]) -> Watch {
     Watch {
         standby: Standby::new(name(me), 0, Timing::default()),
-        alive: alive.iter().map(|text| name(text)).collect(),
+        signs: Signs { alive: alive.iter().map(|text| name(text)).collect(), refused: false },
         seat: Seat { epoch: 5, beat: 100, owner: owner.map(name) },
     }
 }
@@ -27,7 +27,7 @@ impl Watch {
     }
 
     fn between(&mut self, asked: u64, answered: u64) -> Decision {
-        self.standby.observe(Mono(asked), Mono(answered), &self.seat, &self.alive)
+        self.standby.observe(Mono(asked), Mono(answered), &self.seat, &self.signs)
     }
 
     /// The first millisecond at which it claims, when it reads in every one from `from`.
@@ -79,6 +79,38 @@ fn who_sees_nobody_waits_long() {
     assert_eq!(watch("a", Some("b"), &[]).claims_at(0), limits::SILENCE_MS);
 }
 
+/// A machine that says so is an answer, also for whoever sees nobody else; and no more than a hint.
+#[test]
+fn silence_behind_a_closed_port_is_short() {
+    for alive in [&["a", "b"][..], &["a"], &[]] {
+        let mut watch = watch("a", Some("b"), alive);
+        watch.signs.refused = true;
+        assert_eq!(watch.claims_at(50), 50 + limits::DEAD_SILENCE_MS);
+    }
+    let mut lives = watch("a", Some("b"), &["a"]);
+    lives.signs.refused = true;
+    for ms in (0..60_000).step_by(100) {
+        lives.seat.beat = 100 + ms / 700;
+        assert_eq!(lives.at(ms), Decision::Wait);
+    }
+    let mut own = watch("a", Some("a"), &["a"]);
+    own.signs.refused = true;
+    assert_eq!(own.claims_at(0), 3 * limits::BEAT_MS);
+}
+
+#[test]
+fn whoever_misses_two_beats_asks_after_the_owner() {
+    let mut watch = watch("a", Some("b"), &["a", "b"]);
+    (0..2 * limits::BEAT_MS).step_by(100).for_each(|ms| {
+        watch.at(ms);
+        assert!(!watch.standby.doubts(Mono(ms)));
+    });
+    assert!(watch.standby.doubts(Mono(2 * limits::BEAT_MS)));
+    watch.seat.beat += 1;
+    watch.at(2 * limits::BEAT_MS);
+    assert!(!watch.standby.doubts(Mono(2 * limits::BEAT_MS)));
+}
+
 #[test]
 fn standbys_take_turns() {
     let mut at: Vec<u64> =
@@ -96,7 +128,7 @@ fn any_change_begins_the_watch_anew() {
         watch.at(0);
         change(&mut watch.seat);
         let turn = limits::TURN_MS
-            * rank(0, &name("a"), watch.alive.iter().filter(|n| Some(*n) != watch.seat.owner.as_ref()))
+            * rank(0, &name("a"), watch.signs.alive.iter().filter(|n| Some(*n) != watch.seat.owner.as_ref()))
                 as u64;
         assert_eq!(watch.claims_at(2_000), 2_000 + limits::SILENCE_MS + turn);
     }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use windlass_core::api::NodeState;
-use windlass_core::cluster::{Decision, Nonce, Standby, Timing};
+use windlass_core::cluster::{Decision, Nonce, Signs, Standby, Timing};
 use windlass_core::id::NodeName;
 use windlass_core::limits;
 use windlass_core::store::{Epoch, Store};
@@ -28,6 +28,7 @@ use windlass_core::time::Mono;
 use super::board::{Board, drained, keep_board, read_board};
 use super::descriptors::{Doors, raise_limit};
 use super::kin::Kin;
+use super::knock;
 use super::local::{Addrs, LocalNode, Membership, gossip, own_facts};
 use super::ports::{House, Ports, Relays, presence};
 use super::run::{Order, Started, current_thread, serve};
@@ -213,7 +214,8 @@ impl Life {
             };
             self.kin.read(row.nonce);
             let now = self.config.clock.now().mono;
-            let decision = standby.observe(asked, now, &row.seat, &self.alive());
+            let signs = self.signs(&row, standby.doubts(now)).await;
+            let decision = standby.observe(asked, now, &row.seat, &signs);
             relays.follow(&row, &self.who.name);
             let lives = *first.get_or_insert(row.seat.beat) != row.seat.beat;
             let namesake = row.seat.owner.as_ref() == Some(&self.who.name);
@@ -243,6 +245,16 @@ impl Life {
         let row =
             self.database.run(async move { seat::read(&mut *session.lock().await, SHARD).await }).await?;
         row.ok_or_else(|| DbError::Refused("the table of shards is empty".to_owned()))
+    }
+
+    /// What is known of the others; with a doubt, the owner's port is knocked at, too.
+    async fn signs(&self, row: &SeatRow, doubt: bool) -> Signs {
+        let asked = doubt && row.seat.owner.as_ref().is_some_and(|owner| *owner != self.who.name);
+        let refused = match row.presence.any() {
+            Some(door) if asked => knock::is_closed(door).await,
+            _ => false,
+        };
+        Signs { alive: self.alive(), refused }
     }
 
     /// The live servers by the gossip, this one included.

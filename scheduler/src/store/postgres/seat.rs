@@ -25,6 +25,13 @@ pub struct Presence {
     pub faktory: Option<String>,
 }
 
+impl Presence {
+    /// One of its ports, to see whether anybody listens.
+    pub fn any(&self) -> Option<&str> {
+        [&self.native, &self.http, &self.faktory].into_iter().find_map(Option::as_deref)
+    }
+}
+
 /// A shard's row, as nodes that do not own it see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeatRow {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use windlass_core::cluster::{Decision, Fence, Nonce, Seat, Standby, Statement};
+use windlass_core::cluster::{Decision, Fence, Nonce, Seat, Signs, Standby, Statement};
 use windlass_core::id::NodeName;
 use windlass_core::time::Mono;
 use windlass_core::wire::Token;
@@ -242,31 +242,44 @@ impl World {
     }
 
     fn decide(&mut self, index: usize, asked: Mono, seat: &Seat) {
-        let alive = self.view(index);
+        let signs = Signs { alive: self.view(index), refused: self.is_refused(index, seat) };
         let at = self.at;
         let node = &mut self.nodes[index];
         let answered = node.mono(at);
         let Mode::Standby { standby, .. } = &mut node.mode else { return };
-        match standby.observe(asked, answered, seat, &alive) {
+        match standby.observe(asked, answered, seat, &signs) {
             Decision::Wait => self.node_later(index, self.setup.timing.read_ms, NodeEvent::Read),
-            Decision::Claim { seen, beat } => self.claims(index, seat, (seen, beat), &alive),
+            Decision::Claim { seen, beat } => self.claims(index, seat, (seen, beat), &signs),
         }
     }
 
-    fn claims(&mut self, index: usize, seat: &Seat, (seen, beat): (u64, u64), alive: &BTreeSet<NodeName>) {
+    fn claims(&mut self, index: usize, seat: &Seat, (seen, beat): (u64, u64), signs: &Signs) {
         let (call, claim) = (self.next_call(), self.next_call());
         let mut nonce = Nonce(u128::from(self.rng.next()) << 64 | u128::from(self.rng.next()));
         if self.planted == Some(Planted::NonceReused) {
             nonce = Nonce(1 + index as u128);
         }
         let name = self.nodes[index].name.clone();
+        let Signs { alive, refused } = signs;
         let sees_others = alive.iter().any(|other| *other != name);
-        let told_dead = sees_others && seat.owner.as_ref().is_some_and(|owner| !alive.contains(owner));
+        let unheard = sees_others && seat.owner.as_ref().is_some_and(|owner| !alive.contains(owner));
+        let told_dead = unheard || *refused;
         let claim = Claim { claim, node: index, name, seen, beat, nonce, told_dead, decided_at: self.at };
         if let Mode::Standby { asked, .. } = &mut self.nodes[index].mode {
             *asked = Some((call, Asked::Claim(Box::new(claim.clone()))));
         }
         self.ask(index, call, Request::Claim(claim), self.setup.statement_ms, None);
+    }
+
+    /// Whether the owner's machine refuses this node's connections: a process that is dead, and one that something in between speaks for,
+    /// when the node believes wrong things of it.
+    fn is_refused(&self, index: usize, seat: &Seat) -> bool {
+        let me = &self.nodes[index];
+        let owner = self.nodes.iter().position(|node| seat.owner.as_ref() == Some(&node.name));
+        owner.filter(|owner| *owner != index).is_some_and(|owner| match self.at < me.dazed.1 {
+            true => me.dazed.0 >> owner & 1 == 0,
+            false => !self.nodes[owner].up,
+        })
     }
 
     /// The servers that gossip calls alive, as this node sees it.

@@ -145,8 +145,18 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["no haste"],
         edits: &[Edit {
             file: "cluster/standby.rs",
-            find: "=> self.timing.dead_silence_ms,",
-            plant: "=> if PLANTED { 0 } else { self.timing.dead_silence_ms },",
+            find: "!alive.contains(owner) => self.timing.dead_silence_ms,",
+            plant: "!alive.contains(owner) => if PLANTED { 0 } else { self.timing.dead_silence_ms },",
+        }],
+    },
+    Plant {
+        name: "closed-port-is-enough",
+        bug: "An owner whose port is closed is replaced at once, although it may be somebody else who refuses.",
+        caught_by: &["no haste"],
+        edits: &[Edit {
+            file: "cluster/standby.rs",
+            find: "Some(_) if *refused => self.timing.dead_silence_ms,",
+            plant: "Some(_) if *refused => if PLANTED { 0 } else { self.timing.dead_silence_ms },",
         }],
     },
     Plant {
