@@ -107,7 +107,7 @@ pub fn planted_step(data: &[u8], plant: Plant) {
 
 fn tuning(epoch: u64) -> Tuning {
     let window = Window { jobs: 6, bytes: 1 << 20, load: 3 };
-    let chunk = ChunkShape { jobs_min: 2, jobs_max: 3 };
+    let chunk = ChunkShape { jobs_min: 2, jobs_max: 3, wait_ms: 20 };
     Tuning {
         epoch,
         seed: 3,

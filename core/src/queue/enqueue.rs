@@ -110,12 +110,28 @@ impl Queue {
             jobs.into_iter().partition(|job| job.run_at > now.wall);
         // What a chunk has in common brings them together; within it the order of arrival stays.
         timers.sort_by_key(|job| job.run_at);
+        self.put_together(now.wall, &mut timers);
         for together in timers.chunk_by(|a, b| a.run_at == b.run_at) {
             self.take_on_row(Row::Timer { run_at: together[0].run_at }, together, fx);
         }
         ready.sort_by_key(|job| std::cmp::Reverse(job.priority));
         for together in ready.chunk_by(|a, b| a.priority == b.priority) {
             self.take_on_row(Row::Ready { priority: together[0].priority }, together, fx);
+        }
+    }
+
+    /// Makes scheduled jobs, sorted by their times, due together where that lets them share a chunk; see [`ChunkShape::wait_ms`].
+    fn put_together(&self, now: Timestamp, mut timers: &mut [Arc<Job>]) {
+        let shape = self.tuning.chunk;
+        while let Some(first) = timers.first() {
+            let wait_ms = shape.wait_ms.min(first.run_at.since_ms(now) / limits::CHUNK_WAIT_PART);
+            let end = first.run_at.plus_ms(wait_ms);
+            let (together, rest) = timers.split_at_mut(timers.partition_point(|job| job.run_at <= end));
+            timers = rest;
+            let Some(due) = together.last().map(|job| job.run_at) else { return };
+            if together.len() >= shape.jobs_min && !together.iter().any(|job| job.is_expired(due)) {
+                together.iter_mut().for_each(|job| Arc::make_mut(job).run_at = due);
+            }
         }
     }
 

@@ -23,7 +23,7 @@ struct Rules {
 impl Rules {
     fn new() -> Rules {
         let now = Now { wall: Timestamp(1_000), mono: Mono(0) };
-        let chunk = ChunkShape { jobs_min: 2, jobs_max: 4 };
+        let chunk = ChunkShape { jobs_min: 2, jobs_max: 4, wait_ms: 20 };
         let tuning = Tuning {
             epoch: 3,
             seed: 1,
@@ -141,6 +141,33 @@ fn a_delayed_job_takes_its_place_by_its_time() {
     rules.pass(200);
     rules.enqueue(3, |_| {});
     assert_eq!(rules.order(9), [2, 1, 3]);
+}
+
+/// By a fiftieth of their delay and 20 ms at most; all or none of those who would share a chunk, and nobody for whom it would be too late.
+#[test]
+fn jobs_of_a_request_that_are_due_shortly_after_each_other_are_due_together() {
+    let due = |delays: &[u64], expires: Option<u64>| {
+        let mut rules = Rules::new();
+        let now = rules.now.wall;
+        let job = |(n, delay): (usize, &u64)| {
+            let mut spec = JobSpec::new("work", Payload::json("1"));
+            (spec.id, spec.run_at) = (Some(JobId([n as u8; 16])), RunAt::AfterMs(*delay));
+            spec.options_mut().expires_at = expires.map(|ms| now.plus_ms(ms));
+            spec
+        };
+        let jobs = delays.iter().enumerate().map(job).collect();
+        let new = NewJobs { jobs, known: vec![], alongside: vec![] };
+        rules.apply(Command::Enqueue { reply: RequestId(0), new });
+        let view = |n: usize| rules.queue.view(&JobId([n as u8; 16])).unwrap().run_at.since_ms(now);
+        (0..delays.len()).map(view).collect::<Vec<_>>()
+    };
+    assert_eq!(due(&[1_010, 1_000, 1_020, 1_021], None), [1_020, 1_020, 1_020, 1_021]);
+    assert_eq!(due(&[60_000, 60_020, 60_021, 60_030], None), [60_020, 60_020, 60_030, 60_030]);
+    assert_eq!(due(&[100, 102, 105], None), [102, 102, 105]);
+    assert_eq!(due(&[40, 41], None), [40, 41]);
+    assert_eq!(due(&[1_000, 1_010], Some(1_010)), [1_000, 1_010]);
+    assert_eq!(due(&[1_000, 1_010], Some(1_011)), [1_010, 1_010]);
+    assert_eq!(due(&[1_000], None), [1_000]);
 }
 
 /// Found by the model test: it went before everything that had come due since it was enqueued.

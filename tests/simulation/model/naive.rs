@@ -23,6 +23,10 @@ pub(crate) const WALL_START_MS: u64 = 1_000_000;
 pub(crate) const LEASE_MS: u64 = 5_000;
 /// How long a lost session may come back.
 pub(crate) const GRACE_MS: u64 = 1_000;
+/// By how much scheduled jobs are put off at most to be due together.
+pub(crate) const WAIT_MS: u64 = 40;
+/// So many jobs are worth it.
+pub(crate) const TOGETHER: usize = 2;
 /// Finished jobs that a new queue remembers.
 const REMEMBERED: usize = limits::FINISHED_JOBS_DEFAULT as usize;
 
@@ -284,6 +288,7 @@ impl Naive {
             return self.answers.push(Answer::BadJob(bad));
         }
         let mut repeats = Vec::new();
+        let mut scheduled = Vec::new();
         for spec in &batch.jobs {
             repeats.push(self.jobs.contains_key(&spec.id));
             if self.jobs.contains_key(&spec.id) {
@@ -306,10 +311,37 @@ impl Naive {
                 stand: Stand::Waiting,
                 spec: spec.clone(),
             };
+            if job.timed {
+                scheduled.push((run_at, spec.id));
+            }
             self.jobs.insert(spec.id, job);
             self.totals.enqueued += 1;
         }
+        self.put_together(scheduled);
         self.answers.push(Answer::Enqueued(repeats));
+    }
+
+    /// Jobs that came in one request and are due shortly after each other are due with the last of them, in the order of their times;
+    /// none is put off by more than a fiftieth of its delay, and none that would expire is put off at all.
+    fn put_together(&mut self, mut scheduled: Vec<(u64, Id)>) {
+        scheduled.sort_by_key(|(run_at, _)| *run_at);
+        while let Some((first, _)) = scheduled.first() {
+            let end = first + WAIT_MS.min((first - self.wall) / 50);
+            let later = scheduled.iter().position(|(run_at, _)| *run_at > end).unwrap_or(scheduled.len());
+            let rest = scheduled.split_off(later);
+            let due = scheduled.iter().map(|(run_at, _)| *run_at).max().unwrap_or_default();
+            let too_late =
+                scheduled.iter().any(|(_, id)| self.jobs[id].expires_at.is_some_and(|at| at <= due));
+            for (_, id) in &scheduled {
+                let arrival = self.arrival();
+                let job = self.jobs.get_mut(id).expect("it was just put in");
+                job.arrival = arrival;
+                if scheduled.len() >= TOGETHER && !too_late {
+                    job.run_at = due;
+                }
+            }
+            scheduled = rest;
+        }
     }
 
     fn fetch(&mut self, worker: Worker, slots: usize) {

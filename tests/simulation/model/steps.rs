@@ -196,12 +196,14 @@ pub(crate) fn step(model: &Naive) -> BoxedStrategy<Step> {
     .boxed()
 }
 
-/// Fewer jobs than `end`; now and then all start at the same time.
+/// Fewer jobs than `end`; now and then all start at the same time, or shortly after each other.
 fn batch(end: usize) -> impl Strategy<Value = Batch> {
-    let together = prop::option::weighted(0.15, 1u64..2_000);
+    let together = prop::option::weighted(0.15, (1u64..2_000, prop_oneof![Just(1u64), 2u64..60]));
     (prop::collection::vec(spec(), 1..end), together).prop_map(|(mut jobs, together)| {
-        if let Some(ms) = together {
-            jobs.iter_mut().for_each(|job| job.start = Start::After(ms));
+        if let Some((ms, apart_ms)) = together {
+            // In no order.
+            let apart = |index: usize| (index as u64 * 37 + 11) % apart_ms;
+            jobs.iter_mut().enumerate().for_each(|(index, job)| job.start = Start::After(ms + apart(index)));
         }
         Batch { jobs }
     })

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_core::job::JobState;
-use windlass_core::limits::CRASHES_MAX;
+use windlass_core::limits::{CHUNK_WAIT_MS_MAX, CRASHES_MAX};
 use windlass_core::queue::Ticket;
 use windlass_core::time::Timestamp;
 use windlass_core::wire::{Token, Verdict};
@@ -373,7 +373,8 @@ impl Facts {
                 phase: Phase::Live,
                 max_attempts: wish.max_attempts,
                 not_before: if arrival.is_some() { Timestamp(0) } else { run_at },
-                due_by: run_at,
+                // It may be put off to share a chunk.
+                due_by: run_at.plus_ms(CHUNK_WAIT_MS_MAX),
                 expires_at: wish.expires_at,
                 arrival,
                 wish: Some(wish),

@@ -79,9 +79,17 @@ impl World {
         let queue = producer.rng.below(self.setup.queues as u64) as usize;
         let mut jobs = (0..count).map(|_| self.new_job(index, queue)).collect::<Vec<_>>();
         if count > 1 && self.producers[index].rng.chance(300) {
-            // As of a request that has one time for all its jobs, so that they share a chunk.
+            // As of a request that has one time for all its jobs, or nearly, so that they share a chunk.
             let run_at = jobs[0].run_at;
-            jobs.iter_mut().for_each(|job| job.run_at = run_at);
+            let apart_ms = self.producers[index].rng.pick(&[0, 0, 5, 40]);
+            for job in &mut jobs {
+                let later_ms = self.producers[index].rng.below(apart_ms + 1);
+                job.run_at = match run_at {
+                    RunAt::Now => RunAt::Now,
+                    RunAt::AfterMs(ms) => RunAt::AfterMs(ms + later_ms),
+                    RunAt::At(at) => RunAt::At(at.plus_ms(later_ms)),
+                };
+            }
         }
         self.ask_for_jobs(index, Asked { queue, jobs, tries: 0 });
         let wait_ms = self.producers[index].rng.below(self.setup.produce_ms * 2);

@@ -1,5 +1,6 @@
 //! The server from outside: it starts, dies, is called, and its parts talk to each other.
 
+use windlass_core::limits;
 use windlass_core::queue::{ChunkShape, Queue, QueueRecord, Tuning, Window, read};
 use windlass_core::store::keys;
 
@@ -119,7 +120,7 @@ impl World {
                     self.setup.window
                 },
                 // Requests of a few jobs are what the producers send, so that chunks are as small.
-                chunk: ChunkShape { jobs_min: 2, jobs_max: 4 },
+                chunk: ChunkShape { jobs_min: 2, jobs_max: 4, wait_ms: limits::CHUNK_WAIT_MS_MAX },
                 dispatch: self.setup.dispatch,
             };
             begun.push(match self.disk.get(&keys::queue_key(&name)) {

@@ -55,6 +55,26 @@ pub const PLANTS: &[Plant] = &[
         }],
     },
     Plant {
+        name: "together-with-the-first",
+        bug: "Scheduled jobs that share a chunk are due with the first of them, the others too early.",
+        caught_by: &["never early"],
+        edits: &[Edit {
+            file: "queue/enqueue.rs",
+            find: "let Some(due) = together.last()",
+            plant: "let Some(due) = if PLANTED { together.first() } else { together.last() }",
+        }],
+    },
+    Plant {
+        name: "put-off-beyond-its-end",
+        bug: "A job is put off to share a chunk although it expires before that.",
+        caught_by: &[MODEL],
+        edits: &[Edit {
+            file: "queue/enqueue.rs",
+            find: "!together.iter().any(|job| job.is_expired(due))",
+            plant: "(PLANTED || !together.iter().any(|job| job.is_expired(due)))",
+        }],
+    },
+    Plant {
         name: "rest-outlives-its-chunk",
         bug: "A resting job that has left its chunk is still remembered as resting until the batch is durable.",
         caught_by: &["ids are unique", "answered once", "conservation"],
