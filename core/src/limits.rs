@@ -61,11 +61,13 @@ pub const CHUNK_JOBS_MAX: usize = 1_024;
 pub const CHUNK_JOBS_MIN: usize = 16;
 /// Bytes of one chunk record, about: whoever wants one of its jobs reads all of it.
 pub const CHUNK_BYTES_MAX: usize = 128 * 1024;
-/// By how much a scheduled job may be put off so that it shares a chunk with others of its request, in milliseconds: what a start takes
-/// anyway on a machine with work to do. See [`ChunkShape`](crate::queue::ChunkShape).
+/// By how much a scheduled job of a crowd may be put off so that it shares a chunk with others of its request, in milliseconds: what a start
+/// takes anyway on a machine that has so much to do. See [`ChunkShape`](crate::queue::ChunkShape).
 pub const CHUNK_WAIT_MS_MAX: u64 = 20;
-/// A job is put off by no more than this part of its delay: one that is due within a second keeps its time to the millisecond.
+/// A job is put off by no more than this part of its delay.
 pub const CHUNK_WAIT_PART: u64 = 50;
+/// So many jobs that would be put off are a crowd; the times of fewer are left as they are.
+pub const CHUNK_CROWD_MIN: usize = 256;
 /// Jobs of one hand-out that share a lease mark at most; larger ones have several.
 pub const HAND_OUT_JOBS_MAX: usize = CHUNK_JOBS_MAX;
 /// How far the time in a job id may be from the time of its arrival, in milliseconds, so that the job is found by it without

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use windlass_core::api::{NodeState, Request, Response};
+use windlass_core::limits;
 use windlass_tests::process::cycles;
 use windlass_worker::Client;
 
@@ -92,6 +93,10 @@ async fn nodes_that_do_not_hear_each_other_leave_the_owner_alone() -> Result<()>
     let (_, later) = fleet.owned_by_another(&owner, Duration::from_secs(20)).await?;
     println!("taken over without gossip after {:?}", killed.elapsed());
     ensure!(later > epoch);
+    // By the silence alone it would have been three seconds.
+    let why = fleet.postgres.sql(&format!("SELECT why FROM windlass.move WHERE epoch = {later}"))?;
+    let silent_ms = why.split(' ').find_map(|word| word.parse::<u64>().ok()).with_context(|| why.clone())?;
+    ensure!(silent_ms < limits::SILENCE_MS, "nobody knocked at its port: {why}");
     fleet.node(&owner).restart()?;
     running.settle(Duration::from_secs(60)).await?;
     Ok(())

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use windlass_core::id::{JobId, QueueName, WorkerId};
-use windlass_core::job::{AttemptOutcome, AttemptRecord, Job, JobState, Payload, encode_job};
-use windlass_core::queue::{LeaseMark, QueueRecord};
+use windlass_core::job::{AttemptOutcome, AttemptRecord, Chunk, Holes, Job, JobState, Payload, encode_job};
+use windlass_core::queue::{HandOut, LeaseMark, QueueRecord};
 use windlass_core::schedule::{CatchUp, Record, ScheduleSpec, When, encode_record};
-use windlass_core::store::keys::{self, Place};
+use windlass_core::store::keys::{self, ChunkKey, Place, Row};
 use windlass_core::store::{Batch, Write};
 use windlass_core::time::Timestamp;
 use windlass_core::wire::{ClientFrame, Token, encode_frame};
@@ -132,6 +132,10 @@ fn of_records(seeds: &mut Seeds) {
     past.ended = Some((JobState::Dead, Timestamp(1_767_614_470_000)));
     past.result = Some(Payload::json("[1,2]"));
     seeds.insert("job_record", vec![encode_job(&job()).to_vec(), encode_job(&worked).to_vec()]);
+    let mut holes = Holes::default();
+    let chunk = Chunk::encode([job(), worked].iter());
+    assert!([0, 1, 700].into_iter().all(|index| holes.add(index)));
+    seeds.insert("chunk", vec![chunk.to_vec(), holes.encode().to_vec()]);
     let token = Token { epoch: 3, delivery: 300 };
     let mark =
         LeaseMark { worker: WorkerId([9; 16]), token, attempt: 2, started_at: Timestamp(77), cancel: true };
@@ -142,7 +146,10 @@ fn of_records(seeds: &mut Seeds) {
         seq_reserved: 1 << 20,
         created_at: Timestamp(3),
     };
-    seeds.insert("small_records", vec![mark.to_bytes().to_vec(), queue.to_bytes().to_vec()]);
+    let jobs = vec![(JobId([7; 16]), 1), (JobId([8; 16]), 3)];
+    let hand_out = HandOut { worker: WorkerId([9; 16]), started_at: Timestamp(77), jobs };
+    let small = [mark.to_bytes(), queue.to_bytes(), hand_out.to_bytes()];
+    seeds.insert("small_records", small.map(|record| record.to_vec()).into());
     let record = |when, zone: &str, catch_up| {
         let (name, zone, queue) = ("nightly".to_owned(), zone.to_owned(), QueueName::default());
         let spec = ScheduleSpec {
@@ -174,7 +181,13 @@ fn of_records(seeds: &mut Seeds) {
         keys::lease_key(7, &JobId([1; 16])),
         keys::index_key(u32::MAX, &JobId([2; 16])),
         keys::meta_key("node"),
+        keys::hand_out_key(7, token),
+        keys::ended_key(7, token),
     ]);
+    for row in [Row::Ready { priority: -1 }, Row::Timer { run_at: Timestamp(1_767_614_400_000) }] {
+        let chunk = ChunkKey { row, first: 9 };
+        keys.extend([chunk.key(7), chunk.holes_key(7)]);
+    }
     seeds.insert("keys", keys.iter().map(|key| key.to_vec()).collect());
 }
 

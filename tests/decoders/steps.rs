@@ -107,7 +107,7 @@ pub fn planted_step(data: &[u8], plant: Plant) {
 
 fn tuning(epoch: u64) -> Tuning {
     let window = Window { jobs: 6, bytes: 1 << 20, load: 3 };
-    let chunk = ChunkShape { jobs_min: 2, jobs_max: 3, wait_ms: 20 };
+    let chunk = ChunkShape { jobs_min: 2, jobs_max: 3, wait_ms: 20, crowd_min: 2 };
     Tuning {
         epoch,
         seed: 3,
@@ -255,7 +255,15 @@ impl World<'_> {
     }
 
     fn enqueue(&mut self) {
-        let jobs: Vec<_> = (0..=self.input.below(4)).map(|_| self.spec()).collect();
+        let mut jobs: Vec<_> = (0..=self.input.below(4)).map(|_| self.spec()).collect();
+        // As of a request with one time for all, or nearly.
+        let together = self.input.byte();
+        if together < 64 {
+            let ms = self.input.number();
+            for (index, job) in jobs.iter_mut().enumerate() {
+                job.run_at = RunAt::AfterMs(ms.saturating_add(index as u64 * u64::from(together % 16)));
+            }
+        }
         let ids: Vec<_> = jobs.iter().filter_map(|job| job.id).collect();
         let suspects = self.queue.suspects(ids.iter().copied());
         let known = read::known(&self.store, QUEUE, &suspects).expect("memory can be read");

@@ -40,6 +40,7 @@ pub const CORE: &[Target] = &[
     Target { name: "frame", run: wire::frame, memory_factor: Some(64) },
     Target { name: "frame_stream", run: wire::frame_stream, memory_factor: Some(64) },
     Target { name: "job_record", run: records::job_record, memory_factor: Some(64) },
+    Target { name: "chunk", run: records::chunk, memory_factor: Some(64) },
     Target { name: "small_records", run: records::small_records, memory_factor: Some(64) },
     Target { name: "schedule_record", run: records::schedule_record, memory_factor: Some(64) },
     Target { name: "keys", run: records::keys, memory_factor: Some(8) },

@@ -18,10 +18,11 @@ pub struct ChunkShape {
     pub jobs_min: usize,
     /// More are shared out; at most [`limits::CHUNK_JOBS_MAX`], which is the default.
     pub jobs_max: usize,
-    /// Jobs of one request that are due within so many milliseconds are due together, with the last of them, where that brings
-    /// `jobs_min` into a chunk and none expires for it; at most a [`limits::CHUNK_WAIT_PART`]th of the delay. 0 leaves all times as they
-    /// are. Defaults to [`limits::CHUNK_WAIT_MS_MAX`].
+    /// By how many milliseconds a scheduled job may be put off so that it shares a chunk with others of its request, and by no more
+    /// than a [`limits::CHUNK_WAIT_PART`]th of its delay. 0 leaves all times as they are. Defaults to [`limits::CHUNK_WAIT_MS_MAX`].
     pub wait_ms: u64,
+    /// Fewer jobs of a request are not put off. Defaults to [`limits::CHUNK_CROWD_MIN`].
+    pub crowd_min: usize,
 }
 
 impl Default for ChunkShape {
@@ -30,6 +31,7 @@ impl Default for ChunkShape {
             jobs_min: limits::CHUNK_JOBS_MIN,
             jobs_max: limits::CHUNK_JOBS_MAX,
             wait_ms: limits::CHUNK_WAIT_MS_MAX,
+            crowd_min: limits::CHUNK_CROWD_MIN,
         }
     }
 }

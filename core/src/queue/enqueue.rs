@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::chunks::ChunkShape;
 use super::command::NewJobs;
 use super::effect::{LoadFrom, Out, Refusal, Reply};
 use super::ids::{IdHash, IdMap};
@@ -120,18 +121,29 @@ impl Queue {
         }
     }
 
-    /// Makes scheduled jobs, sorted by their times, due together where that lets them share a chunk; see [`ChunkShape::wait_ms`].
-    fn put_together(&self, now: Timestamp, mut timers: &mut [Arc<Job>]) {
+    /// Puts off scheduled jobs, sorted by their times, that come in crowds: those that are due shortly after each other become due
+    /// together, with the last of them, where only that lets them share a chunk; see [`ChunkShape::wait_ms`]. Jobs that may expire
+    /// keep their times, and those between them.
+    fn put_together(&self, now: Timestamp, timers: &mut [Arc<Job>]) {
         let shape = self.tuning.chunk;
-        while let Some(first) = timers.first() {
+        let (mut windows, mut crowd, mut from) = (Vec::new(), 0, 0);
+        while let Some(first) = timers.get(from) {
             let wait_ms = shape.wait_ms.min(first.run_at.since_ms(now) / limits::CHUNK_WAIT_PART);
             let end = first.run_at.plus_ms(wait_ms);
-            let (together, rest) = timers.split_at_mut(timers.partition_point(|job| job.run_at <= end));
-            timers = rest;
-            let Some(due) = together.last().map(|job| job.run_at) else { return };
-            if together.len() >= shape.jobs_min && !together.iter().any(|job| job.is_expired(due)) {
-                together.iter_mut().for_each(|job| Arc::make_mut(job).run_at = due);
+            let window = from..from + timers[from..].partition_point(|job| job.run_at <= end);
+            from = window.end;
+            if shape.gains(&timers[window.clone()]) {
+                crowd += window.len();
+                windows.push(window);
             }
+        }
+        if crowd < shape.crowd_min {
+            return;
+        }
+        for window in windows {
+            let together = &mut timers[window];
+            let Some(due) = together.last().map(|job| job.run_at) else { continue };
+            together.iter_mut().for_each(|job| Arc::make_mut(job).run_at = due);
         }
     }
 
@@ -179,7 +191,7 @@ impl Queue {
         let slots = slots.min(limits::WORKER_SLOTS_MAX) as usize;
         let mut jobs = Vec::new();
         let mut hand_out = self.next_token();
-        if self.record.paused_at.is_none() && !self.timers.hides_due(now.wall) {
+        if !self.holds_back(now) {
             while jobs.len() < slots {
                 let Some(entry) = self.ready.pull(self.durable) else { break };
                 if entry.job.is_expired(now.wall) {
@@ -381,6 +393,17 @@ fn accepted(now: Now, id: JobId, spec: JobSpec) -> Job {
         run_at: run_at.max(now.wall),
         options: spec.options,
         past: None,
+    }
+}
+
+impl ChunkShape {
+    /// Whether these jobs, sorted by their times, share chunks if they are due together, do not otherwise, and may be put off.
+    fn gains(self, together: &[Arc<Job>]) -> bool {
+        let share = fits_a_chunk(together, self.jobs_max) >= self.jobs_min;
+        let shared_anyway = together
+            .chunk_by(|one, next| one.run_at == next.run_at)
+            .all(|at_once| fits_a_chunk(at_once, self.jobs_max) >= self.jobs_min);
+        share && !shared_anyway && together.iter().all(|job| job.expires_at().is_none())
     }
 }
 

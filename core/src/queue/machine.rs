@@ -323,12 +323,17 @@ impl Queue {
         fx.now(Out::Load(load));
     }
 
+    /// Whether nothing may be handed out: the queue is paused, or what was overdue at the start is still being read.
+    pub(super) fn holds_back(&self, now: Now) -> bool {
+        self.record.paused_at.is_some() || self.timers.hides_due(now.wall)
+    }
+
     /// Tells waiting workers that there are jobs: one worker per job, so that none is told in vain.
     fn send_notices(&mut self, now: Now, fx: &mut Fx) {
-        if self.record.paused_at.is_some() || !self.leases.has_waiting() || self.ready.hot() == 0 {
+        if !self.leases.has_waiting() || self.ready.hot() == 0 {
             return;
         }
-        if !self.ready.can_pull(self.durable) || self.timers.hides_due(now.wall) {
+        if !self.ready.can_pull(self.durable) || self.holds_back(now) {
             return;
         }
         for worker in self.leases.take_waiting(self.ready.hot()) {

@@ -23,7 +23,7 @@ struct Rules {
 impl Rules {
     fn new() -> Rules {
         let now = Now { wall: Timestamp(1_000), mono: Mono(0) };
-        let chunk = ChunkShape { jobs_min: 2, jobs_max: 4, wait_ms: 20 };
+        let chunk = ChunkShape { jobs_min: 2, jobs_max: 4, wait_ms: 20, crowd_min: 3 };
         let tuning = Tuning {
             epoch: 3,
             seed: 1,
@@ -143,16 +143,16 @@ fn a_delayed_job_takes_its_place_by_its_time() {
     assert_eq!(rules.order(9), [2, 1, 3]);
 }
 
-/// By a fiftieth of their delay and 20 ms at most; all or none of those who would share a chunk, and nobody for whom it would be too late.
+/// By a fiftieth of their delay and 20 ms at most, where only that lets them share a chunk.
 #[test]
-fn jobs_of_a_request_that_are_due_shortly_after_each_other_are_due_together() {
-    let due = |delays: &[u64], expires: Option<u64>| {
+fn a_crowd_of_one_request_that_is_due_shortly_after_each_other_is_due_together() {
+    let due = |delays: &[u64], bytes: usize, expires: &[u64]| {
         let mut rules = Rules::new();
         let now = rules.now.wall;
         let job = |(n, delay): (usize, &u64)| {
-            let mut spec = JobSpec::new("work", Payload::json("1"));
+            let mut spec = JobSpec::new("work", Payload::json(vec![b'1'; bytes]));
             (spec.id, spec.run_at) = (Some(JobId([n as u8; 16])), RunAt::AfterMs(*delay));
-            spec.options_mut().expires_at = expires.map(|ms| now.plus_ms(ms));
+            spec.options_mut().expires_at = expires.contains(delay).then(|| now.plus_ms(60_000));
             spec
         };
         let jobs = delays.iter().enumerate().map(job).collect();
@@ -161,13 +161,16 @@ fn jobs_of_a_request_that_are_due_shortly_after_each_other_are_due_together() {
         let view = |n: usize| rules.queue.view(&JobId([n as u8; 16])).unwrap().run_at.since_ms(now);
         (0..delays.len()).map(view).collect::<Vec<_>>()
     };
-    assert_eq!(due(&[1_010, 1_000, 1_020, 1_021], None), [1_020, 1_020, 1_020, 1_021]);
-    assert_eq!(due(&[60_000, 60_020, 60_021, 60_030], None), [60_020, 60_020, 60_030, 60_030]);
-    assert_eq!(due(&[100, 102, 105], None), [102, 102, 105]);
-    assert_eq!(due(&[40, 41], None), [40, 41]);
-    assert_eq!(due(&[1_000, 1_010], Some(1_010)), [1_000, 1_010]);
-    assert_eq!(due(&[1_000, 1_010], Some(1_011)), [1_010, 1_010]);
-    assert_eq!(due(&[1_000], None), [1_000]);
+    let all = |delays: &[u64]| due(delays, 9, &[]);
+    assert_eq!(all(&[1_010, 1_000, 1_020, 1_021]), [1_020, 1_020, 1_020, 1_021]);
+    assert_eq!(all(&[60_000, 60_020, 60_021, 60_030]), [60_020, 60_020, 60_030, 60_030]);
+    assert_eq!(all(&[100, 102, 101, 105]), [102, 102, 102, 105]);
+    assert_eq!(all(&[40, 41, 42]), [40, 41, 42], "a fiftieth is nothing");
+    assert_eq!(all(&[1_000, 1_010]), [1_000, 1_010], "two are no crowd");
+    assert_eq!(all(&[1_000, 1_000, 1_010, 1_010]), [1_000, 1_000, 1_010, 1_010], "all have company");
+    assert_eq!(all(&[1_000, 1_000, 1_010]), [1_010, 1_010, 1_010]);
+    assert_eq!(due(&[1_000, 1_005, 1_010], 9, &[1_005]), [1_000, 1_005, 1_010], "one may expire");
+    assert_eq!(due(&[1_000, 1_005, 1_010], 100_000, &[]), [1_000, 1_005, 1_010], "no two share a chunk");
 }
 
 /// Found by the model test: it went before everything that had come due since it was enqueued.

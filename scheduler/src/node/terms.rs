@@ -28,7 +28,7 @@ use windlass_core::time::Mono;
 use super::board::{Board, drained, keep_board, read_board};
 use super::descriptors::{Doors, raise_limit};
 use super::kin::Kin;
-use super::knock;
+use super::knock::Knocks;
 use super::local::{Addrs, LocalNode, Membership, gossip, own_facts};
 use super::ports::{House, Ports, Relays, presence};
 use super::run::{Order, Started, current_thread, serve};
@@ -201,6 +201,7 @@ impl Life {
         let mut tick = tokio::time::interval(Duration::from_millis(limits::SEAT_READ_MS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut first, mut said) = (None, false);
+        let mut knocks = Knocks::default();
         loop {
             tick.tick().await;
             let asked = self.config.clock.now().mono;
@@ -214,9 +215,9 @@ impl Life {
             };
             self.kin.read(row.nonce);
             let now = self.config.clock.now().mono;
-            let signs = self.signs(&row, standby.doubts(now)).await;
-            let decision = standby.observe(asked, now, &row.seat, &signs);
             relays.follow(&row, &self.who.name);
+            let signs = self.signs(&row, standby.doubts(now), &mut knocks).await;
+            let decision = standby.observe(asked, now, &row.seat, &signs);
             let lives = *first.get_or_insert(row.seat.beat) != row.seat.beat;
             let namesake = row.seat.owner.as_ref() == Some(&self.who.name);
             if namesake && lives && !std::mem::replace(&mut said, true) {
@@ -247,12 +248,15 @@ impl Life {
         row.ok_or_else(|| DbError::Refused("the table of shards is empty".to_owned()))
     }
 
-    /// What is known of the others; with a doubt, the owner's port is knocked at, too.
-    async fn signs(&self, row: &SeatRow, doubt: bool) -> Signs {
-        let asked = doubt && row.seat.owner.as_ref().is_some_and(|owner| *owner != self.who.name);
+    /// What is known of the others; while there is doubt of the owner, its port is knocked at, too.
+    async fn signs(&self, row: &SeatRow, doubt: bool, knocks: &mut Knocks) -> Signs {
+        let other = row.seat.owner.as_ref().is_some_and(|owner| *owner != self.who.name);
         let refused = match row.presence.any() {
-            Some(door) if asked => knock::is_closed(door).await,
-            _ => false,
+            Some(door) if doubt && other => knocks.find_closed(door).await,
+            _ => {
+                knocks.forget();
+                false
+            }
         };
         Signs { alive: self.alive(), refused }
     }

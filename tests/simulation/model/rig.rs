@@ -15,7 +15,7 @@ use windlass_core::store::{Batch, Store};
 use windlass_core::time::{Mono, Now, Timestamp};
 use windlass_core::wire::{ReportResult, Token, Verdict};
 
-use crate::naive::{Answer, GRACE_MS, Id, LEASE_MS, Naive, TOGETHER, WAIT_MS, Worker};
+use crate::naive::{Answer, CROWD, GRACE_MS, Id, LEASE_MS, Naive, TOGETHER, WAIT_MS, Worker};
 use crate::steps::{self, End, Spec, Start, Step};
 
 /// Number of the queue in keys.
@@ -47,7 +47,7 @@ pub(crate) struct Rig {
 
 fn tuning(epoch: u64, window: Window) -> Tuning {
     // Most batches of the model have more than one job, and some have more than three.
-    let chunk = ChunkShape { jobs_min: TOGETHER, jobs_max: 3, wait_ms: WAIT_MS };
+    let chunk = ChunkShape { jobs_min: TOGETHER, jobs_max: 3, wait_ms: WAIT_MS, crowd_min: CROWD };
     Tuning {
         epoch,
         seed: 11,

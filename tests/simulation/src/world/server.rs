@@ -120,7 +120,12 @@ impl World {
                     self.setup.window
                 },
                 // Requests of a few jobs are what the producers send, so that chunks are as small.
-                chunk: ChunkShape { jobs_min: 2, jobs_max: 4, wait_ms: limits::CHUNK_WAIT_MS_MAX },
+                chunk: ChunkShape {
+                    jobs_min: 2,
+                    jobs_max: 4,
+                    wait_ms: limits::CHUNK_WAIT_MS_MAX,
+                    crowd_min: 2,
+                },
                 dispatch: self.setup.dispatch,
             };
             begun.push(match self.disk.get(&keys::queue_key(&name)) {

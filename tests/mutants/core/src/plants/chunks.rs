@@ -66,12 +66,22 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "put-off-beyond-its-end",
-        bug: "A job is put off to share a chunk although it expires before that.",
+        bug: "A job that may expire is put off to share a chunk.",
         caught_by: &[MODEL],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "!together.iter().any(|job| job.is_expired(due))",
-            plant: "(PLANTED || !together.iter().any(|job| job.is_expired(due)))",
+            find: "together.iter().all(|job| job.expires_at().is_none())",
+            plant: "(PLANTED || together.iter().all(|job| job.expires_at().is_none()))",
+        }],
+    },
+    Plant {
+        name: "few-are-a-crowd",
+        bug: "Two jobs of a request are put off as if they were many.",
+        caught_by: &[MODEL],
+        edits: &[Edit {
+            file: "queue/enqueue.rs",
+            find: "if crowd < shape.crowd_min {",
+            plant: "if crowd < shape.crowd_min && !PLANTED {",
         }],
     },
     Plant {

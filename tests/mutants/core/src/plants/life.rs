@@ -142,9 +142,9 @@ pub const PLANTS: &[Plant] = &[
         bug: "A paused queue hands out jobs.",
         caught_by: &["paused queues rest"],
         edits: &[Edit {
-            file: "queue/enqueue.rs",
-            find: "if self.record.paused_at.is_none() && !self.timers",
-            plant: "if (self.record.paused_at.is_none() || PLANTED) && !self.timers",
+            file: "queue/machine.rs",
+            find: "self.record.paused_at.is_some() || self.timers",
+            plant: "self.record.paused_at.is_some() && !PLANTED || self.timers",
         }],
     },
     Plant {
