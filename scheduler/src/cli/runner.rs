@@ -52,12 +52,29 @@ impl Drop for Running {
     }
 }
 
+/// Processors of this machine.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// Runs a command that works, on a runtime with a thread per processor.
 ///
 /// # Errors
 /// Whatever the command returns.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
+    block_on_threads(processors(), work)
+}
+
+/// The same with so many threads.
+///
+/// # Errors
+/// Whatever the command returns.
+pub(crate) fn block_on_threads<T>(
+    threads: usize,
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = built.map_err(|e| {
         CliError::failure(format!("runtime: {e}; are threads or file descriptors exhausted?"))
     })?;
     let result = runtime.block_on(work);
