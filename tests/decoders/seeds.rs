@@ -32,6 +32,8 @@ fn write_the_seeds() {
     let mut seeds = Seeds::new();
     of_wire(&mut seeds);
     of_records(&mut seeds);
+    of_small_records(&mut seeds);
+    of_keys(&mut seeds);
     of_texts(&mut seeds);
     of_files(&mut seeds);
     seeds.insert("http", requests());
@@ -136,9 +138,18 @@ fn of_records(seeds: &mut Seeds) {
     let chunk = Chunk::encode([job(), worked].iter());
     assert!([0, 1, 700].into_iter().all(|index| holes.add(index)));
     seeds.insert("chunk", vec![chunk.to_vec(), holes.encode().to_vec()]);
-    let token = Token { epoch: 3, delivery: 300 };
-    let mark =
-        LeaseMark { worker: WorkerId([9; 16]), token, attempt: 2, started_at: Timestamp(77), cancel: true };
+}
+
+const TOKEN: Token = Token { epoch: 3, delivery: 300 };
+
+fn of_small_records(seeds: &mut Seeds) {
+    let mark = LeaseMark {
+        worker: WorkerId([9; 16]),
+        token: TOKEN,
+        attempt: 2,
+        started_at: Timestamp(77),
+        cancel: true,
+    };
     let queue = QueueRecord {
         no: 7,
         paused_at: Some(Timestamp(5)),
@@ -170,6 +181,9 @@ fn of_records(seeds: &mut Seeds) {
             record(When::Cron("@every 1h30m".to_owned()), "UTC", CatchUp::Skip),
         ],
     );
+}
+
+fn of_keys(seeds: &mut Seeds) {
     let places = [
         Place::Ready { priority: -1, seq: 9 },
         Place::Timer { run_at: Timestamp(1_767_614_400_000), seq: 1 },
@@ -181,8 +195,8 @@ fn of_records(seeds: &mut Seeds) {
         keys::lease_key(7, &JobId([1; 16])),
         keys::index_key(u32::MAX, &JobId([2; 16])),
         keys::meta_key("node"),
-        keys::hand_out_key(7, token),
-        keys::ended_key(7, token),
+        keys::hand_out_key(7, TOKEN),
+        keys::ended_key(7, TOKEN),
     ]);
     for row in [Row::Ready { priority: -1 }, Row::Timer { run_at: Timestamp(1_767_614_400_000) }] {
         let chunk = ChunkKey { row, first: 9 };

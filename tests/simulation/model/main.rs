@@ -6,6 +6,7 @@
 //!
 //! `WINDLASS_CASES` sets the number of cases, `WINDLASS_SEED` where they start.
 
+mod crowds;
 mod firings;
 mod naive;
 mod orders;
