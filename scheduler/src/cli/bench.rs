@@ -19,6 +19,7 @@ mod stage;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::runtime::Builder;
 use windlass_core::limits;
 
 use super::error::CliError;
@@ -178,8 +179,8 @@ pub(crate) fn run(args: BenchArgs, out: Output) -> Result<(), CliError> {
     super::process::raise_file_limit();
     // The other half is the server's. With a thread per processor they would wake each other for every confirmation, on the
     // processors that the server needs: on two, a third fewer confirmations a second for one producer.
-    let threads = (runner::processors() / 2).max(1);
-    runner::block_on_threads(threads, async move {
+    let threads = (machine::processors() / 2).max(1);
+    runner::block_on_runtime(Builder::new_multi_thread().worker_threads(threads), async move {
         let machine = machine::examine(args.server.is_none());
         let series = args.series.as_deref().map(Series::create).transpose()?;
         let mut all = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use windlass_worker::{Error, Worker};
@@ -52,29 +53,23 @@ impl Drop for Running {
     }
 }
 
-/// Processors of this machine.
-pub(crate) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
 /// Runs a command that works, on a runtime with a thread per processor.
 ///
 /// # Errors
 /// Whatever the command returns.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    block_on_threads(processors(), work)
+    block_on_runtime(&mut Builder::new_multi_thread(), work)
 }
 
-/// The same with so many threads.
+/// The same on another runtime.
 ///
 /// # Errors
 /// Whatever the command returns.
-pub(crate) fn block_on_threads<T>(
-    threads: usize,
+pub(crate) fn block_on_runtime<T>(
+    runtime: &mut Builder,
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
-    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let runtime = built.map_err(|e| {
+    let runtime = runtime.enable_all().build().map_err(|e| {
         CliError::failure(format!("runtime: {e}; are threads or file descriptors exhausted?"))
     })?;
     let result = runtime.block_on(work);

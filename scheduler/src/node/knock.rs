@@ -33,9 +33,12 @@ impl Knocks {
         self.closed.as_deref() == Some(door)
     }
 
-    /// There is no doubt: what was found before counts no more.
+    /// There is no doubt: what was found before counts no more, nor what a knock under way will find.
     pub(super) fn forget(&mut self) {
         self.closed = None;
+        if let Some((door, _)) = &mut self.under_way {
+            door.clear();
+        }
     }
 }
 
@@ -121,5 +124,11 @@ mod tests {
         assert!(found(&mut knocks).await);
         knocks.forget();
         assert!(!knocks.find_closed(&other).await);
+        // One that was under way when the doubt ended is not believed when it comes back.
+        let mut late = Knocks::default();
+        assert!(!late.find_closed(&door).await);
+        late.forget();
+        tokio::time::sleep(2 * PATIENCE).await;
+        assert!(!late.find_closed(&door).await);
     }
 }

@@ -43,6 +43,11 @@ pub(super) struct Machine {
     pub(super) version: &'static str,
 }
 
+/// Processors of this machine.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Looks at the machine; at the disk only when the server is ours, whose directory is made here.
 pub(super) fn examine(own: bool) -> Machine {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -53,7 +58,7 @@ pub(super) fn examine(own: bool) -> Machine {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let syncs = own.then(|| sync_times().ok()).flatten();
     Machine {
-        cpus: std::thread::available_parallelism().map_or(1, usize::from),
+        cpus: processors(),
         cpu: cpu.trim_start_matches([' ', '\t', ':']).trim().to_owned(),
         memory_bytes: kib * 1024,
         kernel: release.trim().to_owned(),
