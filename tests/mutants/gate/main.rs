@@ -6,6 +6,8 @@
 //!
 //! `WINDLASS_MUTANT` runs the mutants whose name contains it, `WINDLASS_SEEDS` sets how far the simulator goes.
 
+#[path = "../../simulation/model/crowds.rs"]
+mod crowds;
 #[path = "../../simulation/model/firings.rs"]
 mod firings;
 #[path = "../../simulation/model/naive.rs"]
