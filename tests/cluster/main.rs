@@ -12,3 +12,4 @@ mod follow;
 mod owners;
 mod peers;
 mod raw;
+mod taking;

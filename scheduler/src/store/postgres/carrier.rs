@@ -13,14 +13,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row as Answered};
-use windlass_core::cluster::{Answer, Fence, Statement, Step};
+use windlass_core::cluster::{Answer, Fence, Nonce, ShardNo, Statement, Step};
 use windlass_core::limits;
-use windlass_core::store::CommitError;
+use windlass_core::store::{CommitError, Epoch};
 
-use super::database::{DbError, Param, STATEMENT_WAIT, Session};
+use super::database::{Database, DbError, Param, STATEMENT_WAIT, Session};
 use super::engine::{Engine, Row};
 use super::seat::{column, proof, shard_column};
 
@@ -197,7 +198,7 @@ impl Carrier {
             let heard = match self.session.client().await {
                 Ok(client) => {
                     let asked = ask(&client, shard_column(self.engine.shard), statement, &[]);
-                    let asked = tokio::time::timeout(STATEMENT_WAIT, asked).await;
+                    let asked = timeout(STATEMENT_WAIT, asked).await;
                     asked.unwrap_or_else(|_| Err(DbError::late()))
                 }
                 Err(error) => Err(error),
@@ -273,6 +274,45 @@ impl Carrier {
             let row = self.begun.pop_front().expect("a commit is of a row");
             self.engine.applied(row, &mut self.written);
         }
+    }
+}
+
+/// The signs of life of an owner that reads what those before it have committed, and has no carrier yet: others would take one that
+/// reads for longer than their patience for dead, one after the other. They end when it is dropped.
+///
+/// They are sent beside the fence. It reasons about the row's epoch and seq, which they leave alone, and one that is executed late
+/// matches as long as the epoch is that of the claim, for which the owner answers anyway.
+pub(super) struct SignsOfLife(JoinHandle<()>);
+
+impl Drop for SignsOfLife {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl SignsOfLife {
+    /// # Errors
+    /// [`DbError::Away`] when the connection's thread is gone.
+    pub(super) fn begin(
+        database: &Database,
+        shard: ShardNo,
+        epoch: Epoch,
+        nonce: Nonce,
+    ) -> Result<SignsOfLife, DbError> {
+        let mut session = Session::new(database.clone());
+        let signs = async move {
+            loop {
+                sleep(BEAT).await;
+                let Ok(client) = session.client().await else { continue };
+                let asked = ask(&client, shard_column(shard), Statement::Beat { epoch, nonce }, &[]);
+                match timeout(STATEMENT_WAIT, asked).await {
+                    Ok(Ok(rows)) if rows.is_empty() => return,
+                    Ok(Ok(_)) => {}
+                    Ok(Err(_)) | Err(_) => session.give_up(),
+                }
+            }
+        };
+        database.spawn(signs).map(SignsOfLife)
     }
 }
 

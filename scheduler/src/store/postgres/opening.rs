@@ -9,6 +9,7 @@ use windlass_core::cluster::{Fence, Nonce, Seat, ShardNo};
 use windlass_core::id::NodeName;
 use windlass_core::limits;
 
+use super::carrier::SignsOfLife;
 use super::database::{Database, DbError, Param, Session};
 use super::engine::{Engine, Parts};
 use super::log;
@@ -20,8 +21,10 @@ use crate::chance::Chance;
 use crate::store::rest::{Directory, Overlay, Resting, View, directory_crc};
 use crate::store::{Damage, OpenError, StoreConfig};
 
-/// Rows of the journal that are read with one statement.
-const REPLAY_ROWS: i64 = 32;
+/// Rows of the journal that are read with one statement, at most.
+const REPLAY_ROWS: u64 = 4_096;
+/// Bytes of rows that are read with one statement, but for the last row of it.
+const REPLAY_BYTES: i64 = 4 * 1024 * 1024;
 
 /// How much memory the engine may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +100,7 @@ impl PgStore {
             seat::claim(&mut session, asked.shard, &seen, nonce, me, &reason).await.map(Ok)
         })??;
         let claimed = claimed.ok_or(ClaimError::Raced)?;
+        let signs = SignsOfLife::begin(database, who.shard, claimed.epoch, nonce)?;
         let shelf = PgShelf::new(database.clone(), who.shard, bounds.block_bytes, bounds.cache_bytes);
         let directory = read_directory(database, who.shard, &claimed)?;
         let resting = Arc::new(Resting { directory, blocks: Arc::new(shelf) });
@@ -116,7 +120,9 @@ impl PgStore {
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let groups = claimed.seq - claimed.rested;
         tracing::info!(shard = who.shard, epoch = claimed.epoch, groups, ms, why, "took the shard");
-        PgStore::start(engine, fence, claimed.next_block, claimed.directory).map_err(ClaimError::Failed)
+        let store = PgStore::start(engine, fence, claimed.next_block, claimed.directory);
+        drop(signs);
+        store.map_err(ClaimError::Failed)
     }
 }
 
@@ -196,22 +202,30 @@ pub(super) struct Replayed {
 }
 
 /// Reads the groups that are not in blocks.
+///
+/// Each statement names both ends of the range that it reads. Without the far one it rests on what the database guesses of the table, in
+/// which nearly all rows are deleted by every checkpoint: from statistics of such a moment it expects next to no rows, and then
+/// gathers and sorts all that are left for every part that is read.
 fn replay(
     database: &Database,
     shard: ShardNo,
     claimed: &Claimed,
     view: &mut View<PgShelf>,
 ) -> Result<Replayed, ClaimError> {
-    const SQL: &str =
-        "SELECT seq, data FROM windlass.journal WHERE shard = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+    const SQL: &str = "\
+        SELECT seq, data FROM (\
+            SELECT seq, data, sum(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS before \
+            FROM windlass.journal WHERE shard = $1 AND seq > $2 AND seq <= $3) AS part \
+        WHERE before < $4 ORDER BY seq";
     let session = Arc::new(tokio::sync::Mutex::new(Session::new(database.clone())));
     let mut replayed = Replayed { bytes: 0, format: log::FORMAT_OLDEST };
     let mut at = claimed.rested;
     while at < claimed.seq {
-        let (session, row, after) = (Arc::clone(&session), shard_column(shard), column(at));
+        let (session, row) = (Arc::clone(&session), shard_column(shard));
+        let (after, last) = (column(at), column(claimed.seq.min(at + REPLAY_ROWS)));
         let rows: Vec<(i64, Bytes)> = database.wait(async move {
             let params: &[Param<'_>] =
-                &[(&row, Type::INT2), (&after, Type::INT8), (&REPLAY_ROWS, Type::INT8)];
+                &[(&row, Type::INT2), (&after, Type::INT8), (&last, Type::INT8), (&REPLAY_BYTES, Type::INT8)];
             let rows = session.lock().await.query(SQL, params).await?;
             Ok(rows.iter().map(|row| (row.get(0), Bytes::copy_from_slice(row.get(1)))).collect())
         })?;

@@ -123,7 +123,8 @@ pub async fn migrate(session: &mut Session) -> Result<Schema, DbError> {
 pub async fn newer_format(session: &mut Session, shard: ShardNo) -> Result<Option<String>, DbError> {
     // A format is a number of four bytes, the lowest first; the directory has its name before it.
     const SQL: &str = "SELECT \
-        (SELECT substring(data FOR 4) FROM windlass.journal WHERE shard = $1 ORDER BY seq DESC LIMIT 1), \
+        (SELECT substring(data FOR 4) FROM windlass.journal WHERE shard = $1 AND \
+            seq = (SELECT seq FROM windlass.shard WHERE id = $1)), \
         (SELECT substring(data FROM 9 FOR 4) FROM windlass.directory WHERE shard = $1 ORDER BY number DESC LIMIT 1)";
     let rows = session.query(SQL, &[(&shard_column(shard), Type::INT2)]).await?;
     let found = |at: usize| {
