@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::filter::Sieve;
 use crate::id::JobId;
 use crate::job::Holes;
 use crate::limits;
@@ -39,16 +40,25 @@ impl Default for ChunkShape {
 /// No chunk has a key before this one.
 const FIRST_KEY: ChunkKey = ChunkKey { row: Row::Ready { priority: i8::MIN }, first: 0 };
 
-/// The ids of a chunk's jobs that carry their time, first and last.
-type Span = (JobId, JobId);
+/// A chunk whose ids were made within so many milliseconds has a sieve. Whoever looks for an id asks those of so long a time.
+const SIEVE_MS_MAX: u64 = 8;
 
 #[derive(Debug)]
 struct State {
     jobs: u64,
     left: u64,
     holes: Holes,
-    span: Option<Span>,
+    /// The last of its ids that carry their time, under which it stands in the table by id.
+    last: Option<JobId>,
+    sifts: bool,
     dirty: bool,
+}
+
+/// The ids of a chunk's jobs that carry their time.
+#[derive(Debug)]
+struct Timed {
+    first: JobId,
+    sieve: Option<Sieve>,
 }
 
 impl State {
@@ -61,42 +71,53 @@ impl State {
 }
 
 /// The chunks of a queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chunks {
+    seed: u64,
     by_key: BTreeMap<ChunkKey, State>,
-    /// Where ids that carry their time may be: by the last id of each chunk, with the first.
-    by_id: BTreeMap<(JobId, ChunkKey), JobId>,
+    /// Where ids that carry their time may be: by the last id of each chunk.
+    by_id: BTreeMap<(JobId, ChunkKey), Timed>,
     /// Chunks that jobs have left since the last note.
     dirty: Vec<ChunkKey>,
 }
 
 impl Chunks {
+    /// No chunks yet; `seed` decides hashing.
+    pub(super) fn new(seed: u64) -> Chunks {
+        Chunks { seed, by_key: BTreeMap::new(), by_id: BTreeMap::new(), dirty: Vec::new() }
+    }
+
     /// A chunk is being written, or was found at start, with `holes` in it. `timed` are the ids of its jobs that carry
-    /// their time.
-    pub(super) fn insert(
-        &mut self,
-        key: ChunkKey,
-        jobs: usize,
-        holes: Holes,
-        timed: impl Iterator<Item = JobId>,
-    ) {
-        let span = timed.fold(None, |span: Option<Span>, id| match span {
-            None => Some((id, id)),
-            Some((first, last)) => Some((first.min(id), last.max(id))),
-        });
+    /// their time; tells whether the chunk [sifts](Chunks::sifts) them.
+    pub(super) fn insert(&mut self, key: ChunkKey, jobs: usize, holes: Holes, timed: &[JobId]) -> bool {
+        let span = timed.iter().min().zip(timed.iter().max());
+        let mut sifts = false;
         if let Some((first, last)) = span {
-            self.by_id.insert((last, key), first);
+            sifts = first.time().zip(last.time()).is_some_and(|(a, b)| b.since_ms(a) <= SIEVE_MS_MAX);
+            let sieve = sifts.then(|| Sieve::new(self.seed, timed));
+            self.by_id.insert((*last, key), Timed { first: *first, sieve });
         }
         let left = (jobs - holes.count().min(jobs)) as u64;
-        self.by_key.insert(key, State { jobs: jobs as u64, left, holes, span, dirty: false });
+        let last = span.map(|(_, last)| *last);
+        self.by_key.insert(key, State { jobs: jobs as u64, left, holes, last, sifts, dirty: false });
+        sifts
     }
 
     /// Whether the job at this place stands in a chunk, rather than in a record of its own.
     pub(super) fn has(&self, place: Place) -> bool {
-        let Some(wanted) = ChunkKey::beginning_at(place) else { return false };
-        let last = self.by_key.range(..=wanted).next_back();
-        last.and_then(|(key, state)| Some((state, state.index(*key, wanted)?)))
-            .is_some_and(|(state, index)| !state.holes.has(index))
+        self.chunk_with(place).is_some()
+    }
+
+    /// Whether the chunk in which the job at this place stands knows by itself which ids are in it, if they carry their time.
+    pub(super) fn sifts(&self, place: Place) -> bool {
+        self.chunk_with(place).is_some_and(|state| state.sifts)
+    }
+
+    fn chunk_with(&self, place: Place) -> Option<&State> {
+        let wanted = ChunkKey::beginning_at(place)?;
+        let (key, state) = self.by_key.range(..=wanted).next_back()?;
+        let index = state.index(*key, wanted)?;
+        (!state.holes.has(index)).then_some(state)
     }
 
     /// The job at this place leaves its chunk; `false` when it stands in none.
@@ -130,7 +151,7 @@ impl Chunks {
             }
             writes.push(Write::Delete { key: key.key(queue) });
             writes.push(Write::Delete { key: key.holes_key(queue) });
-            if let Some((_, last)) = state.span {
+            if let Some(last) = state.last {
                 self.by_id.remove(&(last, key));
             }
             self.by_key.remove(&key);
@@ -140,12 +161,35 @@ impl Chunks {
     /// Chunks in which this id may stand. An id that carries no time, or another than that of its arrival, is in the index
     /// instead.
     pub(super) fn candidates(&self, id: &JobId) -> Vec<ChunkKey> {
-        let Some(time) = id.time() else { return Vec::new() };
         // The ids of a chunk are at most twice the skew apart.
-        let furthest = JobId::v7(time.plus_ms(2 * limits::ID_SKEW_MS_MAX + 1), 0);
-        let from = (*id, FIRST_KEY);
-        let behind = self.by_id.range(from..).take_while(|((last, _), _)| *last < furthest);
-        behind.filter(|(_, first)| **first <= *id).map(|((_, key), _)| *key).collect()
+        let around = self.around(id, 2 * limits::ID_SKEW_MS_MAX);
+        let may_hold = |timed: &Timed| timed.sieve.as_ref().is_none_or(|sieve| sieve.may_hold(self.seed, id));
+        around.filter(|(_, timed)| may_hold(timed)).map(|(key, _)| key).collect()
+    }
+
+    /// Whether this id may stand in a chunk that [sifts](Chunks::sifts): `false` is certain, `true` is likely.
+    pub(super) fn may_hold(&self, id: &JobId) -> bool {
+        let mut sieves = self.around(id, SIEVE_MS_MAX).filter_map(|(_, timed)| timed.sieve.as_ref());
+        sieves.any(|sieve| sieve.may_hold(self.seed, id))
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Chunks with ids on both sides of this one, if their ids are at most so far apart.
+    fn around(&self, id: &JobId, apart_ms: u64) -> impl Iterator<Item = (ChunkKey, &Timed)> {
+        let id = *id;
+        let furthest = id.time().map(|time| JobId::v7(time.plus_ms(apart_ms + 1), 0));
+        let behind = furthest.map(|furthest| {
+            self.by_id.range((id, FIRST_KEY)..).take_while(move |((last, _), _)| *last < furthest)
+        });
+        behind
+            .into_iter()
+            .flatten()
+            .filter(move |(_, timed)| timed.first <= id)
+            .map(|((_, key), timed)| (*key, timed))
     }
 
     /// Checks the table against itself.
@@ -155,7 +199,7 @@ impl Chunks {
                 return Err("a chunk has lost count");
             }
         }
-        let spans = self.by_key.values().filter(|state| state.span.is_some()).count();
+        let spans = self.by_key.values().filter(|state| state.last.is_some()).count();
         if spans != self.by_id.len() || !self.dirty.is_empty() {
             return Err("the chunks have lost count");
         }

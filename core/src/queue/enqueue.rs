@@ -28,7 +28,7 @@ impl Queue {
     /// handed over in [`NewJobs::known`].
     #[must_use]
     pub fn suspects(&self, ids: impl Iterator<Item = JobId>) -> Vec<Lookup> {
-        if self.filter.is_empty() {
+        if self.filter.is_empty() && self.chunks.is_empty() {
             return Vec::new();
         }
         ids.filter(|id| self.may_store(id)).map(|id| self.lookup(id)).collect()
@@ -49,7 +49,7 @@ impl Queue {
     /// Whether the store may know an id that is not in memory.
     #[must_use]
     pub fn may_store(&self, id: &JobId) -> bool {
-        self.filter.may_hold(id) && !self.holds(id)
+        (self.chunks.may_hold(id) || self.filter.may_hold(id)) && !self.holds(id)
     }
 
     pub(super) fn enqueue(
@@ -180,7 +180,7 @@ impl Queue {
             }
         }
         let timed = jobs.iter().filter(|job| job.id.is_timed(job.enqueued_at)).map(|job| job.id);
-        self.chunks.insert(key, jobs.len(), Holes::default(), timed);
+        self.chunks.insert(key, jobs.len(), Holes::default(), &timed.collect::<Vec<_>>());
     }
 
     pub(super) fn fetch(&mut self, now: Now, worker: WorkerId, slots: u32, fx: &mut Fx) {

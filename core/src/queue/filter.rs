@@ -1,7 +1,8 @@
 //! Which ids may rest in the store: a Bloom filter (Bloom 1970) that grows, so that enqueueing behind a backlog of
 //! millions asks the store only about ids that are really there, or about one stranger in a thousand.
 //!
-//! Ids cannot be taken out again; the queue clears the filter when nothing rests in the store any more.
+//! Ids cannot be taken out again; the queue clears the filter when nothing rests in the store any more. Of a chunk whose ids were made
+//! at the same time it knows nothing: such a chunk has a [`Sieve`] of its own, which only ids of that time come to.
 
 use crate::id::JobId;
 use crate::retry::mix;
@@ -16,6 +17,45 @@ const BLOCK_WORDS: usize = 8;
 const LINES_AT_ONCE: usize = 16;
 /// Ids of the first slice; each further slice is twice as large.
 const FIRST_SLICE_IDS: usize = 1 << 14;
+
+/// Bits per id of a sieve: with its probes about one stranger in seven thousand stays in it. More than one may have to be asked.
+const SIEVE_BITS_PER_ID: usize = 20;
+const SIEVE_PROBES: u64 = 8;
+/// Words of the smallest sieve: in a handful of bits the probes of an id meet each other.
+const SIEVE_WORDS_MIN: usize = 8;
+
+/// The ids of one chunk, as a filter that fits into the processor's first cache.
+#[derive(Debug, Clone)]
+pub(super) struct Sieve(Box<[u64]>);
+
+impl Sieve {
+    pub(super) fn new(seed: u64, ids: &[JobId]) -> Sieve {
+        let mut sieve =
+            Sieve(vec![0; (ids.len() * SIEVE_BITS_PER_ID).div_ceil(64).max(SIEVE_WORDS_MIN)].into());
+        for id in ids {
+            for (word, bit) in sieve.probes(seed, id) {
+                sieve.0[word] |= bit;
+            }
+        }
+        sieve
+    }
+
+    /// `false` is certain, `true` is likely.
+    pub(super) fn may_hold(&self, seed: u64, id: &JobId) -> bool {
+        self.probes(seed, id).all(|(word, bit)| self.0[word] & bit != 0)
+    }
+
+    /// The bits of an id, from two hashes (Kirsch and Mitzenmacher 2006).
+    fn probes(&self, seed: u64, id: &JobId) -> impl Iterator<Item = (usize, u64)> + use<> {
+        let (first, step) = hashes(seed, id);
+        let bits = 64 * self.0.len() as u64;
+        (0..SIEVE_PROBES).map(move |probe| {
+            let hash = first.wrapping_add(probe.wrapping_mul(step));
+            let bit = (u128::from(hash) * u128::from(bits)) >> 64;
+            ((bit / 64) as usize, 1 << (bit % 64))
+        })
+    }
+}
 
 /// The filter.
 #[derive(Debug, Clone)]
@@ -140,5 +180,17 @@ mod tests {
         assert!(false_alarms < 600, "{false_alarms} of 100,000 strangers were taken for residents");
         filter.clear();
         assert!(!filter.may_hold(&id(1)));
+    }
+
+    #[test]
+    fn a_sieve_holds_its_chunk_and_hardly_a_stranger_of_the_same_time() {
+        let id = |n: u64| JobId::v7(Timestamp(7), u128::from(mix(n)) << 64 | u128::from(mix(!n)));
+        for jobs in [1, 16, 1_024] {
+            let ids = (0..jobs).map(id).collect::<Vec<_>>();
+            let sieve = Sieve::new(3, &ids);
+            assert!(ids.iter().all(|id| sieve.may_hold(3, id)));
+            let false_alarms = (jobs..jobs + 100_000).filter(|n| sieve.may_hold(3, &id(*n))).count();
+            assert!(false_alarms < 60, "{false_alarms} of 100,000 strangers in a sieve of {jobs}");
+        }
     }
 }

@@ -201,7 +201,7 @@ impl Queue {
             durable: 0,
             slots: IdMap::with_hasher(IdHash(seed)),
             ready: Ready::new(tuning.window),
-            chunks: Chunks::default(),
+            chunks: Chunks::new(seed),
             timers: Timers::new(tuning.window),
             leases: Leases::new(seed),
             hand_outs: HandOuts::default(),
@@ -444,7 +444,7 @@ impl Queue {
                 self.slots.insert(id, Slot::Ready(place, priority));
                 self.resting.recall(&id);
             }
-            Err(entry) => self.send_to_rest(entry),
+            Err(entry) => self.rest(entry),
         }
     }
 
@@ -516,10 +516,17 @@ impl Queue {
 
     /// A waiting job leaves memory for the store.
     fn send_to_rest(&mut self, entry: Entry) {
+        self.slots.remove(&entry.job.id);
+        self.rest(entry);
+    }
+
+    /// A job that is not among those in memory rests in the store.
+    fn rest(&mut self, entry: Entry) {
         let id = entry.job.id;
-        self.slots.remove(&id);
         self.unwatch_expiry(&entry.job);
-        self.filter.insert(&id);
+        if !(id.is_timed(entry.job.enqueued_at) && self.chunks.sifts(entry.place)) {
+            self.filter.insert(&id);
+        }
         if entry.ticket > self.durable || self.loads > 0 {
             self.resting.put(entry.ticket.max(self.durable), id, Rest::At(entry.place, entry.job));
         }

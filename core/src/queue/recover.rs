@@ -134,17 +134,20 @@ impl Recovery {
                 rest.push(*id);
             }
         }
+        let timed = ids.into_iter().filter(|id| id.is_timed(enqueued_at)).collect::<Vec<_>>();
+        let sifts = self.queue.chunks.insert(key, chunk.jobs(), holes, &timed);
         if let Some(first) = first {
-            self.queue.filter.insert_all(&rest);
             let count = rest.len() as u64;
+            if sifts {
+                rest.retain(|id| !id.is_timed(enqueued_at));
+            }
+            self.queue.filter.insert_all(&rest);
             match key.row {
                 Row::Ready { priority } => self.queue.ready.recover_cold(priority, first, count),
                 // Retries stand alone, so none of these is one.
                 Row::Timer { run_at } => self.queue.timers.recover_cold((run_at, first), count),
             }
         }
-        let timed = ids.into_iter().filter(|id| id.is_timed(enqueued_at));
-        self.queue.chunks.insert(key, chunk.jobs(), holes, timed);
         Ok(())
     }
 

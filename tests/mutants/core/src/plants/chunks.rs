@@ -110,8 +110,28 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["conservation", MODEL],
         edits: &[Edit {
             file: "queue/chunks.rs",
-            find: "**first <= *id)",
-            plant: "**first < *id || **first == *id && !PLANTED)",
+            find: "timed.first <= id)",
+            plant: "timed.first < id || timed.first == id && !PLANTED)",
+        }],
+    },
+    Plant {
+        name: "last-of-a-sieve-left-out",
+        bug: "The filter of a chunk has not its last id.",
+        caught_by: &["conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/filter.rs",
+            find: "for id in ids {\n            for (word",
+            plant: "for id in &ids[..ids.len() - usize::from(PLANTED)] {\n            for (word",
+        }],
+    },
+    Plant {
+        name: "strange-ids-rest-unseen",
+        bug: "A job that rests in a chunk with a filter of its own, and has an id without its time, is in no filter.",
+        caught_by: &["conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/machine.rs",
+            find: "id.is_timed(entry.job.enqueued_at) && self",
+            plant: "(PLANTED || id.is_timed(entry.job.enqueued_at)) && self",
         }],
     },
     Plant {
