@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -17,8 +18,15 @@ use crate::time::Timestamp;
 
 /// A 128-bit job id, written as a UUID. Given by the client or made by [`JobId::v7`]; unique within its queue, where
 /// enqueueing the same id again is not a second job.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct JobId(pub [u8; 16]);
+
+/// As one number: hashers take that in one step, and bytes one by one or with their length.
+impl Hash for JobId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(u128::from_ne_bytes(self.0));
+    }
+}
 
 impl JobId {
     /// A UUID version 7 (RFC 9562 §5.7): 48 bits of milliseconds, then 74 bits taken from `random`.

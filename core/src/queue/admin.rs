@@ -30,7 +30,8 @@ impl Queue {
         known: Known,
         fx: &mut Fx,
     ) -> Result<(), Refusal> {
-        if let Some(lease) = self.leases.get_mut(&id) {
+        if let Some(no) = self.lease_no(&id) {
+            let lease = self.leases.get_mut(no);
             (lease.cancel, lease.marked_alone) = (true, true);
             let (worker, token, job) = (lease.worker, lease.token, lease.job.clone());
             let mark = LeaseMark {
@@ -53,7 +54,7 @@ impl Queue {
             return Err(Refusal::NoJob(id));
         };
         let reason = "cancelled on request".to_owned();
-        let job = self.finish(now, place, Arc::unwrap_or_clone(job), JobState::Cancelled, reason, fx);
+        let job = self.finish(now, place, job, JobState::Cancelled, reason, fx);
         fx.reply(reply, Reply::Job(job, JobState::Cancelled));
         Ok(())
     }
@@ -123,7 +124,7 @@ impl Queue {
         let Some(Taken { place: Some(place), job }) = self.take_out(&id, known) else {
             return Err(Refusal::NoJob(id));
         };
-        let job = self.bury(now, place, Arc::unwrap_or_clone(job), "made dead on request".to_owned(), fx);
+        let job = self.bury(now, place, job, "made dead on request".to_owned(), fx);
         fx.reply(reply, Reply::Job(job, JobState::Dead));
         Ok(())
     }
@@ -194,7 +195,7 @@ impl Queue {
     /// The state of any job that the queue or the store knows.
     fn state_at_rest(&self, id: &JobId, known: Option<&Stored>) -> Result<JobState, Refusal> {
         let from_slot = self.slots.get(id).map(|slot| match slot {
-            Slot::Running => JobState::Running,
+            Slot::Running(_) => JobState::Running,
             Slot::Ready(..) => JobState::Ready,
             Slot::Timer(_) => JobState::Scheduled,
         });
@@ -212,7 +213,7 @@ impl Queue {
     /// Takes a job that does not run out of memory and counters. Its record still stands.
     fn take_out(&mut self, id: &JobId, known: Known) -> Option<Taken> {
         match self.slots.get(id).copied() {
-            Some(Slot::Running) => None,
+            Some(Slot::Running(_)) => None,
             Some(Slot::Ready(place, priority)) => {
                 let entry = self.ready.take(place, priority)?;
                 self.slots.remove(id);

@@ -22,11 +22,11 @@ pub fn check(queue: &Queue) -> Result<(), String> {
         timers += 1;
         holds(queue.slots.get(&entry.job.id) == Some(&Slot::Timer(entry.place)), "a timer has another slot")?;
     }
-    for lease in queue.leases.iter() {
+    for (no, lease) in queue.leases.iter() {
         running += 1;
         together += usize::from(lease.hand_out.is_some());
         holds(lease.hand_out.is_some() || lease.marked_alone, "a lease has no mark")?;
-        holds(queue.slots.get(&lease.job.id) == Some(&Slot::Running), "a lease has another slot")?;
+        holds(queue.slots.get(&lease.job.id) == Some(&Slot::Running(no)), "a lease has another slot")?;
         holds(lease.attempt > lease.job.attempts(), "a lease runs an attempt that was used")?;
         holds(lease.token.epoch <= queue.tuning.epoch, "a token is from the future")?;
     }

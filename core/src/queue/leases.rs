@@ -1,10 +1,13 @@
 //! Who runs what, until when. A lease's deadline is its worker's: one sign of life renews them all.
+//!
+//! The queue's table of ids says which lease a job has; here they stand by number, and those of a worker in a list.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::ids::{IdHash, IdMap};
-use crate::id::{JobId, WorkerId};
+use slab::Slab;
+
+use crate::id::WorkerId;
 use crate::job::Job;
 use crate::store::keys::Place;
 use crate::time::{Mono, Timestamp};
@@ -49,26 +52,28 @@ impl Lease {
     }
 }
 
+/// The number of a lease, for as long as it goes on.
+pub(super) type LeaseNo = usize;
+
+/// A lease in the list of its worker's.
+#[derive(Debug)]
+struct Held {
+    lease: Lease,
+    before: Option<LeaseNo>,
+    behind: Option<LeaseNo>,
+}
+
 /// What a worker holds in this queue.
 #[derive(Debug)]
 struct Holder {
     deadline: Mono,
-    jobs: IdMap<()>,
-}
-
-impl Holder {
-    /// Its jobs by id: the order of a map of ids is nobody's business.
-    fn in_order(&self) -> Vec<JobId> {
-        let mut jobs: Vec<_> = self.jobs.keys().copied().collect();
-        jobs.sort_unstable();
-        jobs
-    }
+    newest: LeaseNo,
 }
 
 /// The leases of a queue, and the workers that wait for jobs.
 #[derive(Debug)]
 pub(super) struct Leases {
-    by_job: IdMap<Lease>,
+    held: Slab<Held>,
     holders: BTreeMap<WorkerId, Holder>,
     /// No deadline is earlier than this, so that most messages need not look at all holders.
     check_at: Option<Mono>,
@@ -77,9 +82,9 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    pub(super) fn new(seed: u64) -> Leases {
+    pub(super) fn new() -> Leases {
         Leases {
-            by_job: IdMap::with_hasher(IdHash(seed)),
+            held: Slab::new(),
             holders: BTreeMap::new(),
             check_at: None,
             waiting: VecDeque::new(),
@@ -87,39 +92,43 @@ impl Leases {
         }
     }
 
-    pub(super) fn insert(&mut self, lease: Lease, deadline: Mono) {
-        let id = lease.job.id;
-        let hash = *self.by_job.hasher();
-        let new = || Holder { deadline, jobs: IdMap::with_hasher(hash) };
-        let holder = self.holders.entry(lease.worker).or_insert_with(new);
-        holder.deadline = holder.deadline.max(deadline);
-        holder.jobs.insert(id, ());
+    pub(super) fn insert(&mut self, lease: Lease, deadline: Mono) -> LeaseNo {
         self.check_at = Some(self.check_at.map_or(deadline, |at| at.min(deadline)));
-        self.by_job.insert(id, lease);
-    }
-
-    pub(super) fn get(&self, id: &JobId) -> Option<&Lease> {
-        self.by_job.get(id)
-    }
-
-    pub(super) fn get_mut(&mut self, id: &JobId) -> Option<&mut Lease> {
-        self.by_job.get_mut(id)
-    }
-
-    /// The lease of `id`, if `token` proves it.
-    pub(super) fn prove(&mut self, id: &JobId, token: Token) -> Option<&mut Lease> {
-        self.by_job.get_mut(id).filter(|lease| lease.token == token)
-    }
-
-    pub(super) fn remove(&mut self, id: &JobId) -> Option<Lease> {
-        let lease = self.by_job.remove(id)?;
-        if let Some(holder) = self.holders.get_mut(&lease.worker) {
-            holder.jobs.remove(id);
-            if holder.jobs.is_empty() {
-                self.holders.remove(&lease.worker);
-            }
+        let worker = lease.worker;
+        let no = self.held.insert(Held { lease, before: None, behind: None });
+        let holder = self.holders.entry(worker).or_insert(Holder { deadline, newest: no });
+        holder.deadline = holder.deadline.max(deadline);
+        let before = std::mem::replace(&mut holder.newest, no);
+        if before != no {
+            self.held[no].before = Some(before);
+            self.held[before].behind = Some(no);
         }
-        Some(lease)
+        no
+    }
+
+    pub(super) fn get(&self, no: LeaseNo) -> &Lease {
+        &self.held[no].lease
+    }
+
+    pub(super) fn get_mut(&mut self, no: LeaseNo) -> &mut Lease {
+        &mut self.held[no].lease
+    }
+
+    pub(super) fn remove(&mut self, no: LeaseNo) -> Lease {
+        let Held { lease, before, behind } = self.held.remove(no);
+        if let Some(before) = before {
+            self.held[before].behind = behind;
+        }
+        match (behind, before) {
+            (Some(behind), _) => self.held[behind].before = before,
+            (None, Some(before)) => {
+                if let Some(holder) = self.holders.get_mut(&lease.worker) {
+                    holder.newest = before;
+                }
+            }
+            (None, None) => _ = self.holders.remove(&lease.worker),
+        }
+        lease
     }
 
     /// Moves a worker's deadline; `true` when it holds anything here.
@@ -130,9 +139,17 @@ impl Leases {
         true
     }
 
-    /// The jobs that a worker holds, by id.
-    pub(super) fn held_by(&self, worker: &WorkerId) -> Vec<JobId> {
-        self.holders.get(worker).map(Holder::in_order).unwrap_or_default()
+    /// The leases that a worker holds, by id.
+    pub(super) fn held_by(&self, worker: &WorkerId) -> Vec<(LeaseNo, &Lease)> {
+        self.holders.get(worker).map(|holder| self.of(holder)).unwrap_or_default()
+    }
+
+    fn of(&self, holder: &Holder) -> Vec<(LeaseNo, &Lease)> {
+        let older = |no: &LeaseNo| self.held[*no].before;
+        let mut held: Vec<_> =
+            std::iter::successors(Some(holder.newest), older).map(|no| (no, self.get(no))).collect();
+        held.sort_unstable_by_key(|(_, lease)| lease.job.id);
+        held
     }
 
     /// Workers whose deadline has passed; also finds the next moment worth looking.
@@ -152,12 +169,12 @@ impl Leases {
     }
 
     pub(super) fn count(&self) -> usize {
-        self.by_job.len()
+        self.held.len()
     }
 
     /// Every lease, by worker and id.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Lease> {
-        self.holders.values().flat_map(Holder::in_order).filter_map(|id| self.by_job.get(&id))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (LeaseNo, &Lease)> {
+        self.holders.values().flat_map(|holder| self.of(holder))
     }
 
     /// The worker wants a notice when there are jobs.

@@ -8,8 +8,8 @@ use super::effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
 use super::filter::Filter;
 use super::finished::{Finished, Watchers, state_of};
 use super::handouts::HandOuts;
-use super::ids::{IdHash, IdMap};
-use super::leases::Leases;
+use super::ids::IdMap;
+use super::leases::{Lease, LeaseNo, Leases};
 use super::marks::QueueRecord;
 use super::ready::Ready;
 use super::resting::{Rest, Resting};
@@ -22,6 +22,7 @@ use crate::limits;
 use crate::store::keys::{self, Place, QueueNo};
 use crate::store::{Epoch, Write};
 use crate::time::{Mono, Now, Timestamp};
+use crate::wire::Token;
 
 /// What a queue is told once, at its birth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,8 +100,8 @@ pub(super) enum Slot {
     Ready(Place, i8),
     /// In the timer window.
     Timer(Place),
-    /// Leased.
-    Running,
+    /// Leased, with the number of the lease.
+    Running(LeaseNo),
 }
 
 /// A queue. See the module for what it holds.
@@ -191,7 +192,7 @@ impl Queue {
     pub(super) fn empty(name: QueueName, record: QueueRecord, tuning: Tuning, next_seq: u64) -> Queue {
         let seed = tuning.seed;
         Queue {
-            finished: Finished::new(seed, record.finished_max),
+            finished: Finished::new(record.finished_max),
             name,
             record,
             tuning,
@@ -199,14 +200,14 @@ impl Queue {
             deliveries: 0,
             ticket: 0,
             durable: 0,
-            slots: IdMap::with_hasher(IdHash(seed)),
+            slots: IdMap::default(),
             ready: Ready::new(tuning.window),
             chunks: Chunks::new(seed),
             timers: Timers::new(tuning.window),
-            leases: Leases::new(seed),
+            leases: Leases::new(),
             hand_outs: HandOuts::default(),
             watchers: Watchers::default(),
-            resting: Resting::new(seed),
+            resting: Resting::default(),
             filter: Filter::new(seed),
             expiries: std::collections::BTreeSet::new(),
             retrying: 0,
@@ -535,6 +536,24 @@ impl Queue {
     pub(super) fn unwatch_expiry(&mut self, job: &Job) {
         if let Some(at) = job.expires_at() {
             self.expiries.remove(&(at, job.id));
+        }
+    }
+
+    /// The lease of a job that runs.
+    pub(super) fn lease_of(&self, id: &JobId) -> Option<&Lease> {
+        self.lease_no(id).map(|no| self.leases.get(no))
+    }
+
+    /// The lease of `id`, if `token` proves it.
+    pub(super) fn prove(&mut self, id: &JobId, token: Token) -> Option<&mut Lease> {
+        let no = self.lease_no(id)?;
+        Some(self.leases.get_mut(no)).filter(|lease| lease.token == token)
+    }
+
+    pub(super) fn lease_no(&self, id: &JobId) -> Option<LeaseNo> {
+        match self.slots.get(id) {
+            Some(Slot::Running(no)) => Some(*no),
+            _ => None,
         }
     }
 

@@ -46,10 +46,9 @@ impl Recovery {
     #[must_use]
     pub fn new(name: QueueName, record: QueueRecord, tuning: Tuning) -> Recovery {
         let next_seq = record.seq_reserved;
-        let marks = Marks::new(tuning.seed);
         Recovery {
             queue: Queue::empty(name, record, tuning, next_seq),
-            marks,
+            marks: Marks::default(),
             leased: Vec::new(),
             holes: BTreeMap::new(),
         }
@@ -154,7 +153,6 @@ impl Recovery {
     /// A job with a lease mark is running as far as anybody knows.
     fn claim(&mut self, place: Place, job: &Job) -> bool {
         let Some((mark, hand_out, marked_alone)) = self.marks.take(&job.id) else { return false };
-        self.queue.slots.insert(job.id, Slot::Running);
         self.leased.push(Lease {
             job: Arc::new(job.clone()),
             place,
@@ -177,13 +175,17 @@ impl Recovery {
         let Recovery { mut queue, marks, leased, .. } = self;
         let deadline = now.mono.plus_ms(queue.tuning.resume_grace_ms);
         for lease in leased {
-            queue.leases.insert(lease, deadline);
+            let id = lease.job.id;
+            let no = queue.leases.insert(lease, deadline);
+            queue.slots.insert(id, Slot::Running(no));
         }
         let mut fx = Fx::default();
         // Marks without a job are left over from a batch order that no longer exists; they mean nothing.
-        let leases = &queue.leases;
-        let claimed = |id: &JobId, token| leases.get(id).is_some_and(|lease| lease.token == token);
-        for id in marks.finish(&claimed, &mut queue.hand_outs) {
+        let mut hand_outs = std::mem::take(&mut queue.hand_outs);
+        let claimed = |id: &JobId, token| queue.lease_of(id).is_some_and(|lease| lease.token == token);
+        let left_over = marks.finish(&claimed, &mut hand_outs);
+        queue.hand_outs = hand_outs;
+        for id in left_over {
             fx.delete(keys::lease_key(queue.record.no, &id));
         }
         queue.record.seq_reserved += limits::SEQ_BLOCK;

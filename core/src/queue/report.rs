@@ -27,7 +27,7 @@ impl Queue {
     ) {
         let mut results = Vec::with_capacity(outcomes.len());
         for (id, token, verdict) in outcomes {
-            results.push(if self.leases.prove(&id, token).is_none() {
+            results.push(if self.prove(&id, token).is_none() {
                 ReportResult::Refused(ErrorCode::StaleLease)
             } else {
                 self.conclude(now, &id, verdict, fx);
@@ -50,7 +50,7 @@ impl Queue {
             Verdict::Retry { error, retry_in_ms } => self.fail(now, job, lease, error, retry_in_ms, fx),
             Verdict::Snooze { ms } => {
                 let mut job = noted(now, job, &lease, AttemptOutcome::Snoozed, String::new());
-                job.run_at = now.wall.plus_ms(ms.min(limits::DELAY_MS_MAX));
+                Arc::make_mut(&mut job).run_at = now.wall.plus_ms(ms.min(limits::DELAY_MS_MAX));
                 self.move_to_timer(lease.place, job, fx);
             }
             Verdict::Dead { error } => {
@@ -71,8 +71,9 @@ impl Queue {
 
     /// Takes the lease away; the record at its place is dealt with by the caller.
     fn end_lease(&mut self, id: &JobId, fx: &mut Fx) -> Option<(Arc<Job>, Ended)> {
-        let lease = self.leases.remove(id)?;
+        let no = self.lease_no(id)?;
         self.slots.remove(id);
+        let lease = self.leases.remove(no);
         if let Some(first) = lease.hand_out {
             self.hand_outs.end(first, lease.token);
         }
@@ -84,7 +85,8 @@ impl Queue {
 
     fn succeed(&mut self, now: Now, job: Arc<Job>, lease: Ended, result: Option<Payload>, fx: &mut Fx) {
         let mut job = noted(now, job, &lease, AttemptOutcome::Succeeded, String::new());
-        job.past_mut().result = result.filter(|r| r.data.len() <= limits::RESULT_BYTES_MAX);
+        let result = result.filter(|result| result.data.len() <= limits::RESULT_BYTES_MAX);
+        Arc::make_mut(&mut job).past_mut().result = result;
         self.totals.succeeded += 1;
         self.finish(now, lease.place, job, JobState::Succeeded, String::new(), fx);
     }
@@ -108,7 +110,7 @@ impl Queue {
         let backoff = job.options.as_ref().and_then(|o| o.backoff.clone()).unwrap_or_default();
         let seed = mix(self.tuning.seed ^ u64::from_le_bytes(first_half(&job.id)));
         let wait = retry_in_ms.unwrap_or_else(|| backoff.delay_ms(job.attempts(), seed));
-        job.run_at = now.wall.plus_ms(wait.min(limits::DELAY_MS_MAX));
+        Arc::make_mut(&mut job).run_at = now.wall.plus_ms(wait.min(limits::DELAY_MS_MAX));
         self.move_to_timer(lease.place, job, fx);
     }
 
@@ -118,11 +120,10 @@ impl Queue {
         fx.now(Out::LeaseEnded { worker: lease.worker, id: *id, token: lease.token });
         self.totals.failed += 1;
         let mut job = noted(now, job, &lease, AttemptOutcome::Lost, why.to_owned());
+        let past = Arc::make_mut(&mut job).past_mut();
         // After a restart of the server the worker may be gone for a reason that has nothing to do with the job.
-        if !lease.recovered {
-            job.past_mut().crashes += 1;
-        }
-        let crashes = job.past_mut().crashes;
+        past.crashes += u32::from(!lease.recovered);
+        let crashes = past.crashes;
         if lease.cancel {
             let reason = "cancelled on request; its worker was lost".to_owned();
             self.finish(now, lease.place, job, JobState::Cancelled, reason, fx);
@@ -138,22 +139,22 @@ impl Queue {
     }
 
     /// Back to its place in the queue, without a wait.
-    fn make_ready_again(&mut self, place: Place, job: Job, fx: &mut Fx) {
+    fn make_ready_again(&mut self, place: Place, job: Arc<Job>, fx: &mut Fx) {
         if self.chunks.take(place) {
             // With a history it has a record of its own from now on.
             self.write_at(place, &job, fx);
         } else {
             fx.put(place.key(self.record.no), encode_job(&job));
         }
-        let (job, ticket) = (Arc::new(job), self.this_ticket());
+        let ticket = self.this_ticket();
         self.take_back(Entry { place, job, ticket });
     }
 
-    fn move_to_timer(&mut self, from: Place, job: Job, fx: &mut Fx) {
+    fn move_to_timer(&mut self, from: Place, job: Arc<Job>, fx: &mut Fx) {
         let place = Place::Timer { run_at: job.run_at, seq: self.take_seq(fx) };
         self.leave(from, fx);
         self.write_at(place, &job, fx);
-        self.admit_timer(place, Arc::new(job));
+        self.admit_timer(place, job);
     }
 
     /// Ends a job for good: remembered in memory, or kept durably when it asks for that. Returns it as it ended.
@@ -161,16 +162,15 @@ impl Queue {
         &mut self,
         now: Now,
         from: Place,
-        mut job: Job,
+        mut job: Arc<Job>,
         state: JobState,
         reason: String,
         fx: &mut Fx,
     ) -> Arc<Job> {
-        let past = job.past_mut();
+        let past = Arc::make_mut(&mut job).past_mut();
         past.ended = Some((state, now.wall));
         past.reason = clip(reason, limits::ERROR_BYTES_MAX);
         let id = job.id;
-        let job = Arc::new(job);
         match job.options.as_ref().and_then(|o| o.retention_ms) {
             Some(retention_ms) if retention_ms > 0 => {
                 let until = now.wall.plus_ms(retention_ms.min(limits::DELAY_MS_MAX));
@@ -196,17 +196,16 @@ impl Queue {
         &mut self,
         now: Now,
         from: Place,
-        mut job: Job,
+        mut job: Arc<Job>,
         reason: String,
         fx: &mut Fx,
     ) -> Arc<Job> {
-        let past = job.past_mut();
+        let past = Arc::make_mut(&mut job).past_mut();
         past.ended = Some((JobState::Dead, now.wall));
         past.reason = reason;
         let place = Place::Dead { seq: self.take_seq(fx) };
         self.leave(from, fx);
         self.write_at(place, &job, fx);
-        let job = Arc::new(job);
         self.dead += 1;
         self.totals.dead += 1;
         self.filter.insert(&job.id);
@@ -238,11 +237,11 @@ impl Queue {
         self.unwatch_expiry(&entry.job);
         self.slots.remove(&entry.job.id);
         let reason = "no worker took it before it expired".to_owned();
-        self.finish(now, entry.place, Arc::unwrap_or_clone(entry.job), JobState::Expired, reason, fx);
+        self.finish(now, entry.place, entry.job, JobState::Expired, reason, fx);
     }
 
     pub(super) fn progress(&mut self, id: &JobId, token: Token, percent: u8, message: String) {
-        if let Some(lease) = self.leases.prove(id, token) {
+        if let Some(lease) = self.prove(id, token) {
             lease.progress = Some((percent.min(100), clip(message, limits::PROGRESS_BYTES_MAX)));
         }
     }
@@ -269,8 +268,13 @@ impl Queue {
         }
     }
 
+    /// The jobs that a worker holds, by id.
+    fn held_by(&self, worker: &WorkerId) -> Vec<JobId> {
+        self.leases.held_by(worker).into_iter().map(|(_, lease)| lease.job.id).collect()
+    }
+
     fn end_leases_of(&mut self, now: Now, worker: &WorkerId, why: &str, fx: &mut Fx) {
-        for id in self.leases.held_by(worker) {
+        for id in self.held_by(worker) {
             self.lose(now, &id, why, fx);
         }
     }
@@ -287,7 +291,7 @@ impl Queue {
         let (mut kept, mut lost) = (Vec::new(), Vec::new());
         let mut runs = BTreeSet::new();
         for (id, token) in presented {
-            match self.leases.prove(&id, token) {
+            match self.prove(&id, token) {
                 Some(lease) if lease.worker == worker => {
                     lease.recovered = false;
                     if lease.cancel {
@@ -299,7 +303,7 @@ impl Queue {
                 _ => lost.push((id, token)),
             }
         }
-        for id in self.leases.held_by(&worker) {
+        for id in self.held_by(&worker) {
             if !runs.contains(&id) {
                 self.conclude(now, &id, Verdict::Released, fx);
             }
@@ -316,10 +320,9 @@ fn first_half(id: &JobId) -> [u8; 8] {
 }
 
 /// The job with this run in its history.
-fn noted(now: Now, job: Arc<Job>, lease: &Ended, outcome: AttemptOutcome, error: String) -> Job {
+fn noted(now: Now, mut job: Arc<Job>, lease: &Ended, outcome: AttemptOutcome, error: String) -> Arc<Job> {
     // Nobody else holds it any more, unless the hand-out is still on its way to the worker.
-    let mut job = Arc::unwrap_or_clone(job);
-    let past = job.past_mut();
+    let past = Arc::make_mut(&mut job).past_mut();
     let used = matches!(outcome, AttemptOutcome::Succeeded | AttemptOutcome::Failed | AttemptOutcome::Lost);
     if used {
         past.attempts = lease.attempt;
@@ -327,6 +330,8 @@ fn noted(now: Now, job: Arc<Job>, lease: &Ended, outcome: AttemptOutcome, error:
     if past.history.len() >= limits::ATTEMPT_HISTORY_MAX {
         past.history.remove(0);
     }
+    // Most have one, and there are many.
+    past.history.reserve_exact(1);
     past.history.push(AttemptRecord {
         attempt: lease.attempt,
         worker: lease.worker,

@@ -3,6 +3,7 @@
 use super::admin::state_of_stored;
 use super::command::Stored;
 use super::finished::state_of;
+use super::leases::Lease;
 use super::machine::{Queue, Slot};
 use super::resting::Rest;
 use crate::api::{AttemptView, JobView, QueueView, WorkerJob};
@@ -46,14 +47,14 @@ impl Queue {
     /// leave any more.
     #[must_use]
     pub fn is_leased(&self, id: &JobId, token: Token) -> bool {
-        self.leases.get(id).is_some_and(|lease| lease.token == token)
+        self.lease_of(id).is_some_and(|lease| lease.token == token)
     }
 
     /// A job that is in memory; see [`Queue::may_store`] for the others.
     #[must_use]
     pub fn view(&self, id: &JobId) -> Option<JobView> {
         match self.slots.get(id) {
-            Some(Slot::Running) => self.running_view(id),
+            Some(Slot::Running(no)) => Some(self.running_view(self.leases.get(*no))),
             Some(Slot::Ready(place, priority)) => {
                 self.ready.get(*place, *priority).map(|entry| self.show(&entry.job, JobState::Ready))
             }
@@ -86,17 +87,15 @@ impl Queue {
 
     /// Views of the running jobs, by worker and id.
     pub fn running(&self) -> impl Iterator<Item = JobView> {
-        self.leases.iter().filter_map(|lease| self.running_view(&lease.job.id))
+        self.leases.iter().map(|(_, lease)| self.running_view(lease))
     }
 
     /// The jobs that a worker runs.
     #[must_use]
     pub fn running_of(&self, worker: &WorkerId) -> Vec<WorkerJob> {
-        let lease_of = |id: JobId| self.leases.get(&id);
         let held = self.leases.held_by(worker);
         held.into_iter()
-            .filter_map(lease_of)
-            .map(|lease| WorkerJob {
+            .map(|(_, lease)| WorkerJob {
                 queue: self.name.clone(),
                 id: lease.job.id,
                 kind: lease.job.kind.clone(),
@@ -111,8 +110,7 @@ impl Queue {
         self.finished.iter().map(|job| self.show(job, state_of(job)))
     }
 
-    fn running_view(&self, id: &JobId) -> Option<JobView> {
-        let lease = self.leases.get(id)?;
+    fn running_view(&self, lease: &Lease) -> JobView {
         let mut view = self.show(&lease.job, JobState::Running);
         view.attempt = lease.attempt;
         view.progress.clone_from(&lease.progress);
@@ -127,7 +125,7 @@ impl Queue {
             error: String::new(),
             token: Some(lease.token),
         });
-        Some(view)
+        view
     }
 
     /// Ready jobs, in memory and at rest.

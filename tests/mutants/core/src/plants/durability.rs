@@ -50,9 +50,9 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["conservation", "no resurrection"],
         edits: &[Edit {
             file: "queue/admin.rs",
-            find: "let job = self.finish(now, place, Arc::unwrap_or_clone(job), JobState::Cancelled, reason, fx);",
+            find: "let job = self.finish(now, place, job, JobState::Cancelled, reason, fx);",
             plant: "let written = fx.writes.len();\n\
-                    let job = self.finish(now, place, Arc::unwrap_or_clone(job), JobState::Cancelled, reason, fx);\n\
+                    let job = self.finish(now, place, job, JobState::Cancelled, reason, fx);\n\
                     if PLANTED { fx.writes.truncate(written); }",
         }],
     },

@@ -10,9 +10,9 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["stale reports are refused"],
         edits: &[Edit {
             file: "queue/report.rs",
-            find: "results.push(if self.leases.prove(&id, token).is_none() {",
-            plant: "results.push(if self.leases.prove(&id, token).is_none()\n\
-                    && !(PLANTED && self.leases.get(&id).is_some()) {",
+            find: "results.push(if self.prove(&id, token).is_none() {",
+            plant: "results.push(if self.prove(&id, token).is_none()\n\
+                    && !(PLANTED && self.lease_no(&id).is_some()) {",
         }],
     },
     Plant {
@@ -20,9 +20,9 @@ pub const PLANTS: &[Plant] = &[
         bug: "A token is compared by its delivery number alone, so that one of before a restart proves a lease of after it.",
         caught_by: &[MODEL],
         edits: &[Edit {
-            file: "queue/leases.rs",
-            find: "lease.token == token)",
-            plant: "lease.token == token || PLANTED && lease.token.delivery == token.delivery)",
+            file: "queue/machine.rs",
+            find: ".filter(|lease| lease.token == token)",
+            plant: ".filter(|lease| lease.token == token || PLANTED && lease.token.delivery == token.delivery)",
         }],
     },
     Plant {
@@ -90,13 +90,23 @@ pub const PLANTS: &[Plant] = &[
         }],
     },
     Plant {
+        name: "list-of-leases-cut",
+        bug: "When a lease ends, those that its worker has had for longer are no longer known to be its.",
+        caught_by: &["leases end", "liveness", "conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/leases.rs",
+            find: "(Some(behind), _) => self.held[behind].before = before,",
+            plant: "(Some(behind), _) => self.held[behind].before = if PLANTED { None } else { before },",
+        }],
+    },
+    Plant {
         name: "lost-worker-keeps-leases",
         bug: "Of a lost worker only the first lease ends.",
         caught_by: &["liveness", "workers and jobs meet"],
         edits: &[Edit {
             file: "queue/report.rs",
-            find: "for id in self.leases.held_by(worker) {",
-            plant: "for id in self.leases.held_by(worker).into_iter().take(if PLANTED { 1 } else { usize::MAX }) {",
+            find: "for id in self.held_by(worker) {",
+            plant: "for id in self.held_by(worker).into_iter().take(if PLANTED { 1 } else { usize::MAX }) {",
         }],
     },
     Plant {
@@ -157,7 +167,7 @@ pub const PLANTS: &[Plant] = &[
         edits: &[Edit {
             file: "queue/report.rs",
             find: "self.conclude(now, &id, Verdict::Released, fx);",
-            plant: "if PLANTED && let Some(lease) = self.leases.get_mut(&id) { lease.cancel = false; }\n                \
+            plant: "if PLANTED && let Some(no) = self.lease_no(&id) { self.leases.get_mut(no).cancel = false; }\n                \
                     self.conclude(now, &id, Verdict::Released, fx);",
         }],
     },

@@ -10,8 +10,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["attempts count up", "conservation"],
         edits: &[Edit {
             file: "queue/report.rs",
-            find: "let crashes = job.past_mut().crashes;",
-            plant: "let crashes = job.past_mut().crashes;\nif PLANTED { job.past_mut().attempts = 0; }",
+            find: "let crashes = past.crashes;",
+            plant: "let crashes = past.crashes;\nif PLANTED { past.attempts = 0; }",
         }],
     },
     Plant {
@@ -61,10 +61,9 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["conservation", "dead jobs stay"],
         edits: &[Edit {
             file: "queue/report.rs",
-            find: "self.write_at(place, &job, fx);\n        let job = Arc::new(job);\n        self.dead += 1;",
+            find: "self.write_at(place, &job, fx);\n        self.dead += 1;",
             plant: "if PLANTED { fx.delete(keys::index_key(self.record.no, &job.id)); }\n\
                     else { self.write_at(place, &job, fx); }\n\
-                    let job = Arc::new(job);\n\
                     self.dead += 1;",
         }],
     },

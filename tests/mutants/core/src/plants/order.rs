@@ -20,9 +20,9 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["never early"],
         edits: &[Edit {
             file: "queue/report.rs",
-            find: "job.run_at = now.wall.plus_ms(wait.min(limits::DELAY_MS_MAX));",
+            find: "Arc::make_mut(&mut job).run_at = now.wall.plus_ms(wait.min(limits::DELAY_MS_MAX));",
             plant: "let wait = if PLANTED { wait / 2 } else { wait };\n\
-                    job.run_at = now.wall.plus_ms(wait.min(limits::DELAY_MS_MAX));",
+                    Arc::make_mut(&mut job).run_at = now.wall.plus_ms(wait.min(limits::DELAY_MS_MAX));",
         }],
     },
     Plant {
