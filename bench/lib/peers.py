@@ -282,7 +282,7 @@ class Windlass(Peer):
                 ("enqueue", "--producers", 16, "--jobs", sizes.bulk, "--seconds", f"{sizes.one_s}s"),
                 {"enqueue_one": "enq1", "enqueue_many": "enq16", "enqueue_batches": "bulk"},
             ),
-            (("drain", "--workers", 4, "--jobs", sizes.bulk), {"drain": "drain"}),
+            (("drain", "--workers", 4, "--concurrency", 1000, "--jobs", sizes.bulk), {"drain": "drain"}),
             (("drain", "--workers", 16, "--concurrency", 1, "--jobs", few // 2), {"drain": "drain16"}),
             (("both", "--producers", 4, "--jobs", sizes.bulk // 2, "--seconds", "1s"), {"both": "both"}),
             (

@@ -135,6 +135,14 @@ pub(super) struct Addrs {
     pub(super) gossip: Option<SocketAddr>,
 }
 
+impl Addrs {
+    /// For people: HTTP, native, Faktory, gossip.
+    pub(super) fn shown(&self) -> [String; 4] {
+        let shown = |addr: Option<SocketAddr>| addr.map_or_else(|| "off".to_owned(), |addr| addr.to_string());
+        [self.http, self.native, self.faktory, self.gossip].map(shown)
+    }
+}
+
 impl LocalNode {
     /// Starts a node whose native connections come from `listener` at `addr`, and whose batches go to `writer`. The addresses
     /// and the store in `config` are not looked at: there is neither HTTP nor gossip.

@@ -1,6 +1,5 @@
 //! The life of a node on its thread.
 
-use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -80,10 +79,8 @@ async fn live(
             return (false, writer);
         }
     };
-    let text = |addr: Option<SocketAddr>| addr.map_or_else(|| "off".to_owned(), |addr| addr.to_string());
     let addrs = node.addrs;
-    let (http, native, gossip) = (text(addrs.http), text(addrs.native), text(addrs.gossip));
-    let faktory = text(addrs.faktory);
+    let [http, native, faktory, gossip] = addrs.shown();
     tracing::info!(node = node.api.node, http, native, faktory, gossip, "node started");
     let writer = node.writer().clone();
     let api = Arc::new(RwLock::new(node.api()));

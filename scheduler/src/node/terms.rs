@@ -133,8 +133,9 @@ impl Life {
         // Through all terms: the clock stands still when nobody notes that the node runs, and a term's own note ends with it.
         actix_rt::spawn(self.config.clock.clone().keep_pace());
         let mut standby = Standby::new(self.who.name.clone(), SHARD, Timing::default());
-        let addrs = self.addrs();
-        tracing::info!(node = %self.who.name, ?addrs, database = self.database.place(), "node started");
+        let [http, native, faktory, gossip] = self.addrs().shown();
+        let database = self.database.place();
+        tracing::info!(node = %self.who.name, http, native, faktory, gossip, database, "node started");
         loop {
             let order = match self.watch(&mut standby, &mut ready).await {
                 Watched::Ordered(order) => order,
