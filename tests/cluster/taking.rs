@@ -69,6 +69,25 @@ fn a_journal_that_statistics_call_empty_is_read_once() -> Result<()> {
 }
 
 #[test]
+fn groups_larger_than_a_part_are_read_one_by_one() -> Result<()> {
+    let Some(server) = Postgres::start()? else { return Ok(()) };
+    let database = database(&server.url());
+    let store = take(&database, "owner", LARGE)?;
+    let sizes = [3, 3, 5, 1, 1, 4].map(|mebibytes| mebibytes * 1024 * 1024);
+    for (at, size) in sizes.into_iter().enumerate() {
+        let put = put([at as u8], vec![b'x'; size]);
+        assert_eq!(store.commit(vec![batch(vec![put])]), [Ok(())]);
+    }
+    drop(store);
+    let store = take(&database, "successor", LARGE)?;
+    for (at, size) in sizes.into_iter().enumerate() {
+        let found = store.get(&[at as u8])?;
+        assert_eq!(found.map(|value| value.len()), Some(size), "group {at}");
+    }
+    Ok(())
+}
+
+#[test]
 fn who_reads_for_long_shows_that_it_lives() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
     let database = database(&server.url());

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use super::filter::Sieve;
+use super::filter::{Sieve, hashes};
 use crate::id::JobId;
 use crate::job::Holes;
 use crate::limits;
 use crate::store::Write;
 use crate::store::keys::{ChunkKey, Place, QueueNo, Row};
+use crate::time::Timestamp;
 
 /// How many jobs share a record. Tests make it tiny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,9 @@ const FIRST_KEY: ChunkKey = ChunkKey { row: Row::Ready { priority: i8::MIN }, fi
 
 /// A chunk whose ids were made within so many milliseconds has a sieve. Whoever looks for an id asks those of so long a time.
 const SIEVE_MS_MAX: u64 = 8;
+/// Sieves of ids that were made within so long of each other, at most: whoever looks for an id walks past no more. Chunks beyond leave
+/// their ids to the queue's filter.
+const SIEVES_MAX: usize = 64;
 
 #[derive(Debug)]
 struct State {
@@ -50,15 +54,14 @@ struct State {
     holes: Holes,
     /// The last of its ids that carry their time, under which it stands in the table by id.
     last: Option<JobId>,
-    sifts: bool,
     dirty: bool,
 }
 
-/// The ids of a chunk's jobs that carry their time.
+/// The ids of a chunk that carry their time, and were made together.
 #[derive(Debug)]
-struct Timed {
+struct Sifted {
     first: JobId,
-    sieve: Option<Sieve>,
+    sieve: Sieve,
 }
 
 impl State {
@@ -70,13 +73,25 @@ impl State {
     }
 }
 
+/// Chunks of which the last id is not before `from`, and was made before this time.
+fn within<T>(
+    chunks: &BTreeMap<(JobId, ChunkKey), T>,
+    from: JobId,
+    until: Timestamp,
+) -> impl Iterator<Item = (&(JobId, ChunkKey), &T)> {
+    let end = JobId::v7(until, 0);
+    chunks.range((from, FIRST_KEY)..).take_while(move |((last, _), _)| *last < end)
+}
+
 /// The chunks of a queue.
 #[derive(Debug)]
 pub(super) struct Chunks {
     seed: u64,
     by_key: BTreeMap<ChunkKey, State>,
-    /// Where ids that carry their time may be: by the last id of each chunk.
-    by_id: BTreeMap<(JobId, ChunkKey), Timed>,
+    /// Where ids that carry their time may be: by the last id of each chunk, with the first.
+    by_id: BTreeMap<(JobId, ChunkKey), JobId>,
+    /// The same for chunks that sift.
+    sieves: BTreeMap<(JobId, ChunkKey), Sifted>,
     /// Chunks that jobs have left since the last note.
     dirty: Vec<ChunkKey>,
 }
@@ -84,7 +99,8 @@ pub(super) struct Chunks {
 impl Chunks {
     /// No chunks yet; `seed` decides hashing.
     pub(super) fn new(seed: u64) -> Chunks {
-        Chunks { seed, by_key: BTreeMap::new(), by_id: BTreeMap::new(), dirty: Vec::new() }
+        let (by_id, sieves) = (BTreeMap::new(), BTreeMap::new());
+        Chunks { seed, by_key: BTreeMap::new(), by_id, sieves, dirty: Vec::new() }
     }
 
     /// A chunk is being written, or was found at start, with `holes` in it. `timed` are the ids of its jobs that carry
@@ -93,13 +109,16 @@ impl Chunks {
         let span = timed.iter().min().zip(timed.iter().max());
         let mut sifts = false;
         if let Some((first, last)) = span {
-            sifts = first.time().zip(last.time()).is_some_and(|(a, b)| b.since_ms(a) <= SIEVE_MS_MAX);
-            let sieve = sifts.then(|| Sieve::new(self.seed, timed));
-            self.by_id.insert((*last, key), Timed { first: *first, sieve });
+            sifts = self.has_room_for_a_sieve(first, last);
+            if sifts {
+                let sieve = Sieve::new(timed.iter().map(|id| hashes(self.seed, id)));
+                self.sieves.insert((*last, key), Sifted { first: *first, sieve });
+            }
+            self.by_id.insert((*last, key), *first);
         }
         let left = (jobs - holes.count().min(jobs)) as u64;
         let last = span.map(|(_, last)| *last);
-        self.by_key.insert(key, State { jobs: jobs as u64, left, holes, last, sifts, dirty: false });
+        self.by_key.insert(key, State { jobs: jobs as u64, left, holes, last, dirty: false });
         sifts
     }
 
@@ -110,14 +129,15 @@ impl Chunks {
 
     /// Whether the chunk in which the job at this place stands knows by itself which ids are in it, if they carry their time.
     pub(super) fn sifts(&self, place: Place) -> bool {
-        self.chunk_with(place).is_some_and(|state| state.sifts)
+        let chunk = self.chunk_with(place).and_then(|(key, state)| Some((state.last?, key)));
+        chunk.is_some_and(|at| self.sieves.contains_key(&at))
     }
 
-    fn chunk_with(&self, place: Place) -> Option<&State> {
+    fn chunk_with(&self, place: Place) -> Option<(ChunkKey, &State)> {
         let wanted = ChunkKey::beginning_at(place)?;
         let (key, state) = self.by_key.range(..=wanted).next_back()?;
         let index = state.index(*key, wanted)?;
-        (!state.holes.has(index)).then_some(state)
+        (!state.holes.has(index)).then_some((*key, state))
     }
 
     /// The job at this place leaves its chunk; `false` when it stands in none.
@@ -153,43 +173,50 @@ impl Chunks {
             writes.push(Write::Delete { key: key.holes_key(queue) });
             if let Some(last) = state.last {
                 self.by_id.remove(&(last, key));
+                self.sieves.remove(&(last, key));
             }
             self.by_key.remove(&key);
         }
     }
 
+    /// Whether these ids were made together, and few others with them.
+    fn has_room_for_a_sieve(&self, first: &JobId, last: &JobId) -> bool {
+        let Some((from, until)) = first.time().zip(last.time()) else { return false };
+        if until.since_ms(from) > SIEVE_MS_MAX {
+            return false;
+        }
+        let from = JobId::v7(Timestamp(from.0.saturating_sub(SIEVE_MS_MAX + 1)), 0);
+        let near = within(&self.sieves, from, until.plus_ms(SIEVE_MS_MAX + 1));
+        near.take(SIEVES_MAX).count() < SIEVES_MAX
+    }
+
     /// Chunks in which this id may stand. An id that carries no time, or another than that of its arrival, is in the index
     /// instead.
     pub(super) fn candidates(&self, id: &JobId) -> Vec<ChunkKey> {
+        let Some(time) = id.time() else { return Vec::new() };
+        let hashed = hashes(self.seed, id);
         // The ids of a chunk are at most twice the skew apart.
-        let around = self.around(id, 2 * limits::ID_SKEW_MS_MAX);
-        let may_hold = |timed: &Timed| timed.sieve.as_ref().is_none_or(|sieve| sieve.may_hold(self.seed, id));
-        around.filter(|(_, timed)| may_hold(timed)).map(|(key, _)| key).collect()
+        let around = within(&self.by_id, *id, time.plus_ms(2 * limits::ID_SKEW_MS_MAX + 1));
+        let around = around.filter(|(_, first)| **first <= *id);
+        let sieved = |at| self.sieves.get(at).is_some_and(|one| !one.sieve.may_hold(hashed));
+        around.filter(|(at, _)| !sieved(*at)).map(|((_, key), _)| *key).collect()
     }
 
     /// Whether this id may stand in a chunk that [sifts](Chunks::sifts): `false` is certain, `true` is likely.
     pub(super) fn may_hold(&self, id: &JobId) -> bool {
-        let mut sieves = self.around(id, SIEVE_MS_MAX).filter_map(|(_, timed)| timed.sieve.as_ref());
-        sieves.any(|sieve| sieve.may_hold(self.seed, id))
+        let Some(time) = id.time() else { return false };
+        let around = within(&self.sieves, *id, time.plus_ms(SIEVE_MS_MAX + 1));
+        let mut around = around.filter(|(_, one)| one.first <= *id).peekable();
+        if around.peek().is_none() {
+            return false;
+        }
+        let hashed = hashes(self.seed, id);
+        around.any(|(_, one)| one.sieve.may_hold(hashed))
     }
 
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.by_key.is_empty()
-    }
-
-    /// Chunks with ids on both sides of this one, if their ids are at most so far apart.
-    fn around(&self, id: &JobId, apart_ms: u64) -> impl Iterator<Item = (ChunkKey, &Timed)> {
-        let id = *id;
-        let furthest = id.time().map(|time| JobId::v7(time.plus_ms(apart_ms + 1), 0));
-        let behind = furthest.map(|furthest| {
-            self.by_id.range((id, FIRST_KEY)..).take_while(move |((last, _), _)| *last < furthest)
-        });
-        behind
-            .into_iter()
-            .flatten()
-            .filter(move |(_, timed)| timed.first <= id)
-            .map(|((_, key), timed)| (*key, timed))
     }
 
     /// Checks the table against itself.
@@ -202,6 +229,9 @@ impl Chunks {
         let spans = self.by_key.values().filter(|state| state.last.is_some()).count();
         if spans != self.by_id.len() || !self.dirty.is_empty() {
             return Err("the chunks have lost count");
+        }
+        if self.sieves.iter().any(|(at, one)| self.by_id.get(at) != Some(&one.first)) {
+            return Err("a filter is of no chunk");
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::chunks::ChunkShape;
 use super::command::NewJobs;
 use super::effect::{LoadFrom, Out, Refusal, Reply};
-use super::ids::IdMap;
+use super::ids::{IdHash, IdMap};
 use super::leases::Lease;
 use super::machine::{Fx, Queue, Slot};
 use super::marks::HandOut;
@@ -82,7 +82,7 @@ impl Queue {
         // Where ids ascend, a look at the neighbours proves that none stands twice. Ids made within one millisecond do not.
         let ascending = new.jobs.is_sorted_by(|a, b| a.id < b.id);
         let seen_max = if ascending { 0 } else { new.jobs.len() };
-        let mut seen = IdMap::with_capacity_and_hasher(seen_max, Default::default());
+        let mut seen = IdMap::with_capacity_and_hasher(seen_max, IdHash::new(self.tuning.seed));
         let judge_one = |id: JobId| {
             let again = !ascending && seen.insert(id, ()).is_some();
             let stored = new.known.binary_search_by_key(&id, |trace| trace.id).is_ok_and(|at| {

@@ -2,7 +2,8 @@
 //! millions asks the store only about ids that are really there, or about one stranger in a thousand.
 //!
 //! Ids cannot be taken out again; the queue clears the filter when nothing rests in the store any more. Of a chunk whose ids were made
-//! at the same time it knows nothing: such a chunk has a [`Sieve`] of its own, which only ids of that time come to.
+//! at the same time it knows nothing but ids that carry another time or none: such a chunk has a [`Sieve`] of its own, to which only ids of
+//! that time come.
 
 use crate::id::JobId;
 use crate::retry::mix;
@@ -29,11 +30,11 @@ const SIEVE_WORDS_MIN: usize = 8;
 pub(super) struct Sieve(Box<[u64]>);
 
 impl Sieve {
-    pub(super) fn new(seed: u64, ids: &[JobId]) -> Sieve {
+    pub(super) fn new(ids: impl ExactSizeIterator<Item = Hashed>) -> Sieve {
         let mut sieve =
             Sieve(vec![0; (ids.len() * SIEVE_BITS_PER_ID).div_ceil(64).max(SIEVE_WORDS_MIN)].into());
         for id in ids {
-            for (word, bit) in sieve.probes(seed, id) {
+            for (word, bit) in sieve.probes(id) {
                 sieve.0[word] |= bit;
             }
         }
@@ -41,13 +42,12 @@ impl Sieve {
     }
 
     /// `false` is certain, `true` is likely.
-    pub(super) fn may_hold(&self, seed: u64, id: &JobId) -> bool {
-        self.probes(seed, id).all(|(word, bit)| self.0[word] & bit != 0)
+    pub(super) fn may_hold(&self, id: Hashed) -> bool {
+        self.probes(id).all(|(word, bit)| self.0[word] & bit != 0)
     }
 
     /// The bits of an id, from two hashes (Kirsch and Mitzenmacher 2006).
-    fn probes(&self, seed: u64, id: &JobId) -> impl Iterator<Item = (usize, u64)> + use<> {
-        let (first, step) = hashes(seed, id);
+    fn probes(&self, (first, step): Hashed) -> impl Iterator<Item = (usize, u64)> + use<> {
         let bits = 64 * self.0.len() as u64;
         (0..SIEVE_PROBES).map(move |probe| {
             let hash = first.wrapping_add(probe.wrapping_mul(step));
@@ -134,8 +134,11 @@ impl Filter {
     }
 }
 
-/// Where an id is, and which bits it has there.
-fn hashes(seed: u64, id: &JobId) -> (u64, u64) {
+/// Two hashes of an id.
+pub(super) type Hashed = (u64, u64);
+
+/// The hashes of an id: where it is, and which bits it has there.
+pub(super) fn hashes(seed: u64, id: &JobId) -> Hashed {
     let (low, high) = id.0.split_at(8);
     let word = |bytes: &[u8]| bytes.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
     let a = mix(seed ^ word(low)).wrapping_add(word(high));
@@ -187,9 +190,9 @@ mod tests {
         let id = |n: u64| JobId::v7(Timestamp(7), u128::from(mix(n)) << 64 | u128::from(mix(!n)));
         for jobs in [1, 16, 1_024] {
             let ids = (0..jobs).map(id).collect::<Vec<_>>();
-            let sieve = Sieve::new(3, &ids);
-            assert!(ids.iter().all(|id| sieve.may_hold(3, id)));
-            let false_alarms = (jobs..jobs + 100_000).filter(|n| sieve.may_hold(3, &id(*n))).count();
+            let sieve = Sieve::new(ids.iter().map(|id| hashes(3, id)));
+            assert!(ids.iter().all(|id| sieve.may_hold(hashes(3, id))));
+            let false_alarms = (jobs..jobs + 100_000).filter(|n| sieve.may_hold(hashes(3, &id(*n)))).count();
             assert!(false_alarms < 60, "{false_alarms} of 100,000 strangers in a sieve of {jobs}");
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::ids::IdMap;
+use super::ids::{IdHash, IdMap};
 use crate::id::{JobId, RequestId};
 use crate::job::{Job, JobState};
 use crate::limits;
@@ -21,11 +21,11 @@ pub(super) struct Finished {
 }
 
 impl Finished {
-    pub(super) fn new(jobs_max: u32) -> Finished {
+    pub(super) fn new(seed: u64, jobs_max: u32) -> Finished {
         Finished {
             ring: VecDeque::new(),
             first: 0,
-            index: IdMap::default(),
+            index: IdMap::with_hasher(IdHash::new(seed)),
             bytes: 0,
             jobs_max,
             counts: BTreeMap::new(),

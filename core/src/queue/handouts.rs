@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::ids::IdMap;
+use super::ids::{IdHash, IdMap};
 use super::marks::{HandOut, LeaseMark};
 use crate::id::JobId;
 use crate::job::{BadRecord, Holes};
@@ -89,7 +89,7 @@ impl HandOuts {
 }
 
 /// The lease marks of a queue as found in a store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Marks {
     by_job: IdMap<Found>,
     hand_outs: BTreeMap<Token, Vec<JobId>>,
@@ -104,6 +104,12 @@ struct Found {
 }
 
 impl Marks {
+    /// No marks yet; `seed` decides hashing.
+    #[must_use]
+    pub fn new(seed: u64) -> Marks {
+        Marks { by_job: IdMap::with_hasher(IdHash::new(seed)), hand_outs: BTreeMap::new() }
+    }
+
     /// Takes the mark of one job. These come before the hand-outs.
     pub(super) fn alone(&mut self, id: JobId, mark: LeaseMark) {
         self.by_job.insert(id, Found { mark, hand_out: None, alone: true });

@@ -8,7 +8,7 @@ use super::effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
 use super::filter::Filter;
 use super::finished::{Finished, Watchers, state_of};
 use super::handouts::HandOuts;
-use super::ids::IdMap;
+use super::ids::{IdHash, IdMap};
 use super::leases::{Lease, LeaseNo, Leases};
 use super::marks::QueueRecord;
 use super::ready::Ready;
@@ -192,7 +192,7 @@ impl Queue {
     pub(super) fn empty(name: QueueName, record: QueueRecord, tuning: Tuning, next_seq: u64) -> Queue {
         let seed = tuning.seed;
         Queue {
-            finished: Finished::new(record.finished_max),
+            finished: Finished::new(seed, record.finished_max),
             name,
             record,
             tuning,
@@ -200,14 +200,14 @@ impl Queue {
             deliveries: 0,
             ticket: 0,
             durable: 0,
-            slots: IdMap::default(),
+            slots: IdMap::with_hasher(IdHash::new(seed)),
             ready: Ready::new(tuning.window),
             chunks: Chunks::new(seed),
             timers: Timers::new(tuning.window),
             leases: Leases::new(),
             hand_outs: HandOuts::default(),
             watchers: Watchers::default(),
-            resting: Resting::default(),
+            resting: Resting::new(seed),
             filter: Filter::new(seed),
             expiries: std::collections::BTreeSet::new(),
             retrying: 0,

@@ -473,7 +473,7 @@ pub fn recover(
 /// # Errors
 /// [`RecoverError`] when they cannot be read.
 pub fn marks(store: &(impl Reads + ?Sized), queue: QueueNo) -> Result<Marks, RecoverError> {
-    let mut marks = Marks::default();
+    let mut marks = Marks::new(0);
     let mut failed = None;
     let (from, to) = keys::queue_range(region::LEASE, queue);
     store.scan(&from, &to, &mut |key, value| {

@@ -48,7 +48,7 @@ impl Recovery {
         let next_seq = record.seq_reserved;
         Recovery {
             queue: Queue::empty(name, record, tuning, next_seq),
-            marks: Marks::default(),
+            marks: Marks::new(tuning.seed),
             leased: Vec::new(),
             holes: BTreeMap::new(),
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::id::JobId;
 use crate::job::Job;
 use crate::queue::Ticket;
-use crate::queue::ids::IdMap;
+use crate::queue::ids::{IdHash, IdMap};
 use crate::store::keys::Place;
 
 /// What is true of an id that is not in memory, until the store says the same.
@@ -22,13 +22,17 @@ pub(super) enum Rest {
 }
 
 /// The jobs between decision and durability.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Resting {
     map: IdMap<(Ticket, Rest)>,
     order: VecDeque<(Ticket, JobId)>,
 }
 
 impl Resting {
+    pub(super) fn new(seed: u64) -> Resting {
+        Resting { map: IdMap::with_hasher(IdHash::new(seed)), order: VecDeque::new() }
+    }
+
     pub(super) fn put(&mut self, ticket: Ticket, id: JobId, rest: Rest) {
         self.map.insert(id, (ticket, rest));
         self.order.push_back((ticket, id));

@@ -60,11 +60,12 @@ fn tuning(epoch: u64, window: Window) -> Tuning {
 }
 
 pub(crate) fn job_id(id: Id) -> JobId {
-    // All but some carry a time soon after the model begins: fit to be found by it in the beginning, unfit later. Two are of the same
-    // instant, so that of the chunks some sift and some do not. The order of ids is that of the numbers.
+    // All but some carry a time soon after the model begins: fit to be found by it in the beginning, unfit later. Two that follow each
+    // other are made together, and the next but one at the edge of it, so that of the chunks some sift and some do not. The order of ids is
+    // that of the numbers.
     match id {
         0..ELSEWHERE => JobId(u128::from(id).to_be_bytes()),
-        _ => JobId::v7(Timestamp(crate::naive::WALL_START_MS + u64::from(id) / 2 * 9), u128::from(id)),
+        _ => JobId::v7(Timestamp(crate::naive::WALL_START_MS + u64::from(id) * 4), u128::from(id)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The committing end: a task that sends rows of the journal, several in flight, each behind the fence; and the sign of life of an idle
 //! owner.
 //!
-//! All statements go over one connection, one behind the other. Each is a transaction of its own, and a commit names the number of the
+//! All statements go over one connection, one behind the other, but for the signs of life of an owner that still reads. Each is a transaction of its own, and a commit names the number of the
 //! one before it, so the order does not rest on the connection: it only makes that nothing has to be sent twice. After trouble the
 //! fence says what has to be sent again.
 
@@ -291,6 +291,11 @@ impl Drop for SignsOfLife {
 }
 
 impl SignsOfLife {
+    /// Whether one has found that the seat is somebody else's.
+    pub(super) fn are_over(&self) -> bool {
+        self.0.is_finished()
+    }
+
     /// # Errors
     /// [`DbError::Away`] when the connection's thread is gone.
     pub(super) fn begin(

@@ -106,6 +106,9 @@ impl PgStore {
         let resting = Arc::new(Resting { directory, blocks: Arc::new(shelf) });
         let mut view = View { active: Overlay::default(), frozen: None, resting };
         let journal = replay(database, who.shard, &claimed, &mut view)?;
+        if signs.are_over() {
+            return Err(ClaimError::Raced);
+        }
         let fence = Fence::claimed(claimed.epoch, nonce, claimed.seq);
         let engine = Engine::new(Parts {
             database: database.clone(),

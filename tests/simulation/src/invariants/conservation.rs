@@ -170,7 +170,10 @@ fn look_up_all(
     records: &BTreeMap<JobId, Stored>,
 ) -> Result<(), Wrong> {
     let Some(shell) = world.node.shells.get(queue) else { return Ok(()) };
-    for (id, stored) in records.iter().filter(|(id, _)| shell.queue.may_store(id)) {
+    for (id, stored) in records.iter().filter(|(id, _)| !shell.queue.holds(id)) {
+        if shell.queue.view_of(stored).is_some() && !shell.queue.may_store(id) {
+            return Err(broken((queue, *id), "it rests, and is held to be in no store".to_owned()));
+        }
         let found = read::by_id(&world.disk, no, &shell.queue.lookup(*id));
         let place = found.ok().flatten().map(|found| found.place);
         if place != Some(stored.place) && shell.queue.view_of(stored).is_some() {

@@ -110,8 +110,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["conservation", MODEL],
         edits: &[Edit {
             file: "queue/chunks.rs",
-            find: "timed.first <= id)",
-            plant: "timed.first < id || timed.first == id && !PLANTED)",
+            find: "**first <= *id)",
+            plant: "**first < *id || **first == *id && !PLANTED)",
         }],
     },
     Plant {
@@ -121,7 +121,17 @@ pub const PLANTS: &[Plant] = &[
         edits: &[Edit {
             file: "queue/filter.rs",
             find: "for id in ids {\n            for (word",
-            plant: "for id in &ids[..ids.len() - usize::from(PLANTED)] {\n            for (word",
+            plant: "let ids_max = ids.len() - usize::from(PLANTED);\n        for id in ids.take(ids_max) {\n            for (word",
+        }],
+    },
+    Plant {
+        name: "sieves-of-one-instant",
+        bug: "A look-up passes over chunks of which the last id was made after the one it looks for.",
+        caught_by: &["conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/chunks.rs",
+            find: "within(&self.sieves, *id, time.plus_ms(SIEVE_MS_MAX + 1))",
+            plant: "within(&self.sieves, *id, time.plus_ms(if PLANTED { 1 } else { SIEVE_MS_MAX + 1 }))",
         }],
     },
     Plant {
