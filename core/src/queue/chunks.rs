@@ -45,7 +45,7 @@ const FIRST_KEY: ChunkKey = ChunkKey { row: Row::Ready { priority: i8::MIN }, fi
 const SIEVE_MS_MAX: u64 = 8;
 /// Sieves of ids that were made within so long of each other, at most: whoever looks for an id walks past no more. Chunks beyond leave
 /// their ids to the queue's filter.
-const SIEVES_MAX: usize = 64;
+const SIEVES_MAX: usize = 128;
 
 #[derive(Debug)]
 struct State {

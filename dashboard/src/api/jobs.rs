@@ -214,6 +214,9 @@ pub(crate) async fn list(dashboard: Dashboard, req: HttpRequest) -> Result<HttpR
     if limit.is_some_and(|limit| limit == 0 || limit > limits::PAGE_MAX) {
         return Err(Problem::invalid(format!("limit is 1 to {}", limits::PAGE_MAX)));
     }
+    if kind.as_ref().is_some_and(String::is_empty) {
+        return Err(Problem::invalid("kind is empty; leave it out for jobs of every kind"));
+    }
     let fields = JobQuery { queue, state, kind, ..JobQuery::default() };
     let filter = search(&fields, filter.as_deref().unwrap_or(""))?;
     forward(&dashboard, Request::SearchJobs(JobSearch { filter, cursor, limit })).await
@@ -221,8 +224,11 @@ pub(crate) async fn list(dashboard: Dashboard, req: HttpRequest) -> Result<HttpR
 
 /// The filter of some fields and a text, as one text.
 pub(crate) fn search(fields: &JobQuery, text: &str) -> Result<String, Problem> {
-    let filter = Filter::parse(text).map_err(|e| Problem::invalid(format!("the filter: {e}")))?;
-    Ok(Filter::of_query(fields).and(filter).to_string())
+    let wrong = |error| Problem::invalid(format!("the filter: {error}"));
+    let filter = Filter::of_query(fields).and(Filter::parse(text).map_err(wrong)?).to_string();
+    // Fields may have what no term can say.
+    Filter::parse(&filter).map_err(wrong)?;
+    Ok(filter)
 }
 
 pub(crate) async fn get(dashboard: Dashboard, req: HttpRequest) -> Result<HttpResponse, Problem> {

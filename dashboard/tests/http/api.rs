@@ -70,6 +70,9 @@ async fn broken_requests_get_problems() {
     let detail = site.get("/api/v1/jobs?stat=dead").await.json()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("did you mean \"state\""), "{detail}");
     assert_eq!(site.get("/api/v1/jobs?limit=0").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let kindless = site.get("/api/v1/jobs?queue=mail&kind=").await;
+    assert_eq!(kindless.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(kindless.json()["detail"].as_str().unwrap().contains("leave it out"));
 }
 
 #[actix_web::test]
