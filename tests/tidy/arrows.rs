@@ -30,6 +30,7 @@ const CORE_MAY_USE: &[&str] = &[
     "proptest",
     "serde",
     "serde_json",
+    "slab",
     "strsim",
     "thiserror",
     "uuid",
