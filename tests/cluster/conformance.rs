@@ -4,12 +4,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
-use windlass_core::cluster::Nonce;
+use windlass_core::cluster::{Nonce, Seat};
 use windlass_core::id::NodeName;
 use windlass_core::store::conformance::{self, Subject, batch, put};
 use windlass_core::store::{CommitError, Store};
 use windlass_scheduler::store::DatabaseUrl;
-use windlass_scheduler::store::postgres::database::{Database, Session};
+use windlass_scheduler::store::postgres::database::{Database, DbError, Session};
 use windlass_scheduler::store::postgres::seat::{self, Presence};
 use windlass_scheduler::store::postgres::{Bounds, ClaimError, Claimant, PgStore, SHARD, prepare};
 use windlass_tests::postgres::Postgres;
@@ -26,12 +26,17 @@ pub(crate) fn database(url: &str) -> Database {
     database
 }
 
+/// The shard's seat as it is now.
+pub(crate) fn seat_now(database: &Database) -> Result<Seat, DbError> {
+    let theirs = database.clone();
+    let read = async move { seat::read(&mut Session::new(theirs), SHARD).await };
+    Ok(database.wait(read)?.expect("there is a shard").seat)
+}
+
 /// Takes the shard away from whoever has it.
 pub(crate) fn take(database: &Database, name: &str, bounds: Bounds) -> Result<PgStore, ClaimError> {
     static NONCE: AtomicU64 = AtomicU64::new(1);
-    let theirs = database.clone();
-    let read = async move { seat::read(&mut Session::new(theirs), SHARD).await };
-    let seen = database.wait(read)?.expect("there is a shard").seat;
+    let seen = seat_now(database)?;
     let name = NodeName::new(name).expect("a name");
     let who = Claimant { name, presence: Presence::default(), shard: SHARD };
     let nonce = Nonce(NONCE.fetch_add(1, Ordering::Relaxed).into());
@@ -152,9 +157,7 @@ fn only_one_of_two_claims_at_once_is_taken() -> Result<()> {
     let Some(server) = Postgres::start()? else { return Ok(()) };
     let database = database(&server.url());
     for round in 0..20_u64 {
-        let theirs = database.clone();
-        let read = async move { seat::read(&mut Session::new(theirs), SHARD).await };
-        let seen = database.wait(read)?.expect("there is a shard").seat;
+        let seen = seat_now(&database)?;
         let claims: Vec<_> = (0..2_u64)
             .map(|at| {
                 let (database, seen) = (database.clone(), seen.clone());

@@ -4,15 +4,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use windlass_core::cluster::Seat;
 use windlass_core::limits;
 use windlass_core::store::Store;
 use windlass_core::store::conformance::{batch, put};
-use windlass_scheduler::store::postgres::database::Session;
-use windlass_scheduler::store::postgres::seat;
-use windlass_scheduler::store::postgres::{Bounds, SHARD};
+use windlass_scheduler::store::postgres::Bounds;
 use windlass_tests::postgres::Postgres;
 
-use crate::conformance::{database, take};
+use crate::conformance::{database, seat_now, take};
 
 /// Nothing comes to rest.
 const LARGE: Bounds =
@@ -103,19 +102,13 @@ fn who_reads_for_long_shows_that_it_lives() -> Result<()> {
     ))?;
     let theirs = database.clone();
     let taking = std::thread::spawn(move || take(&theirs, "successor", LARGE));
-    let seat = || -> Result<_> {
-        let theirs = database.clone();
-        let read = async move { seat::read(&mut Session::new(theirs), SHARD).await };
-        Ok(database.wait(read)?.context("there is a shard")?.seat)
-    };
-    let is_its = |seat: &windlass_core::cluster::Seat| {
-        seat.owner.as_ref().is_some_and(|owner| owner.as_str() == "successor")
-    };
+    let is_its = |seat: &Seat| seat.owner.as_ref().is_some_and(|owner| owner.as_str() == "successor");
     let begun = Instant::now();
-    let (mut claimed, mut last, mut longest) = (None, (seat()?.beat, Instant::now()), Duration::ZERO);
+    let (mut claimed, mut last, mut longest) =
+        (None, (seat_now(&database)?.beat, Instant::now()), Duration::ZERO);
     while !taking.is_finished() {
         ensure!(begun.elapsed() < 5 * SLOW, "it takes for ever");
-        let seat = seat()?;
+        let seat = seat_now(&database)?;
         if is_its(&seat) {
             claimed.get_or_insert(Instant::now());
             if seat.beat != last.0 {

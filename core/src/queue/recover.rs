@@ -182,7 +182,7 @@ impl Recovery {
         let mut fx = Fx::default();
         // Marks without a job are left over from a batch order that no longer exists; they mean nothing.
         let mut hand_outs = std::mem::take(&mut queue.hand_outs);
-        let claimed = |id: &JobId, token| queue.lease_of(id).is_some_and(|lease| lease.token == token);
+        let claimed = |id: &JobId, token| queue.is_leased(id, token);
         let left_over = marks.finish(&claimed, &mut hand_outs);
         queue.hand_outs = hand_outs;
         for id in left_over {

@@ -1,9 +1,9 @@
 //! The committing end: a task that sends rows of the journal, several in flight, each behind the fence; and the sign of life of an idle
 //! owner.
 //!
-//! All statements go over one connection, one behind the other, but for the signs of life of an owner that still reads. Each is a transaction of its own, and a commit names the number of the
-//! one before it, so the order does not rest on the connection: it only makes that nothing has to be sent twice. After trouble the
-//! fence says what has to be sent again.
+//! All statements go over one connection, one behind the other, but for the signs of life of an owner that still reads. Each is a
+//! transaction of its own, and a commit names the number of the one before it, so the order does not rest on the connection: it only
+//! makes that nothing has to be sent twice. After trouble the fence says what has to be sent again.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -195,14 +195,7 @@ impl Carrier {
     async fn carry(&mut self, first: Statement) -> Result<(), CommitError> {
         let mut statement = first;
         loop {
-            let heard = match self.session.client().await {
-                Ok(client) => {
-                    let asked = ask(&client, shard_column(self.engine.shard), statement, &[]);
-                    let asked = timeout(STATEMENT_WAIT, asked).await;
-                    asked.unwrap_or_else(|_| Err(DbError::late()))
-                }
-                Err(error) => Err(error),
-            };
+            let heard = ask_alone(&mut self.session, self.engine.shard, statement).await;
             let answer = self.answer(heard, false)?;
             let step = self.fence.answered(answer);
             let Some(next) = self.follow(step).await? else { return Ok(()) };
@@ -308,17 +301,22 @@ impl SignsOfLife {
         let signs = async move {
             loop {
                 sleep(BEAT).await;
-                let Ok(client) = session.client().await else { continue };
-                let asked = ask(&client, shard_column(shard), Statement::Beat { epoch, nonce }, &[]);
-                match timeout(STATEMENT_WAIT, asked).await {
-                    Ok(Ok(rows)) if rows.is_empty() => return,
-                    Ok(Ok(_)) => {}
-                    Ok(Err(_)) | Err(_) => session.give_up(),
+                match ask_alone(&mut session, shard, Statement::Beat { epoch, nonce }).await {
+                    Ok(rows) if rows.is_empty() => return,
+                    Ok(_) => {}
+                    Err(_) => session.give_up(),
                 }
             }
         };
         database.spawn(signs).map(SignsOfLife)
     }
+}
+
+/// Sends a statement behind which nothing else is sent, and waits for its answer, over a connection that is made if need be.
+async fn ask_alone(session: &mut Session, shard: ShardNo, statement: Statement) -> Heard {
+    let client = session.client().await?;
+    let asked = ask(&client, shard_column(shard), statement, &[]);
+    timeout(STATEMENT_WAIT, asked).await.unwrap_or_else(|_| Err(DbError::late()))
 }
 
 /// Sends a statement when it is polled first, and waits for its answer.

@@ -123,9 +123,8 @@ impl PgStore {
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let groups = claimed.seq - claimed.rested;
         tracing::info!(shard = who.shard, epoch = claimed.epoch, groups, ms, why, "took the shard");
-        let store = PgStore::start(engine, fence, claimed.next_block, claimed.directory);
-        drop(signs);
-        store.map_err(ClaimError::Failed)
+        // The signs end with this function, when the carrier has begun.
+        PgStore::start(engine, fence, claimed.next_block, claimed.directory).map_err(ClaimError::Failed)
     }
 }
 
