@@ -162,11 +162,11 @@ impl Shelf for PgShelf {
         format!("{}: table windlass.block, shard {}", self.database.place(), self.shard).into()
     }
 
-    fn put(&self, id: BlockId, encoded: &[u8]) -> Result<BlockName, BlocksError> {
+    fn put(&self, id: BlockId, encoded: Vec<u8>) -> Result<BlockName, BlocksError> {
         let mut waiting = lock(&self.waiting);
         waiting.ids.push(column(id));
-        waiting.data.push(encoded.to_vec());
         waiting.bytes += encoded.len();
+        waiting.data.push(encoded);
         let due = waiting.bytes >= PUT_BYTES;
         drop(waiting);
         if due {

@@ -148,8 +148,8 @@ mod tests {
             "memory".into()
         }
 
-        fn put(&self, id: BlockId, encoded: &[u8]) -> Result<BlockName, BlocksError> {
-            self.blocks.lock().unwrap().insert(id, Bytes::copy_from_slice(encoded));
+        fn put(&self, id: BlockId, encoded: Vec<u8>) -> Result<BlockName, BlocksError> {
+            self.blocks.lock().unwrap().insert(id, encoded.into());
             Ok(BlockName { id, parts: 1 })
         }
 

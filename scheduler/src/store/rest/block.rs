@@ -37,8 +37,8 @@ pub(in crate::store) trait Shelf: Debug + Send + Sync + 'static {
     /// Where this is, for people that are told of damage.
     fn place(&self) -> PathBuf;
 
-    /// Writes a block. It is durable after the next [`sync`](Shelf::sync).
-    fn put(&self, id: BlockId, encoded: &[u8]) -> Result<BlockName, BlocksError>;
+    /// Writes a block, with others if the shelf likes. It is there, and durable, after the next [`sync`](Shelf::sync).
+    fn put(&self, id: BlockId, encoded: Vec<u8>) -> Result<BlockName, BlocksError>;
 
     /// The bytes of a block as they are, or `None` when it is not there.
     fn fetch(&self, block: &BlockRef) -> Result<Option<Bytes>, BlocksError>;
@@ -123,17 +123,11 @@ impl Builder {
         id: BlockId,
     ) -> Result<(Vec<u8>, BlockRef), BlocksError> {
         self.bytes[4..HEAD_BYTES].copy_from_slice(&self.pairs.to_le_bytes());
-        let name = shelf.put(id, &self.bytes)?;
-        let block = BlockRef {
-            name,
-            pairs: self.pairs,
-            bytes: u32::try_from(self.bytes.len())
-                .expect("a pair is bounded by the batch limit, far below 4 GiB"),
-            crc: crc32c::crc32c(&self.bytes),
-            last: self.last.as_slice().into(),
-        };
-        self.bytes.clear();
-        self.bytes.shrink_to(4 * shelf.block_bytes());
+        let encoded = std::mem::take(&mut self.bytes);
+        let bytes =
+            u32::try_from(encoded.len()).expect("a pair is bounded by the batch limit, far below 4 GiB");
+        let (crc, last) = (crc32c::crc32c(&encoded), self.last.as_slice().into());
+        let block = BlockRef { name: shelf.put(id, encoded)?, pairs: self.pairs, bytes, crc, last };
         self.last.clear();
         self.pairs = 0;
         Ok((std::mem::take(&mut self.first), block))

@@ -197,7 +197,7 @@ pub(in crate::store) fn copy(
         if stop.load(Ordering::Relaxed) {
             return Err(MergeError::Stopped);
         }
-        to.put(block.name.id, &from.read(block)?)?;
+        to.put(block.name.id, from.read(block)?.into())?;
     }
     to.sync()?;
     Ok(())

@@ -228,6 +228,9 @@ impl<'a> Checkpointer<'a> {
             names.extend_from_slice(&retired);
             self.publish(manifest, directory, &names, Arc::clone(&resting.blocks))
         });
+        if published.is_err() {
+            resting.blocks.forget_waiting();
+        }
         drop(resting);
         match published {
             Ok(old) => self.retired.push((Some(old), retired)),
