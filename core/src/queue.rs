@@ -33,6 +33,7 @@ mod report;
 mod resting;
 mod snapshot;
 mod timers;
+mod waiting;
 mod window;
 
 pub use chunks::ChunkShape;

@@ -186,7 +186,7 @@ impl Queue {
 
     /// A finished job that is remembered, or was kept a moment ago.
     fn remembered(&self, id: &JobId) -> Option<Arc<Job>> {
-        self.finished.get(id).cloned().or_else(|| match self.resting.get(id) {
+        self.finished.get(id).cloned().or_else(|| match self.rest_of(id) {
             Some(Rest::At(_, job)) => Some(job.clone()),
             _ => None,
         })
@@ -200,8 +200,8 @@ impl Queue {
             Slot::Timer(_) => JobState::Scheduled,
         });
         let from_memory = || self.finished.get(id).map(|job| state_of(job));
-        let from_rest = || match self.resting.get(id) {
-            Some(Rest::At(place, job)) => Some(state_of_stored(*place, job)),
+        let from_rest = || match self.rest_of(id) {
+            Some(Rest::At(place, job)) => Some(state_of_stored(place, job)),
             Some(Rest::Gone) => None,
             None => known
                 .filter(|s| s.job.id == *id && !self.has_left(s.place, s.in_chunk))
@@ -293,6 +293,7 @@ impl Queue {
         let place = Place::Ready { priority: job.priority, seq: self.take_seq(fx) };
         self.write_at(place, &job, fx);
         let job = Arc::new(job);
+        self.make_room(job.priority);
         self.admit_ready(place, job.clone());
         job
     }

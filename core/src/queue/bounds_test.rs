@@ -73,6 +73,7 @@ impl Rig {
                         let number = |job: &Job| u128::from_be_bytes(job.id.0) as u64 & 0xffff;
                         self.delivered.extend(jobs.iter().map(|(job, ..)| number(job)));
                     }
+                    Out::Fault(text) => panic!("{text}"),
                     _ => {}
                 }
             }
@@ -98,6 +99,15 @@ impl Rig {
         });
         let new = NewJobs { jobs: jobs.collect(), known: Vec::new(), alongside: Vec::new() };
         self.apply(Command::Enqueue { reply: RequestId(1), new });
+    }
+
+    /// Carries out a command that asks for a load, which is the caller's.
+    fn without_its_load(&mut self, command: Command) -> LoadFrom {
+        let mut effects = self.queue.apply(self.now, command).unwrap();
+        let load = effects.outs.iter().position(|(_, out)| matches!(out, Out::Load(_)));
+        let Out::Load(from) = effects.outs.remove(load.unwrap()).1 else { unreachable!("it was looked for") };
+        self.take(effects);
+        from
     }
 
     /// As after a start, with everything at rest.
@@ -187,6 +197,22 @@ fn a_job_that_came_due_before_the_start_goes_before_lower_ones() {
     }
     (0..3).for_each(|_| rig.fetch(1));
     assert_eq!(rig.delivered, [20, 0, 1]);
+}
+
+#[test]
+fn a_load_misses_nothing_of_what_went_to_rest_behind_it() {
+    let mut rig = Rig::new(Window { jobs: 32, load: 16, ..Window::default() });
+    rig.enqueue(0..56, 10, |_| RunAt::Now);
+    // The load after the first is asked for when all is durable, so that it has to account for every job.
+    let first = rig.without_its_load(Command::Fetch { worker: ANN, slots: 32 });
+    let found = read::load(&rig.store, NO, first).unwrap();
+    let second = rig.without_its_load(Command::Loaded { from: first, found: found.stored, exhausted: false });
+    let found = read::load(&rig.store, NO, second).unwrap();
+    assert!(found.exhausted && found.stored.len() == 8, "the end of the chunk");
+    rig.enqueue(56..96, 10, |_| RunAt::Now);
+    rig.apply(Command::Loaded { from: second, found: found.stored, exhausted: true });
+    (0..7).for_each(|_| rig.fetch(10));
+    assert!(rig.delivered.iter().copied().eq(0..96), "in order, all of them");
 }
 
 /// One job at the head of a chunk that still runs must not hide what stands behind those that have gone.

@@ -92,6 +92,8 @@ pub(super) struct Chunks {
     by_id: BTreeMap<(JobId, ChunkKey), JobId>,
     /// The same for chunks that sift.
     sieves: BTreeMap<(JobId, ChunkKey), Sifted>,
+    /// No id in a chunk that sifts is after this one.
+    newest: JobId,
     /// Chunks that jobs have left since the last note.
     dirty: Vec<ChunkKey>,
 }
@@ -100,7 +102,8 @@ impl Chunks {
     /// No chunks yet; `seed` decides hashing.
     pub(super) fn new(seed: u64) -> Chunks {
         let (by_id, sieves) = (BTreeMap::new(), BTreeMap::new());
-        Chunks { seed, by_key: BTreeMap::new(), by_id, sieves, dirty: Vec::new() }
+        let newest = JobId::v7(Timestamp(0), 0);
+        Chunks { seed, by_key: BTreeMap::new(), by_id, sieves, newest, dirty: Vec::new() }
     }
 
     /// A chunk is being written, or was found at start, with `holes` in it. `timed` are the ids of its jobs that carry
@@ -113,6 +116,7 @@ impl Chunks {
             if sifts {
                 let sieve = Sieve::new(timed.iter().map(|id| hashes(self.seed, id)));
                 self.sieves.insert((*last, key), Sifted { first: *first, sieve });
+                self.newest = self.newest.max(*last);
             }
             self.by_id.insert((*last, key), *first);
         }
@@ -204,14 +208,18 @@ impl Chunks {
 
     /// Whether this id may stand in a chunk that [sifts](Chunks::sifts): `false` is certain, `true` is likely.
     pub(super) fn may_hold(&self, id: &JobId) -> bool {
-        let Some(time) = id.time() else { return false };
-        let around = within(&self.sieves, *id, time.plus_ms(SIEVE_MS_MAX + 1));
-        let mut around = around.filter(|(_, one)| one.first <= *id).peekable();
-        if around.peek().is_none() {
-            return false;
-        }
-        let hashed = hashes(self.seed, id);
-        around.any(|(_, one)| one.sieve.may_hold(hashed))
+        self.sifted(id).next().is_some()
+    }
+
+    /// The chunks that [sift](Chunks::sifts) in which this id may stand.
+    pub(super) fn sifted(&self, id: &JobId) -> impl Iterator<Item = ChunkKey> {
+        // Most ids are newer than all that stand here.
+        let time = id.time().filter(|_| *id <= self.newest);
+        let around = time.map(|time| within(&self.sieves, *id, time.plus_ms(SIEVE_MS_MAX + 1)));
+        let mut around = around.into_iter().flatten().filter(|(_, one)| one.first <= *id).peekable();
+        let hashed = around.peek().map(|_| hashes(self.seed, id));
+        let may_hold = move |sieve: &Sieve| hashed.is_some_and(|hashed| sieve.may_hold(hashed));
+        around.filter(move |(_, one)| may_hold(&one.sieve)).map(|((_, key), _)| *key)
     }
 
     /// Whether there is none.
@@ -232,6 +240,9 @@ impl Chunks {
         }
         if self.sieves.iter().any(|(at, one)| self.by_id.get(at) != Some(&one.first)) {
             return Err("a filter is of no chunk");
+        }
+        if self.sieves.last_key_value().is_some_and(|((last, _), _)| *last > self.newest) {
+            return Err("a filter has newer ids than all");
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ impl Queue {
     /// Whether the id is in memory, so that no look into the store is needed.
     #[must_use]
     pub fn holds(&self, id: &JobId) -> bool {
-        self.slots.contains_key(id) || self.finished.get(id).is_some() || self.resting.get(id).is_some()
+        self.slots.contains_key(id) || self.finished.get(id).is_some() || self.rest_of(id).is_some()
     }
 
     /// Whether the store may know an id that is not in memory.
@@ -97,12 +97,12 @@ impl Queue {
     fn is_known(&self, id: &JobId) -> bool {
         self.slots.contains_key(id)
             || self.finished.get(id).is_some()
-            || matches!(self.resting.get(id), Some(Rest::At(..)))
+            || matches!(self.rest_of(id), Some(Rest::At(..)))
     }
 
     /// The store may still show a job that has just left it.
     fn is_gone(&self, id: &JobId) -> bool {
-        matches!(self.resting.get(id), Some(Rest::Gone))
+        matches!(self.rest_of(id), Some(Rest::Gone))
     }
 
     fn take_on(&mut self, now: Now, jobs: Vec<Arc<Job>>, fx: &mut Fx) {
@@ -155,14 +155,20 @@ impl Queue {
             let (together, rest) = jobs.split_at(fits);
             jobs = rest;
             let key = ChunkKey { row, first: self.take_seqs(fits, fx) };
-            let in_chunk = fits >= shape.jobs_min;
-            if in_chunk {
-                self.write_chunk(key, together, fx);
-            }
+            let sifts = (fits >= shape.jobs_min).then(|| self.write_chunk(key, together, fx));
             for (index, job) in together.iter().enumerate() {
                 let place = key.place(index);
-                if !in_chunk {
-                    self.write_at(place, job, fx);
+                if let Row::Ready { priority } = row {
+                    self.make_room(priority);
+                }
+                match sifts {
+                    // Where one of a chunk rests, all behind it do.
+                    Some(sifts) if self.rests(place) => {
+                        self.rest_together(key, index, &together[index..], sifts);
+                        break;
+                    }
+                    Some(_) => {}
+                    None => self.write_at(place, job, fx),
                 }
                 match row {
                     Row::Ready { .. } => self.admit_ready(place, Arc::clone(job)),
@@ -172,7 +178,8 @@ impl Queue {
         }
     }
 
-    fn write_chunk(&mut self, key: ChunkKey, jobs: &[Arc<Job>], fx: &mut Fx) {
+    /// Writes jobs as a chunk, and tells whether it sifts their ids.
+    fn write_chunk(&mut self, key: ChunkKey, jobs: &[Arc<Job>], fx: &mut Fx) -> bool {
         fx.put(key.key(self.record.no), Chunk::encode(jobs.iter().map(|job| &**job)));
         for (index, job) in jobs.iter().enumerate() {
             if !job.id.is_timed(job.enqueued_at) {
@@ -180,7 +187,7 @@ impl Queue {
             }
         }
         let timed = jobs.iter().filter(|job| job.id.is_timed(job.enqueued_at)).map(|job| job.id);
-        self.chunks.insert(key, jobs.len(), Holes::default(), &timed.collect::<Vec<_>>());
+        self.chunks.insert(key, jobs.len(), Holes::default(), &timed.collect::<Vec<_>>())
     }
 
     pub(super) fn fetch(&mut self, now: Now, worker: WorkerId, slots: u32, fx: &mut Fx) {
@@ -331,9 +338,9 @@ impl Queue {
     /// Whether a record that a scan found at `place` is no longer the truth: the job is in memory (it never rested, or has
     /// come back), or it is gone, or it has moved since the scan looked.
     pub(super) fn is_old_news(&self, id: &JobId, place: Place, in_chunk: bool) -> bool {
-        let moved = match self.resting.get(id) {
+        let moved = match self.rest_of(id) {
             Some(Rest::Gone) => true,
-            Some(Rest::At(newer, _)) => *newer != place,
+            Some(Rest::At(newer, _)) => newer != place,
             None => false,
         };
         moved || self.slots.contains_key(id) || self.has_left(place, in_chunk)
@@ -371,8 +378,8 @@ impl Queue {
         }
         // Who has left a chunk is known from the chunk, for as long as anybody may ask. But the store may still show where the job
         // rested before, or an earlier job of this id.
-        if !was_in_chunk || self.resting.get(&job.id).is_some() {
-            self.resting.put(ticket, job.id, Rest::Gone);
+        if !was_in_chunk || self.rest_of(&job.id).is_some() {
+            self.resting.put_gone(ticket, job.id);
         }
     }
 }

@@ -1,9 +1,7 @@
 //! The queue's state, and the door to it: one command in, effects out.
 
-use std::sync::Arc;
-
 use super::chunks::{ChunkShape, Chunks};
-use super::command::{Command, Known};
+use super::command::Command;
 use super::effect::{Effects, LoadFrom, Out, Refusal, Release, Reply, Ticket};
 use super::filter::Filter;
 use super::finished::{Finished, Watchers, state_of};
@@ -12,9 +10,8 @@ use super::ids::{IdHash, IdMap};
 use super::leases::{Lease, LeaseNo, Leases};
 use super::marks::QueueRecord;
 use super::ready::Ready;
-use super::resting::{Rest, Resting};
+use super::resting::Resting;
 use super::timers::Timers;
-use super::window::Entry;
 use crate::api::StateCounts;
 use crate::id::{JobId, QueueName, RequestId};
 use crate::job::{Job, encode_job};
@@ -295,30 +292,6 @@ impl Queue {
         self.send_notices(now, fx);
     }
 
-    /// Holds no more than this in memory from now on: what is over rests until the window comes to it again.
-    pub fn resize(&mut self, window: Window) {
-        self.tuning.window = window;
-        self.ready.set_bound(window);
-        self.timers.set_bound(window);
-        while let Some(evicted) = self.ready.evict_beyond(self.durable) {
-            self.send_to_rest(evicted);
-        }
-        self.trim_timers();
-    }
-
-    /// Keeps the timers' bound after it has become smaller, also when a load was on its way then.
-    pub(super) fn trim_timers(&mut self) {
-        while let Some(evicted) = self.timers.evict_beyond(self.ready.due(), self.durable) {
-            self.send_to_rest(evicted);
-        }
-    }
-
-    /// Bytes of waiting jobs in memory, and the bounds in force.
-    #[must_use]
-    pub fn held(&self) -> (usize, Window) {
-        (self.ready.bytes() + self.timers.bytes(), self.tuning.window)
-    }
-
     fn request_load(&mut self, load: LoadFrom, fx: &mut Fx) {
         self.loads += 1;
         fx.now(Out::Load(load));
@@ -346,17 +319,6 @@ impl Queue {
         debug_assert!(ticket <= self.ticket, "batch {ticket} of {} is durable", self.ticket);
         self.durable = self.durable.max(ticket);
         self.settle_resting();
-    }
-
-    /// While a scan is on its way its records may be older than what is durable, so nothing is forgotten.
-    pub(super) fn settle_resting(&mut self) {
-        if self.loads == 0 {
-            self.resting.settle(self.durable);
-            let rests = self.ready.cold() + self.timers.cold() + self.dead + self.kept_count();
-            if rests == 0 && self.resting.is_empty() {
-                self.filter.clear();
-            }
-        }
     }
 
     pub(super) fn seal(&mut self, mut fx: Fx) -> Effects {
@@ -433,112 +395,6 @@ impl Queue {
         was_in_chunk
     }
 
-    /// Makes a job ready whose record is being written at `place` in the ready region.
-    pub(super) fn admit_ready(&mut self, place: Place, job: Arc<Job>) {
-        let (id, priority, ticket) = (job.id, job.priority, self.this_ticket());
-        if let Some(evicted) = self.ready.evict_below(priority, self.durable) {
-            self.send_to_rest(evicted);
-        }
-        self.watch_expiry(&job);
-        match self.ready.arrive(Entry { place, job, ticket }, self.durable) {
-            Ok(()) => {
-                self.slots.insert(id, Slot::Ready(place, priority));
-                self.resting.recall(&id);
-            }
-            Err(entry) => self.rest(entry),
-        }
-    }
-
-    /// Takes on a timer whose record is being written at `place`.
-    pub(super) fn admit_timer(&mut self, place: Place, job: Arc<Job>) {
-        let (id, ticket) = (job.id, self.this_ticket());
-        self.retrying += u64::from(job.attempts() > 0);
-        self.watch_expiry(&job);
-        self.slots.insert(id, Slot::Timer(place));
-        self.resting.recall(&id);
-        if let Some(evicted) =
-            self.timers.arrive(Entry { place, job, ticket }, self.ready.due(), self.durable)
-        {
-            self.send_to_rest(evicted);
-        }
-    }
-
-    /// Takes a timer out of the window in memory.
-    pub(super) fn take_timer(&mut self, place: Place) -> Option<Entry> {
-        let Place::Timer { run_at, seq } = place else { return None };
-        let entry = self.timers.take((run_at, seq))?;
-        self.timer_out(place, &entry.job);
-        Some(entry)
-    }
-
-    /// Keeps the count of retries: a job leaves the timers, in memory or at rest.
-    pub(super) fn timer_out(&mut self, place: Place, job: &Job) {
-        if matches!(place, Place::Timer { .. }) && job.attempts() > 0 {
-            self.retrying = self.retrying.saturating_sub(1);
-        }
-    }
-
-    /// Holds a ready job in memory whose record stands at its place.
-    pub(super) fn hold_ready(&mut self, entry: Entry) {
-        self.watch_expiry(&entry.job);
-        self.slots.insert(entry.job.id, Slot::Ready(entry.place, entry.job.priority));
-        self.ready.put(entry);
-    }
-
-    /// Takes a job back from a worker, to its old place: when jobs before it rest meanwhile, it rests with them.
-    pub(super) fn take_back(&mut self, entry: Entry) {
-        if self.ready.rests_behind(&entry, self.durable) {
-            self.send_to_rest(entry);
-        } else {
-            self.hold_ready(entry);
-            self.trim_ready();
-        }
-    }
-
-    /// Holds a timer in memory whose record stands at its place.
-    pub(super) fn hold_timer(&mut self, entry: Entry) {
-        self.watch_expiry(&entry.job);
-        self.slots.insert(entry.job.id, Slot::Timer(entry.place));
-        self.timers.put(entry);
-    }
-
-    fn watch_expiry(&mut self, job: &Job) {
-        if let Some(at) = job.expires_at() {
-            self.expiries.insert((at, job.id));
-        }
-    }
-
-    /// Keeps the window's bound after jobs have come back from workers.
-    pub(super) fn trim_ready(&mut self) {
-        while let Some(evicted) = self.ready.evict_over(self.durable) {
-            self.send_to_rest(evicted);
-        }
-    }
-
-    /// A waiting job leaves memory for the store.
-    fn send_to_rest(&mut self, entry: Entry) {
-        self.slots.remove(&entry.job.id);
-        self.rest(entry);
-    }
-
-    /// A job that is not among those in memory rests in the store.
-    fn rest(&mut self, entry: Entry) {
-        let id = entry.job.id;
-        self.unwatch_expiry(&entry.job);
-        if !(id.is_timed(entry.job.enqueued_at) && self.chunks.sifts(entry.place)) {
-            self.filter.insert(&id);
-        }
-        if entry.ticket > self.durable || self.loads > 0 {
-            self.resting.put(entry.ticket.max(self.durable), id, Rest::At(entry.place, entry.job));
-        }
-    }
-
-    pub(super) fn unwatch_expiry(&mut self, job: &Job) {
-        if let Some(at) = job.expires_at() {
-            self.expiries.remove(&(at, job.id));
-        }
-    }
-
     /// The lease of a job that runs.
     pub(super) fn lease_of(&self, id: &JobId) -> Option<&Lease> {
         self.lease_no(id).map(|no| self.leases.get(no))
@@ -555,22 +411,6 @@ impl Queue {
             Some(Slot::Running(no)) => Some(*no),
             _ => None,
         }
-    }
-
-    /// What is true of an id that is not in memory: the queue's own newer word first, then the store's.
-    pub(super) fn at_rest(&self, id: &JobId, known: Known) -> Option<(Place, Arc<Job>)> {
-        match self.resting.get(id) {
-            Some(Rest::At(place, job)) => Some((*place, job.clone())),
-            Some(Rest::Gone) => None,
-            None => known
-                .filter(|stored| stored.job.id == *id && !self.has_left(stored.place, stored.in_chunk))
-                .map(|stored| (stored.place, Arc::new(stored.job))),
-        }
-    }
-
-    /// Whether what the store showed in a chunk is no longer there.
-    pub(super) fn has_left(&self, place: Place, in_chunk: bool) -> bool {
-        in_chunk && !self.chunks.has(place)
     }
 
     /// The queue's name.

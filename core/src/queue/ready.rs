@@ -66,15 +66,25 @@ impl Ready {
         let Place::Ready { priority, seq } = entry.place else {
             unreachable!("arrivals stand in the ready region")
         };
-        let level = self.levels.entry(Reverse(priority)).or_insert_with(Level::new);
-        let full = self.hot >= self.bound.jobs || self.bytes >= self.bound.bytes;
-        if level.cold.is_before(seq) || full {
-            level.cold.add(seq, entry.ticket, durable);
-            self.cold += 1;
+        if self.rests(priority, seq) {
+            self.add_cold(priority, seq, 1, entry.ticket, durable);
             return Err(entry);
         }
         self.put(entry);
         Ok(())
+    }
+
+    /// Whether a job that arrives at this place goes to rest: it is behind resting jobs, or the window is full.
+    pub(super) fn rests(&self, priority: i8, seq: u64) -> bool {
+        let full = self.hot >= self.bound.jobs || self.bytes >= self.bound.bytes;
+        full || self.levels.get(&Reverse(priority)).is_some_and(|level| level.cold.is_before(seq))
+    }
+
+    /// Counts jobs that go to rest as they arrive with batch `ticket`, the first of them at `seq`.
+    pub(super) fn add_cold(&mut self, priority: i8, seq: u64, count: u64, ticket: Ticket, durable: Ticket) {
+        let level = self.levels.entry(Reverse(priority)).or_insert_with(Level::new);
+        level.cold.add(seq, count, ticket, durable);
+        self.cold += count;
     }
 
     /// Whether a job that comes back stands behind resting ones: then it is counted as resting too.
@@ -83,7 +93,7 @@ impl Ready {
         let Some(level) = self.levels.get_mut(&Reverse(priority)) else { return false };
         let behind = level.cold.is_before(seq);
         if behind {
-            level.cold.add(seq, entry.ticket, durable);
+            level.cold.add(seq, 1, entry.ticket, durable);
             self.cold += 1;
         }
         behind
@@ -141,7 +151,7 @@ impl Ready {
     fn evict(&mut self, priority: i8, durable: Ticket) -> Option<Entry> {
         let level = self.levels.get_mut(&Reverse(priority))?;
         let (seq, entry) = level.ready.pop_last()?;
-        level.cold.add(seq, entry.ticket, durable);
+        level.cold.add(seq, 1, entry.ticket, durable);
         level.ready_bytes -= entry.job.weight();
         self.cold += 1;
         self.hot -= 1;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::effect::{Out, Reply};
 use super::leases::Ended;
 use super::machine::{Fx, Queue, Slot};
-use super::resting::Rest;
 use super::window::Entry;
 use crate::api::ErrorCode;
 use crate::id::{JobId, RequestId, WorkerId};
@@ -180,7 +179,7 @@ impl Queue {
                 *self.kept.entry(state).or_default() += 1;
                 self.kept_next = Some(self.kept_next.map_or(until, |next| next.min(until)));
                 self.filter.insert(&id);
-                self.resting.put(self.this_ticket(), id, Rest::At(place, job.clone()));
+                self.resting.put(self.this_ticket(), place, job.clone());
             }
             _ => {
                 self.erase(from, &job, fx);
@@ -209,7 +208,7 @@ impl Queue {
         self.dead += 1;
         self.totals.dead += 1;
         self.filter.insert(&job.id);
-        self.resting.put(self.this_ticket(), job.id, Rest::At(place, job.clone()));
+        self.resting.put(self.this_ticket(), place, job.clone());
         self.tell_watchers(&job, JobState::Dead, fx);
         job
     }

@@ -6,17 +6,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::chunks::Chunks;
 use crate::id::JobId;
 use crate::job::Job;
 use crate::queue::Ticket;
 use crate::queue::ids::{IdHash, IdMap};
-use crate::store::keys::Place;
+use crate::store::keys::{ChunkKey, Place};
 
 /// What is true of an id that is not in memory, until the store says the same.
-#[derive(Debug, Clone)]
-pub(super) enum Rest {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rest<'a> {
     /// Its record stands here.
-    At(Place, Arc<Job>),
+    At(Place, &'a Arc<Job>),
     /// It is not in the store any more.
     Gone,
 }
@@ -24,46 +25,103 @@ pub(super) enum Rest {
 /// The jobs between decision and durability.
 #[derive(Debug)]
 pub(super) struct Resting {
-    map: IdMap<(Ticket, Rest)>,
+    map: IdMap<Note>,
     order: VecDeque<(Ticket, JobId)>,
+    /// Jobs that have gone to rest as they came, by their chunks. What the map says of one of them is newer.
+    together: VecDeque<Together>,
+}
+
+/// What batch `ticket` makes of one id.
+#[derive(Debug)]
+struct Note {
+    ticket: Ticket,
+    /// `None` when it is gone.
+    at: Option<(Place, Arc<Job>)>,
+}
+
+/// The last jobs of a chunk.
+#[derive(Debug)]
+struct Together {
+    ticket: Ticket,
+    key: ChunkKey,
+    /// The place of the first of them in the chunk.
+    from: usize,
+    jobs: Vec<Arc<Job>>,
 }
 
 impl Resting {
     pub(super) fn new(seed: u64) -> Resting {
-        Resting { map: IdMap::with_hasher(IdHash::new(seed)), order: VecDeque::new() }
+        let map = IdMap::with_hasher(IdHash::new(seed));
+        Resting { map, order: VecDeque::new(), together: VecDeque::new() }
     }
 
-    pub(super) fn put(&mut self, ticket: Ticket, id: JobId, rest: Rest) {
-        self.map.insert(id, (ticket, rest));
+    /// The job's record stands at `place` from batch `ticket` on.
+    pub(super) fn put(&mut self, ticket: Ticket, place: Place, job: Arc<Job>) {
+        self.note(ticket, job.id, Some((place, job)));
+    }
+
+    /// The job is not in the store from batch `ticket` on.
+    pub(super) fn put_gone(&mut self, ticket: Ticket, id: JobId) {
+        self.note(ticket, id, None);
+    }
+
+    /// The jobs of a chunk that batch `ticket` writes, from the one with the number `from` on. Only those are found that the chunk
+    /// [sifts](Chunks::sifts) and of which nothing else [is known](Resting::knows): the others have to be put one by one.
+    pub(super) fn put_together(&mut self, ticket: Ticket, key: ChunkKey, from: usize, jobs: &[Arc<Job>]) {
+        self.together.push_back(Together { ticket, key, from, jobs: jobs.to_vec() });
+    }
+
+    fn note(&mut self, ticket: Ticket, id: JobId, at: Option<(Place, Arc<Job>)>) {
+        self.map.insert(id, Note { ticket, at });
         self.order.push_back((ticket, id));
     }
 
     /// Forgets where an id rested that has come back to memory. That an earlier job of this id is gone stays known: its record
     /// may still be seen.
     pub(super) fn recall(&mut self, id: &JobId) {
-        if matches!(self.get(id), Some(Rest::At(..))) {
+        if self.map.get(id).is_some_and(|note| note.at.is_some()) {
             self.map.remove(id);
         }
     }
 
-    pub(super) fn get(&self, id: &JobId) -> Option<&Rest> {
-        self.map.get(id).map(|(_, rest)| rest)
+    /// Whether something is known of this id alone.
+    pub(super) fn knows(&self, id: &JobId) -> bool {
+        self.map.contains_key(id)
+    }
+
+    /// What is true of this id. Of a job in memory this may be where it rested before.
+    pub(super) fn get(&self, id: &JobId, chunks: &Chunks) -> Option<Rest<'_>> {
+        match self.map.get(id) {
+            Some(Note { at: Some((place, job)), .. }) => Some(Rest::At(*place, job)),
+            Some(Note { at: None, .. }) => Some(Rest::Gone),
+            None if self.together.is_empty() => None,
+            None => chunks.sifted(id).find_map(|key| self.find(key, id)),
+        }
+    }
+
+    fn find(&self, key: ChunkKey, id: &JobId) -> Option<Rest<'_>> {
+        let together = self.together.iter().find(|together| together.key == key)?;
+        let index = together.jobs.iter().position(|job| job.id == *id)?;
+        Some(Rest::At(key.place(together.from + index), &together.jobs[index]))
     }
 
     /// Forgets all whose batch is durable: from now on the store says the same.
     pub(super) fn settle(&mut self, durable: Ticket) {
+        while self.together.front().is_some_and(|together| together.ticket <= durable) {
+            self.together.pop_front();
+        }
         while let Some(&(ticket, id)) = self.order.front() {
             if ticket > durable {
                 break;
             }
             self.order.pop_front();
-            if self.map.get(&id).is_some_and(|(latest, _)| *latest <= durable) {
+            if self.map.get(&id).is_some_and(|latest| latest.ticket <= durable) {
                 self.map.remove(&id);
             }
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.map.is_empty()
+        self.map.is_empty() && self.together.is_empty()
     }
 }

@@ -62,8 +62,8 @@ impl Queue {
                 .timers
                 .get(*place)
                 .map(|entry| self.show(&entry.job, state_of_stored(*place, &entry.job))),
-            None => match self.resting.get(id) {
-                Some(Rest::At(place, job)) => Some(self.show(job, state_of_stored(*place, job))),
+            None => match self.rest_of(id) {
+                Some(Rest::At(place, job)) => Some(self.show(job, state_of_stored(place, job))),
                 _ => self.finished.get(id).map(|job| self.show(job, state_of(job))),
             },
         }
@@ -77,9 +77,9 @@ impl Queue {
         if self.slots.contains_key(id) {
             return self.view(id);
         }
-        match self.resting.get(id) {
+        match self.rest_of(id) {
             Some(Rest::Gone) => None,
-            Some(Rest::At(place, job)) => Some(self.show(job, state_of_stored(*place, job))),
+            Some(Rest::At(place, job)) => Some(self.show(job, state_of_stored(place, job))),
             None if self.has_left(stored.place, stored.in_chunk) => None,
             None => Some(self.show(&stored.job, state_of_stored(stored.place, &stored.job))),
         }

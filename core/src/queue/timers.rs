@@ -31,12 +31,22 @@ impl Timers {
     /// which may be itself.
     pub(super) fn arrive(&mut self, entry: Entry, due: usize, durable: Ticket) -> Option<Entry> {
         let key = key_of(&entry);
-        if self.cold.is_before(key) {
-            self.cold.add(key, entry.ticket, durable);
+        if self.rests(key) {
+            self.add_cold(key, 1, entry.ticket, durable);
             return Some(entry);
         }
         self.put(entry);
         self.evict_beyond(due, durable)
+    }
+
+    /// Whether a timer that arrives at `key` goes to rest, being behind others that do.
+    pub(super) fn rests(&self, key: TimerKey) -> bool {
+        self.cold.is_before(key)
+    }
+
+    /// Counts timers that go to rest as they arrive with batch `ticket`, the first of them at `key`.
+    pub(super) fn add_cold(&mut self, key: TimerKey, count: u64, ticket: Ticket, durable: Ticket) {
+        self.cold.add(key, count, ticket, durable);
     }
 
     /// While the window is over its bound, its furthest timer goes to rest. The next one stays however large it is, or it would never
@@ -48,7 +58,7 @@ impl Timers {
         }
         let (key, last) = self.hot.pop_last()?;
         self.bytes -= last.job.weight();
-        self.cold.add(key, last.ticket, durable);
+        self.cold.add(key, 1, last.ticket, durable);
         Some(last)
     }
 

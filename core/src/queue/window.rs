@@ -30,7 +30,8 @@ pub(super) struct Cold<K> {
     /// A load found nothing while this was the last durable batch: what is missing is on its way to the store, and
     /// another look before the next batch is durable would be in vain.
     stalled_at: Option<Ticket>,
-    /// Keys that went to rest and are not durable yet, in order of their batches: a scan does not see them.
+    /// Keys that went to rest and are not durable yet, in order of their batches: a scan does not see them. Of jobs that went
+    /// together, the first.
     unseen: VecDeque<(Ticket, K)>,
 }
 
@@ -51,11 +52,11 @@ impl<K: Copy + Ord> Cold<K> {
         Cold { count: 0, from, load: None, stalled_at: None, unseen: VecDeque::new() }
     }
 
-    /// One more job rests, at `key`, written by batch `ticket`.
-    pub(super) fn add(&mut self, key: K, ticket: Ticket, durable: Ticket) {
-        self.count_in(key, 1);
+    /// So many more jobs rest, the first of them at `key`, written by batch `ticket`.
+    pub(super) fn add(&mut self, key: K, count: u64, ticket: Ticket, durable: Ticket) {
+        self.count_in(key, count);
         if let Some(load) = &mut self.load {
-            load.added += 1;
+            load.added += count;
             load.bound = Some(load.bound.map_or(key, |bound| bound.min(key)));
         }
         self.forget_seen(durable);

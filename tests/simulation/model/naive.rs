@@ -166,6 +166,11 @@ impl Naive {
         self.steps += 1;
         self.answers.clear();
         self.presented.clear();
+        self.carry_out(step);
+        self.time_has_passed();
+    }
+
+    fn carry_out(&mut self, step: &Step) {
         match step {
             Step::Enqueue(batch) => self.enqueue(batch),
             Step::Fetch { worker, slots } => self.fetch(*worker, *slots),
@@ -177,6 +182,10 @@ impl Naive {
                 self.fetch(*worker, *slots);
                 self.enqueue(batch);
             }
+            Step::Rushed(steps) => steps.iter().for_each(|step| {
+                self.carry_out(step);
+                self.time_has_passed();
+            }),
             Step::LateFetch { worker, slots, ms } => {
                 (self.wall, self.mono) = (self.wall + ms, self.mono + ms);
                 self.time_has_passed();
@@ -220,7 +229,6 @@ impl Naive {
             }
             Step::Restart => self.restart(),
         }
-        self.time_has_passed();
     }
 
     /// A watcher by a number that may be too large.
@@ -250,6 +258,12 @@ impl Naive {
             _ => false,
         };
         self.jobs.values().any(event) || self.deadlines.values().any(|at| *at <= self.mono + ms)
+    }
+
+    /// Waiting jobs that expire within this time.
+    pub(crate) fn expiring_within(&self, ms: u64) -> usize {
+        let soon = |job: &&Job| job.expires_at.is_some_and(|at| at <= self.wall + ms);
+        self.jobs.values().filter(|job| job.stand == Stand::Waiting).filter(soon).count()
     }
 
     /// Jobs that have waited for a time and have not ended.

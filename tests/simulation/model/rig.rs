@@ -105,14 +105,18 @@ impl Rig {
         let reply = RequestId(model.steps);
         match step {
             Step::Slow { worker, slots, id } => self.fetch_slowly(*worker, *slots, *id, reply),
-            Step::Hasty { batch, worker, slots } => {
-                self.hasty = true;
-                self.enqueue(batch, reply);
-                self.fetch(*worker, *slots);
-                self.hasty = false;
-                std::mem::take(&mut self.held).into_iter().for_each(|effects| self.take(effects));
-                self.load();
-            }
+            Step::Hasty { batch, worker, slots } => self.hastily(|rig| {
+                rig.enqueue(batch, reply);
+                rig.fetch(*worker, *slots);
+            }),
+            Step::Rushed(steps) => self.hastily(|rig| {
+                for step in steps {
+                    match step {
+                        Step::Enqueue(batch) => rig.enqueue(batch, reply),
+                        order => rig.order(order, reply),
+                    }
+                }
+            }),
             Step::Enqueue(batch) => self.enqueue(batch, reply),
             Step::Fetch { worker, slots } => self.fetch(*worker, *slots),
             Step::LateFetch { worker, slots, .. } => {
@@ -147,6 +151,15 @@ impl Rig {
             Step::Restart => self.restart(model),
             order => self.order(order, reply),
         }
+    }
+
+    /// Carries out more than one command before the first is durable.
+    fn hastily(&mut self, commands: impl FnOnce(&mut Rig)) {
+        self.hasty = true;
+        commands(self);
+        self.hasty = false;
+        std::mem::take(&mut self.held).into_iter().for_each(|effects| self.take(effects));
+        self.load();
     }
 
     /// What a person orders.

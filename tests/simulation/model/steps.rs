@@ -86,6 +86,8 @@ pub(crate) enum Step {
         worker: Worker,
         slots: usize,
     },
+    /// Jobs come and go, and nothing of it is durable until all is decided.
+    Rushed(Vec<Step>),
     /// The same as a fetch, and the queue has not been told since that time has passed.
     LateFetch {
         worker: Worker,
@@ -123,8 +125,8 @@ pub(crate) enum Step {
 pub(crate) fn is_foreseeable(model: &Naive, step: &Step) -> bool {
     if let Step::LateFetch { ms, .. } = step {
         // Leases that end and timers that come due take effect after the command that finds them so; only expiry is judged
-        // at the hand-out itself. With a short memory it shows which of two ends came first.
-        return !model.is_eventful_within(*ms) && model.remembered_max > usize::from(IDS);
+        // at the hand-out itself. Which of two ends came first shows in what is remembered, now or later.
+        return !model.is_eventful_within(*ms) && model.expiring_within(*ms) < 2;
     }
     if let Step::Slow { slots, id, .. } = step {
         // A job that the worker gets might be running or gone, depending on the scan.
@@ -139,12 +141,21 @@ pub(crate) fn is_foreseeable(model: &Naive, step: &Step) -> bool {
         return true;
     }
     // The expiry of a job at rest is seen when the job comes back to memory, and that is for the simulator too.
-    if matches!(step, Step::Enqueue(batch) if batch.jobs.iter().any(|spec| spec.expires_ms.is_some())) {
+    if expires(step) {
         return false;
     }
     let mut after = model.clone();
     after.step(step);
     after.timed() <= TIMED_MAX
+}
+
+/// Whether jobs come that may expire.
+fn expires(step: &Step) -> bool {
+    match step {
+        Step::Enqueue(batch) => batch.jobs.iter().any(|spec| spec.expires_ms.is_some()),
+        Step::Rushed(steps) => steps.iter().any(expires),
+        _ => false,
+    }
 }
 
 /// A step from here.
@@ -170,9 +181,10 @@ pub(crate) fn step(model: &Naive) -> BoxedStrategy<Step> {
     prop_oneof![
         14 => batch(12).prop_map(Step::Enqueue),
         12 => (worker(), 0usize..24).prop_map(|(worker, slots)| Step::Fetch { worker, slots }),
-        3 => (worker(), 1usize..10, id()).prop_map(|(worker, slots, id)| Step::Slow { worker, slots, id }),
+        5 => (worker(), 1usize..10, id()).prop_map(|(worker, slots, id)| Step::Slow { worker, slots, id }),
         1 => (batch(4), worker(), 1usize..16)
             .prop_map(|(batch, worker, slots)| Step::Hasty { batch, worker, slots }),
+        4 => prop::collection::vec(rushed(id()), 2..6).prop_map(Step::Rushed),
         2 => (worker(), 1usize..16, 1u64..3_000)
             .prop_map(|(worker, slots, ms)| Step::LateFetch { worker, slots, ms }),
         14 => prop::collection::vec((target, proof(), end()), 1..8).prop_map(Step::Report),
@@ -196,10 +208,25 @@ pub(crate) fn step(model: &Naive) -> BoxedStrategy<Step> {
     .boxed()
 }
 
-/// Fewer jobs than `end`; now and then all start at the same time, or shortly after each other.
+/// What may be done in a rush.
+fn rushed(id: BoxedStrategy<Id>) -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => batch(16).prop_map(Step::Enqueue),
+        2 => id.clone().prop_map(Step::Delete),
+        1 => id.clone().prop_map(Step::Cancel),
+        1 => id.prop_map(Step::Retry),
+    ]
+}
+
+/// Fewer jobs than `end`; now and then all start at the same time, or shortly after each other, and now and then their ids were made
+/// one after the other.
 fn batch(end: usize) -> impl Strategy<Value = Batch> {
     let together = prop::option::weighted(0.15, (1u64..2_000, prop_oneof![Just(1u64), 2u64..60]));
-    (prop::collection::vec(spec(), 1..end), together).prop_map(|(mut jobs, together)| {
+    let in_line = prop::option::weighted(0.3, 0..IDS);
+    (prop::collection::vec(spec(), 1..end), together, in_line).prop_map(|(mut jobs, together, in_line)| {
+        if let Some(first) = in_line {
+            jobs.iter_mut().zip(first..).for_each(|(job, id)| job.id = id % IDS);
+        }
         if let Some((ms, apart_ms)) = together {
             // In no order.
             let apart = |index: usize| (index as u64 * 37 + 11) % apart_ms;
@@ -269,8 +296,8 @@ fn pass() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A script that once showed a bug and is rarely drawn: a job is given back after jobs before it have gone to rest.
-pub(crate) fn given_back() -> Vec<Step> {
+/// Jobs of the plainest kind come together.
+fn enqueue(ids: std::ops::RangeInclusive<Id>) -> Step {
     let spec = |id| Spec {
         id,
         priority: 0,
@@ -281,7 +308,23 @@ pub(crate) fn given_back() -> Vec<Step> {
         expires_ms: None,
         bad: false,
     };
-    let enqueue = |ids: std::ops::RangeInclusive<Id>| Step::Enqueue(Batch { jobs: ids.map(spec).collect() });
+    Step::Enqueue(Batch { jobs: ids.map(spec).collect() })
+}
+
+/// A script of what is rarely drawn: the window is full in the middle of a chunk, so that the end of it goes to rest at once; one of these
+/// is deleted, comes again, and is deleted again, before anything of it is durable. The same with one that stood alone before.
+pub(crate) fn rushed_to_rest() -> Vec<Step> {
+    vec![
+        enqueue(40..=40),
+        enqueue(51..=56),
+        Step::Rushed(vec![enqueue(61..=63), Step::Delete(62), enqueue(61..=63), Step::Delete(62)]),
+        Step::Rushed(vec![Step::Delete(40), enqueue(64..=64), enqueue(40..=42), Step::Delete(40)]),
+        Step::Fetch { worker: 0, slots: 20 },
+    ]
+}
+
+/// A script that once showed a bug and is rarely drawn: a job is given back after jobs before it have gone to rest.
+pub(crate) fn given_back() -> Vec<Step> {
     let give_back = |id| Step::Report(vec![(id, Proof::Latest, End::Released)]);
     let fetch = |worker, slots| Step::Fetch { worker, slots };
     let mut steps = vec![enqueue(1..=8), fetch(0, 8), enqueue(9..=16), fetch(0, 8)];

@@ -39,8 +39,10 @@ pub(crate) fn check(seed: u64, cases: u32, shrinks_max: u32) -> Option<Differenc
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let strategy = Model::sequential_strategy(STEPS);
-    if let Err((what, _, steps)) = attempt((Naive::new(true), steps::given_back(), None)) {
-        return Some(Difference { cases: 0, what, steps: format!("{steps:?}") });
+    for script in [steps::given_back(), steps::rushed_to_rest()] {
+        if let Err((what, _, steps)) = attempt((Naive::new(true), script, None)) {
+            return Some(Difference { cases: 0, what, steps: format!("{steps:?}") });
+        }
     }
     (1..=cases).find_map(|case| {
         let mut tree = strategy.new_tree(&mut runner).expect("every model has steps");

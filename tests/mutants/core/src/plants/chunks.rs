@@ -39,7 +39,7 @@ pub const PLANTS: &[Plant] = &[
         bug: "What a scan saw in a chunk is believed although the job has left it since.",
         caught_by: &["no resurrection", "conservation", MODEL],
         edits: &[Edit {
-            file: "queue/machine.rs",
+            file: "queue/waiting.rs",
             find: "in_chunk && !self.chunks.has(place)",
             plant: "in_chunk && !self.chunks.has(place) && !PLANTED",
         }],
@@ -90,8 +90,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["ids are unique", "answered once", "conservation"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "if !was_in_chunk || self.resting.get(&job.id).is_some() {",
-            plant: "if !was_in_chunk || self.resting.get(&job.id).is_some() && !PLANTED {",
+            find: "if !was_in_chunk || self.rest_of(&job.id).is_some() {",
+            plant: "if !was_in_chunk || self.rest_of(&job.id).is_some() && !PLANTED {",
         }],
     },
     Plant {
@@ -138,10 +138,77 @@ pub const PLANTS: &[Plant] = &[
         name: "strange-ids-rest-unseen",
         bug: "A job that rests in a chunk with a filter of its own, and has an id without its time, is in no filter.",
         caught_by: &["conservation", MODEL],
+        edits: &[
+            Edit {
+                file: "queue/waiting.rs",
+                find: "id.is_timed(entry.job.enqueued_at) && self",
+                plant: "(PLANTED || id.is_timed(entry.job.enqueued_at)) && self",
+            },
+            Edit {
+                file: "queue/waiting.rs",
+                find: "sifts && job.id.is_timed(job.enqueued_at)",
+                plant: "sifts && (PLANTED || job.id.is_timed(job.enqueued_at))",
+            },
+        ],
+    },
+    Plant {
+        name: "crowd-rests-unseen",
+        bug: "Jobs that go to rest with their chunk are not known until their batch is durable.",
+        caught_by: &["ids are unique", "conservation", MODEL],
         edits: &[Edit {
-            file: "queue/machine.rs",
-            find: "id.is_timed(entry.job.enqueued_at) && self",
-            plant: "(PLANTED || id.is_timed(entry.job.enqueued_at)) && self",
+            file: "queue/resting.rs",
+            find: "None if self.together.is_empty() => None,",
+            plant: "None if self.together.is_empty() || PLANTED => None,",
+        }],
+    },
+    Plant {
+        name: "crowd-found-at-the-front",
+        bug: "A job that has gone to rest with the end of its chunk is looked for as if the whole chunk had.",
+        caught_by: &[MODEL],
+        edits: &[Edit {
+            file: "queue/resting.rs",
+            find: "key.place(together.from + index)",
+            plant: "key.place(if PLANTED { 0 } else { together.from } + index)",
+        }],
+    },
+    Plant {
+        name: "crowd-hidden-by-its-past",
+        bug: "A job that goes to rest with its chunk is taken to be gone if an earlier one of its id has just gone.",
+        caught_by: &[MODEL],
+        edits: &[Edit {
+            file: "queue/waiting.rs",
+            find: "if !sifted || self.resting.knows(&job.id) {",
+            plant: "if !sifted || self.resting.knows(&job.id) && !PLANTED {",
+        }],
+    },
+    Plant {
+        name: "crowd-forgotten-before-durable",
+        bug: "Jobs that went to rest with their chunk are forgotten with the batch before theirs.",
+        caught_by: &["ids are unique", "conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/resting.rs",
+            find: "is_some_and(|together| together.ticket <= durable)",
+            plant: "is_some_and(|together| together.ticket <= durable + u64::from(PLANTED))",
+        }],
+    },
+    Plant {
+        name: "crowd-has-no-filter",
+        bug: "Jobs that go to rest with a chunk that has no filter of its own are in no filter.",
+        caught_by: &["ids are unique", "conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/enqueue.rs",
+            find: "&together[index..], sifts);",
+            plant: "&together[index..], sifts || PLANTED);",
+        }],
+    },
+    Plant {
+        name: "newest-sieve-overlooked",
+        bug: "The newest id of all is not looked for in the chunks that have filters.",
+        caught_by: &["ids are unique", "conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/chunks.rs",
+            find: "filter(|_| *id <= self.newest)",
+            plant: "filter(|_| *id < self.newest || *id == self.newest && !PLANTED)",
         }],
     },
     Plant {

@@ -172,7 +172,7 @@ pub const PLANTS: &[Plant] = &[
         bug: "A retry that is cancelled or run at once stays in the count of retries.",
         caught_by: &["conservation"],
         edits: &[Edit {
-            file: "queue/machine.rs",
+            file: "queue/waiting.rs",
             find: "let entry = self.timers.take((run_at, seq))?;\n        self.timer_out(place, &entry.job);",
             plant: "let entry = self.timers.take((run_at, seq))?;\n\
                     if !PLANTED { self.timer_out(place, &entry.job); }",

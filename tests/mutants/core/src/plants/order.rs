@@ -87,7 +87,7 @@ pub const PLANTS: &[Plant] = &[
         bug: "A job that is given back is held in memory although jobs before it rest.",
         caught_by: &["order", MODEL],
         edits: &[Edit {
-            file: "queue/machine.rs",
+            file: "queue/waiting.rs",
             find: "if self.ready.rests_behind(&entry, self.durable) {",
             plant: "if !PLANTED && self.ready.rests_behind(&entry, self.durable) {",
         }],

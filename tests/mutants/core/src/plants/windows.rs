@@ -20,9 +20,9 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["no resurrection", "conservation", MODEL],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "Some(Rest::Gone) => true,\n            Some(Rest::At(newer, _)) => *newer != place,",
+            find: "Some(Rest::Gone) => true,\n            Some(Rest::At(newer, _)) => newer != place,",
             plant: "_ if PLANTED => false,\n            \
-                    Some(Rest::Gone) => true,\n            Some(Rest::At(newer, _)) => *newer != place,",
+                    Some(Rest::Gone) => true,\n            Some(Rest::At(newer, _)) => newer != place,",
         }],
     },
     Plant {
@@ -30,7 +30,7 @@ pub const PLANTS: &[Plant] = &[
         bug: "What has left the store is forgotten while a scan that may still show it is on its way.",
         caught_by: &[MODEL],
         edits: &[Edit {
-            file: "queue/machine.rs",
+            file: "queue/waiting.rs",
             find: "if self.loads == 0 {",
             plant: "if self.loads == 0 || PLANTED {",
         }],
@@ -40,7 +40,7 @@ pub const PLANTS: &[Plant] = &[
         bug: "What has left the store is forgotten before the store knows.",
         caught_by: &["ids are unique", "no resurrection", MODEL],
         edits: &[Edit {
-            file: "queue/machine.rs",
+            file: "queue/waiting.rs",
             find: "self.resting.settle(self.durable);",
             plant: "self.resting.settle(if PLANTED { self.ticket } else { self.durable });",
         }],
@@ -68,8 +68,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["order"],
         edits: &[Edit {
             file: "queue/ready.rs",
-            find: "if level.cold.is_before(seq) || full {",
-            plant: "if level.cold.is_before(seq) && !PLANTED || full {",
+            find: "is_some_and(|level| level.cold.is_before(seq))",
+            plant: "is_some_and(|level| level.cold.is_before(seq) && !PLANTED)",
         }],
     },
     Plant {
