@@ -282,9 +282,13 @@ class Windlass(Peer):
                 ("enqueue", "--producers", 16, "--jobs", sizes.bulk, "--seconds", f"{sizes.one_s}s"),
                 {"enqueue_one": "enq1", "enqueue_many": "enq16", "enqueue_batches": "bulk"},
             ),
-            (("drain", "--workers", 4, "--concurrency", 1000, "--jobs", sizes.bulk), {"drain": "drain"}),
+            # Half as much under way as what reads Redis has.
+            (("drain", "--workers", 1, "--concurrency", 8000, "--jobs", sizes.bulk), {"drain": "drain"}),
             (("drain", "--workers", 16, "--concurrency", 1, "--jobs", few // 2), {"drain": "drain16"}),
-            (("both", "--producers", 4, "--jobs", sizes.bulk // 2, "--seconds", "1s"), {"both": "both"}),
+            (
+                ("both", "--producers", 4, "--concurrency", 8000, "--jobs", sizes.bulk // 2, "--seconds", "1s"),
+                {"both": "both"},
+            ),
             (
                 ("both", "--workers", 16, "--concurrency", 1, "--jobs", few // 2, "--seconds", f"{sizes.one_s}s"),
                 {"both_one_by_one": "both16"},
@@ -309,7 +313,7 @@ class Windlass(Peer):
             ("payloads", "--jobs", sizes.bulk // 4),
             ("queues", "--jobs", sizes.bulk // 4),
             ("connections",),
-            ("timers", "--jobs", sizes.timers),
+            ("timers", "--jobs", sizes.timers, "--concurrency", 8000),
             ("retries", "--jobs", sizes.bulk // 10),
             ("backlog", "--jobs", sizes.backlog, "--seconds", "20s", "--series", series),
         ]

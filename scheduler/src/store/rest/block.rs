@@ -96,6 +96,7 @@ impl Builder {
 
     pub(in crate::store) fn push(&mut self, key: &[u8], value: &[u8]) {
         if self.pairs == 0 {
+            self.bytes.reserve(HEAD_BYTES + Builder::pair_bytes(key, value));
             self.bytes.extend_from_slice(&FORMAT.to_le_bytes());
             self.bytes.extend_from_slice(&[0; 4]);
             self.first.extend_from_slice(key);
