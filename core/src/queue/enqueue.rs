@@ -338,7 +338,8 @@ impl Queue {
     /// Whether a record that a scan found at `place` is no longer the truth: the job is in memory (it never rested, or has
     /// come back), or it is gone, or it has moved since the scan looked.
     pub(super) fn is_old_news(&self, id: &JobId, place: Place, in_chunk: bool) -> bool {
-        let moved = match self.rest_of(id) {
+        // One that has gone to rest with others, and of which no more is known, has not moved.
+        let moved = match self.resting.alone(id) {
             Some(Rest::Gone) => true,
             Some(Rest::At(newer, _)) => newer != place,
             None => false,
@@ -378,7 +379,8 @@ impl Queue {
         }
         // Who has left a chunk is known from the chunk, for as long as anybody may ask. But the store may still show where the job
         // rested before, or an earlier job of this id.
-        if !was_in_chunk || self.rest_of(&job.id).is_some() {
+        let is_remembered = || self.resting.alone(&job.id).is_some() || self.resting.has_together(place);
+        if !was_in_chunk || is_remembered() {
             self.resting.put_gone(ticket, job.id);
         }
     }

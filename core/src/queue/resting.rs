@@ -27,7 +27,7 @@ pub(super) enum Rest<'a> {
 pub(super) struct Resting {
     map: IdMap<Note>,
     order: VecDeque<(Ticket, JobId)>,
-    /// Jobs that have gone to rest as they came, by their chunks. What the map says of one of them is newer.
+    /// Jobs that have gone to rest as they came, by their chunks, in order of arrival. What the map says of one of them is newer.
     together: VecDeque<Together>,
 }
 
@@ -66,7 +66,7 @@ impl Resting {
     }
 
     /// The jobs of a chunk that batch `ticket` writes, from the one with the number `from` on. Only those are found that the chunk
-    /// [sifts](Chunks::sifts) and of which nothing else [is known](Resting::knows): the others have to be put one by one.
+    /// [sifts](Chunks::sifts) and of which nothing else [is known](Resting::alone): the others have to be put one by one.
     pub(super) fn put_together(&mut self, ticket: Ticket, key: ChunkKey, from: usize, jobs: &[Arc<Job>]) {
         self.together.push_back(Together { ticket, key, from, jobs: jobs.to_vec() });
     }
@@ -84,25 +84,44 @@ impl Resting {
         }
     }
 
-    /// Whether something is known of this id alone.
-    pub(super) fn knows(&self, id: &JobId) -> bool {
-        self.map.contains_key(id)
+    /// What is known of this id alone: all there is to know, but for a job that [has gone to rest with others](Resting::put_together)
+    /// and has not moved since.
+    pub(super) fn alone(&self, id: &JobId) -> Option<Rest<'_>> {
+        Some(match &self.map.get(id)?.at {
+            Some((place, job)) => Rest::At(*place, job),
+            None => Rest::Gone,
+        })
     }
 
     /// What is true of this id. Of a job in memory this may be where it rested before.
     pub(super) fn get(&self, id: &JobId, chunks: &Chunks) -> Option<Rest<'_>> {
-        match self.map.get(id) {
-            Some(Note { at: Some((place, job)), .. }) => Some(Rest::At(*place, job)),
-            Some(Note { at: None, .. }) => Some(Rest::Gone),
-            None if self.together.is_empty() => None,
-            None => chunks.sifted(id).find_map(|key| self.find(key, id)),
-        }
+        let together = || match self.together.is_empty() {
+            true => None,
+            false => chunks.sifted(id).find_map(|key| self.find(key, id)),
+        };
+        self.alone(id).or_else(together)
     }
 
     fn find(&self, key: ChunkKey, id: &JobId) -> Option<Rest<'_>> {
-        let together = self.together.iter().find(|together| together.key == key)?;
+        let together = self.chunk_with(key).filter(|together| together.key == key)?;
         let index = together.jobs.iter().position(|job| job.id == *id)?;
         Some(Rest::At(key.place(together.from + index), &together.jobs[index]))
+    }
+
+    /// Whether the job at this place has gone to rest with others.
+    pub(super) fn has_together(&self, place: Place) -> bool {
+        let Some(key) = ChunkKey::beginning_at(place) else { return false };
+        let together = self.chunk_with(key).filter(|together| together.key.row == key.row);
+        together.is_some_and(|together| {
+            let index = usize::try_from(key.first - together.key.first).unwrap_or(usize::MAX);
+            (together.from..together.from + together.jobs.len()).contains(&index)
+        })
+    }
+
+    /// The last chunk that does not begin behind this one; sequence numbers only grow.
+    fn chunk_with(&self, key: ChunkKey) -> Option<&Together> {
+        let behind = self.together.partition_point(|together| together.key.first <= key.first);
+        self.together.get(behind.checked_sub(1)?)
     }
 
     /// Forgets all whose batch is durable: from now on the store says the same.

@@ -172,7 +172,7 @@ impl Queue {
             if !sifted {
                 self.filter.insert(&job.id);
             }
-            if !sifted || self.resting.knows(&job.id) {
+            if !sifted || self.resting.alone(&job.id).is_some() {
                 self.resting.put(ticket, key.place(from + index), Arc::clone(job));
             }
         }

@@ -312,12 +312,14 @@ fn enqueue(ids: std::ops::RangeInclusive<Id>) -> Step {
 }
 
 /// A script of what is rarely drawn: the window is full in the middle of a chunk, so that the end of it goes to rest at once; one of these
-/// is deleted, comes again, and is deleted again, before anything of it is durable. The same with one that stood alone before.
+/// is deleted, comes again, and is deleted again, before anything of it is durable. The same with the last of a chunk, and with one that
+/// stood alone before.
 pub(crate) fn rushed_to_rest() -> Vec<Step> {
     vec![
         enqueue(40..=40),
         enqueue(51..=56),
         Step::Rushed(vec![enqueue(61..=63), Step::Delete(62), enqueue(61..=63), Step::Delete(62)]),
+        Step::Rushed(vec![enqueue(66..=68), Step::Delete(68), enqueue(66..=68)]),
         Step::Rushed(vec![Step::Delete(40), enqueue(64..=64), enqueue(40..=42), Step::Delete(40)]),
         Step::Fetch { worker: 0, slots: 20 },
     ]

@@ -90,8 +90,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["ids are unique", "answered once", "conservation"],
         edits: &[Edit {
             file: "queue/enqueue.rs",
-            find: "if !was_in_chunk || self.rest_of(&job.id).is_some() {",
-            plant: "if !was_in_chunk || self.rest_of(&job.id).is_some() && !PLANTED {",
+            find: "if !was_in_chunk || is_remembered() {",
+            plant: "if !was_in_chunk || is_remembered() && !PLANTED {",
         }],
     },
     Plant {
@@ -157,8 +157,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["ids are unique", "conservation", MODEL],
         edits: &[Edit {
             file: "queue/resting.rs",
-            find: "None if self.together.is_empty() => None,",
-            plant: "None if self.together.is_empty() || PLANTED => None,",
+            find: "match self.together.is_empty() {",
+            plant: "match self.together.is_empty() || PLANTED {",
         }],
     },
     Plant {
@@ -172,13 +172,23 @@ pub const PLANTS: &[Plant] = &[
         }],
     },
     Plant {
+        name: "end-of-a-crowd-remembered",
+        bug: "The last job that went to rest with its chunk is still remembered as resting when it has left.",
+        caught_by: &["ids are unique", "answered once", "conservation", MODEL],
+        edits: &[Edit {
+            file: "queue/resting.rs",
+            find: "together.from + together.jobs.len())",
+            plant: "together.from + together.jobs.len() - usize::from(PLANTED))",
+        }],
+    },
+    Plant {
         name: "crowd-hidden-by-its-past",
         bug: "A job that goes to rest with its chunk is taken to be gone if an earlier one of its id has just gone.",
         caught_by: &[MODEL],
         edits: &[Edit {
             file: "queue/waiting.rs",
-            find: "if !sifted || self.resting.knows(&job.id) {",
-            plant: "if !sifted || self.resting.knows(&job.id) && !PLANTED {",
+            find: "if !sifted || self.resting.alone(&job.id).is_some() {",
+            plant: "if !sifted || self.resting.alone(&job.id).is_some() && !PLANTED {",
         }],
     },
     Plant {
