@@ -46,6 +46,8 @@ struct Together {
     key: ChunkKey,
     /// The place of the first of them in the chunk.
     from: usize,
+    /// Beside the jobs, so that looking for one of a thousand reads no other job.
+    ids: Vec<JobId>,
     jobs: Vec<Arc<Job>>,
 }
 
@@ -68,7 +70,8 @@ impl Resting {
     /// The jobs of a chunk that batch `ticket` writes, from the one with the number `from` on. Only those are found that the chunk
     /// [sifts](Chunks::sifts) and of which nothing else [is known](Resting::alone): the others have to be put one by one.
     pub(super) fn put_together(&mut self, ticket: Ticket, key: ChunkKey, from: usize, jobs: &[Arc<Job>]) {
-        self.together.push_back(Together { ticket, key, from, jobs: jobs.to_vec() });
+        let ids = jobs.iter().map(|job| job.id).collect();
+        self.together.push_back(Together { ticket, key, from, ids, jobs: jobs.to_vec() });
     }
 
     fn note(&mut self, ticket: Ticket, id: JobId, at: Option<(Place, Arc<Job>)>) {
@@ -104,7 +107,7 @@ impl Resting {
 
     fn find(&self, key: ChunkKey, id: &JobId) -> Option<Rest<'_>> {
         let together = self.chunk_with(key).filter(|together| together.key == key)?;
-        let index = together.jobs.iter().position(|job| job.id == *id)?;
+        let index = together.ids.iter().position(|one| one == id)?;
         Some(Rest::At(key.place(together.from + index), &together.jobs[index]))
     }
 

@@ -193,7 +193,10 @@ pub(in crate::store) fn copy(
     to: &impl Shelf,
     stop: &AtomicBool,
 ) -> Result<(), MergeError> {
-    for (_, block) in directory.iter() {
+    // In the order in which they were written, which is what a shelf is made for.
+    let mut blocks = directory.iter().map(|(_, block)| block).collect::<Vec<_>>();
+    blocks.sort_unstable_by_key(|block| block.name.id);
+    for block in blocks {
         if stop.load(Ordering::Relaxed) {
             return Err(MergeError::Stopped);
         }

@@ -32,13 +32,20 @@ const SETTINGS: &str = "conf";
 const SLED_SEGMENT_BLOCKS: usize = 256;
 /// sled refuses larger segments.
 const SLED_SEGMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of blocks that are put into sled's tree at once, about; see [`Waiting`].
-const PUT_BYTES: usize = 2 * 1024 * 1024;
+/// Blocks of the usual size that are put into sled's tree at once, about; see [`Waiting`].
+const PUT_BLOCKS: usize = 256;
 /// Bytes that sled writes per byte of a new block, at most: once where it goes, and again where a page is split that
 /// was full before.
 const SLED_WRITE_FACTOR: usize = 2;
-/// Bytes that sled's log grows by per byte of a new block, at worst: what a rewritten page leaves behind is used again.
-const SLED_SPACE_FACTOR: u64 = 2;
+/// Blocks that sled writes per place that is made, at most: every eighth splits a page, and with each page that is replaced sled writes one
+/// of those anew that keep a segment from being used again.
+const SLED_PLACE_BLOCKS: usize = 2;
+/// Blocks that sled writes per one that is removed, at most: what is left of a page is written whole at the second removal from it, and
+/// one that keeps a segment with it; pages that have shrunk are merged.
+const SLED_REMOVE_BLOCKS: usize = 4;
+/// Bytes that sled's log grows by per byte of a new block, at worst: once where it goes, and what is rewritten of its page until others of
+/// the page have been removed. What a rewritten page leaves behind is used again.
+const SLED_SPACE_FACTOR: u64 = 3;
 /// Times that a page is touched per read or write, so that sled notices soon that its cache is full: it would hold 64
 /// pages per shard otherwise, of half a mebibyte each.
 const ACCESSES: usize = 8;
@@ -62,7 +69,7 @@ pub(super) struct Blocks {
 /// Blocks that were put and are not in sled yet, with their bytes.
 ///
 /// sled splits a page that gets its seventeenth entry, and writes both halves anew. Blocks put one after the other, always behind
-/// the last, would so be written three times, and a fourth time when sled clears the segments of what is dead in them. When the
+/// the last, would so be written three times, and once more when sled clears the segments of what is dead in them. When the
 /// places of many are made first, empty, the pages are split while they weigh nothing, and each block is written once.
 #[derive(Debug, Default)]
 struct Waiting {
@@ -197,8 +204,7 @@ impl Blocks {
             for name in names {
                 for part in 0..name.parts {
                     opened.db.remove(part_key(name.id, part))?;
-                    // Removals shrink and merge pages, which are then written whole.
-                    self.wrote(opened, 2 * self.block_bytes)?;
+                    self.wrote(opened, SLED_REMOVE_BLOCKS * self.block_bytes)?;
                 }
             }
             Ok(())
@@ -212,7 +218,7 @@ impl Blocks {
             while let Some((key, _)) = opened.db.range(part_key(id, 0)..).next().transpose()? {
                 opened.db.remove(key)?;
                 removed += 1;
-                self.wrote(opened, 2 * self.block_bytes)?;
+                self.wrote(opened, SLED_REMOVE_BLOCKS * self.block_bytes)?;
             }
             Ok(removed)
         })
@@ -229,6 +235,7 @@ impl Blocks {
             let parts = || waiting.blocks.iter().flat_map(|(id, encoded)| self.parts(*id, encoded));
             for (key, _) in parts() {
                 opened.db.insert(key, &[])?;
+                self.wrote(opened, SLED_PLACE_BLOCKS * self.block_bytes)?;
             }
             for (key, part) in parts() {
                 opened.db.insert(key, part)?;
@@ -327,7 +334,7 @@ impl Shelf for Blocks {
         let mut waiting = lock(&self.waiting);
         waiting.bytes += encoded.len();
         waiting.blocks.push((id, encoded));
-        let due = waiting.bytes >= PUT_BYTES;
+        let due = waiting.bytes >= PUT_BLOCKS * self.block_bytes;
         drop(waiting);
         if due {
             self.write_waiting()?;

@@ -349,15 +349,18 @@ impl<'a> Checkpointer<'a> {
             return Ok(());
         }
         let number = old.number() + 1;
-        let block_bytes = old.block_bytes();
         let dir = engine.config.data_dir.join(blocks::dir_name(number));
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
-        let cache_bytes = engine.limits.sled_cache_bytes;
+        let (block_bytes, cache_bytes) = (old.block_bytes(), engine.limits.sled_cache_bytes);
         let new = Blocks::open(&engine.config.data_dir, number, block_bytes, cache_bytes, false);
-        let new = Arc::new(new.map_err(MergeError::from)?);
-        copy_blocks(directory, &**old, &*new, &engine.stop)?;
+        let copied = new.map_err(MergeError::from).and_then(|new| {
+            copy_blocks(directory, &**old, &new, &engine.stop)?;
+            Ok(Arc::new(new))
+        });
+        // Half a copy would keep a full disk full, and with it the store from everything else.
+        let new = copied.inspect_err(|_| drop(fs::remove_dir_all(&dir)))?;
         let manifest = lock(&engine.manifest).clone();
         // What was retired is not in the new sled.
         drop(self.publish(manifest, directory.clone(), &[], new)?);
