@@ -77,10 +77,14 @@ impl Ready {
     /// Whether a job that arrives at this place goes to rest: it is behind resting jobs, or the window is full.
     pub(super) fn rests(&self, priority: i8, seq: u64) -> bool {
         let full = self.hot >= self.bound.jobs || self.bytes >= self.bound.bytes;
-        full || self.levels.get(&Reverse(priority)).is_some_and(|level| level.cold.is_before(seq))
+        full || self.is_behind_cold(priority, seq)
     }
 
-    /// Counts jobs that go to rest as they arrive with batch `ticket`, the first of them at `seq`.
+    fn is_behind_cold(&self, priority: i8, seq: u64) -> bool {
+        self.levels.get(&Reverse(priority)).is_some_and(|level| level.cold.is_before(seq))
+    }
+
+    /// Counts jobs that go to rest, written by batch `ticket`, the first of them at `seq`.
     pub(super) fn add_cold(&mut self, priority: i8, seq: u64, count: u64, ticket: Ticket, durable: Ticket) {
         let level = self.levels.entry(Reverse(priority)).or_insert_with(Level::new);
         level.cold.add(seq, count, ticket, durable);
@@ -90,11 +94,9 @@ impl Ready {
     /// Whether a job that comes back stands behind resting ones: then it is counted as resting too.
     pub(super) fn rests_behind(&mut self, entry: &Entry, durable: Ticket) -> bool {
         let Place::Ready { priority, seq } = entry.place else { return false };
-        let Some(level) = self.levels.get_mut(&Reverse(priority)) else { return false };
-        let behind = level.cold.is_before(seq);
+        let behind = self.is_behind_cold(priority, seq);
         if behind {
-            level.cold.add(seq, 1, entry.ticket, durable);
-            self.cold += 1;
+            self.add_cold(priority, seq, 1, entry.ticket, durable);
         }
         behind
     }
@@ -151,11 +153,10 @@ impl Ready {
     fn evict(&mut self, priority: i8, durable: Ticket) -> Option<Entry> {
         let level = self.levels.get_mut(&Reverse(priority))?;
         let (seq, entry) = level.ready.pop_last()?;
-        level.cold.add(seq, 1, entry.ticket, durable);
         level.ready_bytes -= entry.job.weight();
-        self.cold += 1;
         self.hot -= 1;
         self.bytes -= entry.job.weight();
+        self.add_cold(priority, seq, 1, entry.ticket, durable);
         Some(entry)
     }
 

@@ -98,11 +98,11 @@ impl Resting {
 
     /// What is true of this id. Of a job in memory this may be where it rested before.
     pub(super) fn get(&self, id: &JobId, chunks: &Chunks) -> Option<Rest<'_>> {
-        let together = || match self.together.is_empty() {
-            true => None,
-            false => chunks.sifted(id).find_map(|key| self.find(key, id)),
-        };
-        self.alone(id).or_else(together)
+        let alone = self.alone(id);
+        if alone.is_some() || self.together.is_empty() {
+            return alone;
+        }
+        chunks.sifted(id).find_map(|key| self.find(key, id))
     }
 
     fn find(&self, key: ChunkKey, id: &JobId) -> Option<Rest<'_>> {
@@ -113,11 +113,11 @@ impl Resting {
 
     /// Whether the job at this place has gone to rest with others.
     pub(super) fn has_together(&self, place: Place) -> bool {
-        let Some(key) = ChunkKey::beginning_at(place) else { return false };
-        let together = self.chunk_with(key).filter(|together| together.key.row == key.row);
-        together.is_some_and(|together| {
-            let index = usize::try_from(key.first - together.key.first).unwrap_or(usize::MAX);
-            (together.from..together.from + together.jobs.len()).contains(&index)
+        let Some(wanted) = ChunkKey::beginning_at(place) else { return false };
+        self.chunk_with(wanted).is_some_and(|together| {
+            let first = together.key.first + together.from as u64;
+            let end = first + together.jobs.len() as u64;
+            together.key.row == wanted.row && (first..end).contains(&wanted.first)
         })
     }
 

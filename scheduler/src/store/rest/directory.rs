@@ -34,6 +34,14 @@ pub(in crate::store) struct BlockName {
     pub(in crate::store) parts: u32,
 }
 
+impl BlockName {
+    /// The name of a block of so many bytes on a shelf that cuts it into entries of at most `block_bytes`.
+    pub(in crate::store) fn cut(id: BlockId, bytes: usize, block_bytes: usize) -> BlockName {
+        let parts = bytes.div_ceil(block_bytes);
+        BlockName { id, parts: u32::try_from(parts).expect("a block has fewer parts than bytes") }
+    }
+}
+
 /// What is known of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct BlockRef {

@@ -176,9 +176,7 @@ impl<'a, S: Shelf> Merge<'a, S> {
             return Err(MergeError::Stopped);
         }
         // Noted first: a block that was half written has to be removed as well.
-        let parts = self.builder.bytes().div_ceil(self.blocks.block_bytes());
-        let parts = u32::try_from(parts).expect("a block has fewer parts than bytes");
-        self.written.push(BlockName { id: self.next_id, parts });
+        self.written.push(BlockName::cut(self.next_id, self.builder.bytes(), self.blocks.block_bytes()));
         self.next_id += 1;
         let (first, block) = self.builder.finish(self.blocks, self.next_id - 1)?;
         self.new.insert(first.into(), block);

@@ -329,8 +329,7 @@ impl Shelf for Blocks {
     }
 
     fn put(&self, id: BlockId, encoded: Vec<u8>) -> Result<BlockName, BlocksError> {
-        let parts = encoded.len().div_ceil(self.block_bytes);
-        let parts = u32::try_from(parts).expect("a block has fewer parts than bytes");
+        let name = BlockName::cut(id, encoded.len(), self.block_bytes);
         let mut waiting = lock(&self.waiting);
         waiting.bytes += encoded.len();
         waiting.blocks.push((id, encoded));
@@ -339,7 +338,7 @@ impl Shelf for Blocks {
         if due {
             self.write_waiting()?;
         }
-        Ok(BlockName { id, parts })
+        Ok(name)
     }
 
     fn fetch(&self, block: &BlockRef) -> Result<Option<Bytes>, BlocksError> {

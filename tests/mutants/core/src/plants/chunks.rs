@@ -157,8 +157,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["ids are unique", "conservation", MODEL],
         edits: &[Edit {
             file: "queue/resting.rs",
-            find: "match self.together.is_empty() {",
-            plant: "match self.together.is_empty() || PLANTED {",
+            find: "if alone.is_some() || self.together.is_empty() {",
+            plant: "if alone.is_some() || self.together.is_empty() || PLANTED {",
         }],
     },
     Plant {
@@ -177,8 +177,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["ids are unique", "answered once", "conservation", MODEL],
         edits: &[Edit {
             file: "queue/resting.rs",
-            find: "together.from + together.jobs.len())",
-            plant: "together.from + together.jobs.len() - usize::from(PLANTED))",
+            find: "let end = first + together.jobs.len() as u64;",
+            plant: "let end = first + together.jobs.len() as u64 - u64::from(PLANTED);",
         }],
     },
     Plant {

@@ -68,8 +68,8 @@ pub const PLANTS: &[Plant] = &[
         caught_by: &["order"],
         edits: &[Edit {
             file: "queue/ready.rs",
-            find: "is_some_and(|level| level.cold.is_before(seq))",
-            plant: "is_some_and(|level| level.cold.is_before(seq) && !PLANTED)",
+            find: "full || self.is_behind_cold(priority, seq)",
+            plant: "full || self.is_behind_cold(priority, seq) && !PLANTED",
         }],
     },
     Plant {
